@@ -1,0 +1,19 @@
+"""tf.data input for classification, detection, segmentation and video."""
+
+import importlib
+from typing import Any
+
+# Public name -> module that defines it. Imported on first use, so that `import pipelines` loads no TensorFlow.
+_EXPORTS: dict[str, str] = {}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
