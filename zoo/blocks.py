@@ -1,0 +1,254 @@
+"""Building blocks: functions from tensor to tensor that add plain Keras layers to a flat graph.
+
+A model made of them has every convolution as a layer of its own, so that taps, Grad-CAM, cost, batch-norm folding
+and freezing work on it. `name` is the prefix of the layers' names: `conv_bn(x, 32, name="stem")` adds `stem_conv`,
+`stem_bn` and `stem_activation`.
+
+Shapes are `[n, height, width, channels]` throughout; the dtype is that of Keras' policy.
+"""
+
+from functools import partial
+
+import keras
+
+from zoo.layers import DropPath
+
+__all__ = [
+    "DefaultConv2D",
+    "conv_bn",
+    "depthwise_bn",
+    "inverted_residual",
+    "normalise",
+    "residual_add",
+    "scaled_channels",
+    "squeeze_excite",
+]
+
+# For textbook models: a 3x3 convolution with bias and ReLU. With `use_bias=False, activation=None` it is the one to
+# put before a batch norm.
+DefaultConv2D = partial(
+    keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu", kernel_initializer="he_normal"
+)
+
+
+# Statistics of ImageNet's training photos, as fractions of 255, in the order RGB.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# What Caffe's networks subtract, in 0..255, in the order RGB.
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+
+
+def normalise(image, scheme: str):
+    """Brings RGB in 0..255 to what a network was trained on, as layers of the model.
+
+    Args:
+        image: `[n, h, w, c]` in 0..255; three channels for the schemes with a value per channel.
+        scheme: "unit" for 0..1; "symmetric" for -1..1; "imagenet" for 0..1 less ImageNet's mean, over its standard
+            deviation; "caffe" for 0..255 less ImageNet's mean (in RGB: where weights want BGR, they are reordered when
+            they are read); "none".
+
+    Returns:
+        The shape of `image`.
+
+    Raises:
+        ValueError: unknown scheme.
+
+    >>> normalise(keras.Input((7, 9, 3)), "symmetric").shape
+    (None, 7, 9, 3)
+    """
+    if scheme == "none":
+        return image
+    if scheme == "unit":
+        return keras.layers.Rescaling(1 / 255, name="rescaling")(image)
+    if scheme == "symmetric":
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(image)
+    if scheme == "imagenet":
+        x = keras.layers.Rescaling(1 / 255, name="rescaling")(image)
+        variance = [deviation**2 for deviation in IMAGENET_STD]
+        return keras.layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="normalization")(x)
+    if scheme == "caffe":
+        return keras.layers.Normalization(mean=CAFFE_MEAN, variance=[1.0] * 3, name="normalization")(image)
+    raise ValueError(f'scheme is one of "unit", "symmetric", "imagenet", "caffe", "none"; got {scheme!r}')
+
+
+def conv_bn(
+    x,
+    filters: int,
+    kernel_size=1,
+    *,
+    strides: int = 1,
+    padding: str = "same",
+    groups: int = 1,
+    dilation_rate: int = 1,
+    activation: str | None = "relu",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    name: str,
+):
+    """A convolution without bias, a batch norm, and an activation unless that is None.
+
+    Source: Ioffe & Szegedy 2015, "Batch Normalization", section 3.2: the norm stands before the activation, and
+    makes the convolution's bias redundant.
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: channels of the output; a multiple of `groups`.
+        kernel_size: one number or (height, width).
+        strides, padding, groups, dilation_rate: as in `keras.layers.Conv2D`.
+        activation: a name that Keras knows, or None.
+        epsilon, momentum: of the batch norm.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h / strides, w / strides, filters]` (rounded up under "same" padding).
+
+    Example:
+
+    >>> x = keras.Input((7, 9, 3))
+    >>> conv_bn(x, 8, 3, strides=2, name="stem").shape
+    (None, 4, 5, 8)
+    """
+    x = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        groups=groups,
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return bn_activation(x, activation=activation, epsilon=epsilon, momentum=momentum, name=name)
+
+
+def depthwise_bn(
+    x,
+    kernel_size=3,
+    *,
+    strides: int = 1,
+    padding: str = "same",
+    dilation_rate: int = 1,
+    activation: str | None = "relu",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    name: str,
+):
+    """A depthwise convolution without bias, a batch norm, and an activation unless that is None.
+
+    Arguments and shapes as in `conv_bn`; the number of channels stays. The convolution is named `NAME_dwconv`.
+
+    >>> x = keras.Input((7, 9, 4))
+    >>> depthwise_bn(x, 5, strides=2, name="block1").shape
+    (None, 4, 5, 4)
+    """
+    x = keras.layers.DepthwiseConv2D(
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        name=f"{name}_dwconv",
+    )(x)
+    return bn_activation(x, activation=activation, epsilon=epsilon, momentum=momentum, name=name)
+
+
+def bn_activation(x, *, activation: str | None, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
+    """A batch norm, and an activation unless that is None. Shape and dtype stay."""
+    x = keras.layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=f"{name}_bn")(x)
+    return keras.layers.Activation(activation, name=f"{name}_activation")(x) if activation else x
+
+
+def squeeze_excite(x, *, reduced: int, activation: str = "relu", gate: str = "sigmoid", name: str):
+    """Weighs each channel by a gate computed from the mean of all channels.
+
+    Source: Hu et al. 2018, "Squeeze-and-Excitation Networks", equations 2 to 4. The two dense layers of the paper
+    stand here as 1x1 convolutions on a 1x1 map, which is the same.
+
+    Args:
+        x: `[n, h, w, c]`.
+        reduced: channels of the bottleneck; `c // 16` in the paper.
+        activation: of the bottleneck.
+        gate: what makes a weight in 0..1 of each channel.
+        name: prefix of the layers' names.
+
+    Returns:
+        The shape of `x`.
+
+    >>> squeeze_excite(keras.Input((7, 9, 32)), reduced=2, name="se").shape
+    (None, 7, 9, 32)
+    """
+    weight = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    weight = keras.layers.Conv2D(reduced, 1, activation=activation, name=f"{name}_reduce")(weight)
+    weight = keras.layers.Conv2D(x.shape[-1], 1, activation=gate, name=f"{name}_expand")(weight)
+    return keras.layers.Multiply(name=f"{name}_excite")([x, weight])
+
+
+def residual_add(x, shortcut, *, drop_path: float = 0.0, seed: int | None = None, name: str):
+    """`shortcut + x`, the branch `x` dropped at the rate `drop_path` in training. Shapes are equal and stay."""
+    if drop_path:
+        x = DropPath(drop_path, seed=seed, name=f"{name}_drop")(x)
+    return keras.layers.Add(name=f"{name}_add")([shortcut, x])
+
+
+def inverted_residual(
+    x,
+    filters: int,
+    kernel_size: int,
+    *,
+    strides: int = 1,
+    expansion: int,
+    se_ratio: float = 0.0,
+    activation: str = "relu6",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    drop_path: float = 0.0,
+    name: str,
+):
+    """Expand with 1x1, filter each channel, project with 1x1 and no activation; shortcut where shapes allow.
+
+    Source: Sandler et al. 2018, "MobileNetV2", table 1 and figure 4; with squeeze-and-excitation on the filtered
+    channels as in Tan & Le 2019, "EfficientNet".
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: channels of the output.
+        kernel_size, strides: of the depthwise convolution.
+        expansion: the inner width is `c * expansion`; 1 leaves the first convolution out.
+        se_ratio: bottleneck of squeeze-and-excitation as a share of `c`; 0 leaves it out.
+        activation: after the first two batch norms.
+        epsilon, momentum: of the batch norms.
+        drop_path: rate at which the branch is dropped in training, where there is a shortcut.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h / strides, w / strides, filters]`, rounded up.
+
+    >>> x = keras.Input((7, 9, 16))
+    >>> inverted_residual(x, 24, 3, strides=2, expansion=6, name="block2a").shape
+    (None, 4, 5, 24)
+    """
+    norm = {"epsilon": epsilon, "momentum": momentum}
+    shortcut, channels = x, x.shape[-1]
+    if expansion != 1:
+        x = conv_bn(x, channels * expansion, activation=activation, **norm, name=f"{name}_expand")
+    x = depthwise_bn(x, kernel_size, strides=strides, activation=activation, **norm, name=name)
+    if se_ratio:
+        x = squeeze_excite(x, reduced=max(1, int(channels * se_ratio)), activation=activation, name=f"{name}_se")
+    x = conv_bn(x, filters, activation=None, **norm, name=f"{name}_project")
+    if strides == 1 and channels == filters:
+        x = residual_add(x, shortcut, drop_path=drop_path, name=name)
+    return x
+
+
+def scaled_channels(channels: float, divisor: int = 8) -> int:
+    """The multiple of `divisor` nearest to `channels`, at least `divisor` and at least 0.9 of `channels`.
+
+    Source: the authors' code of MobileNetV2 and EfficientNet, where width multipliers would give odd widths.
+
+    >>> [scaled_channels(c) for c in (4, 11.9, 35.2, 44.8)]
+    [8, 16, 32, 48]
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded

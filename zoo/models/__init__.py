@@ -1,0 +1,141 @@
+"""The table of families, and the two functions that most people need: `list_models` and `create_model`.
+
+A family is one file of this folder, named after its paper's network, and holds
+
+* a frozen dataclass (a `Variant`) whose fields are the columns of the paper's table;
+* `VARIANTS`, its rows by name;
+* `trunk(image, variant)`, from RGB in 0..255 to the last feature map, normalisation included;
+* `head(x, variant, num_classes, activation)`, from there to the class probabilities.
+
+So a network that is not in a table is a row of one's own:
+
+>>> from dataclasses import replace
+>>> from zoo.models import create_model, efficientnet
+>>> narrow = replace(efficientnet.VARIANTS["efficientnet_lite0"], width=0.5)
+>>> create_model(narrow, input_shape=(64, 96, 3), num_classes=5).output_shape
+(None, 5)
+"""
+
+import importlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["FAMILIES", "Variant", "create_model", "list_models"]
+
+# Family (a module of this folder) -> the names of its variants. Held here, not only in the modules, so that models
+# can be listed without importing Keras.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "efficientnet": (
+        *(f"efficientnet_b{i}" for i in range(8)),
+        *(f"efficientnet_lite{i}" for i in range(5)),
+    ),
+}
+
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What every row of a family's table has; a family adds the columns of its paper.
+
+    Attributes:
+        image_size: height and width in pixels that the network was designed for.
+        min_size: the smallest height or width that it can take.
+    """
+
+    image_size: int = 224
+    min_size: int = 32
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `create_model` takes, sorted, that match a shell-style pattern. Loads no TensorFlow.
+
+    >>> list_models("*lite[01]")
+    ['efficientnet_lite0', 'efficientnet_lite1']
+    """
+    names = (name for variants in FAMILIES.values() for name in variants)
+    return sorted(name for name in names if fnmatchcase(name, pattern))
+
+
+def family_of(variant: str | Variant) -> ModuleType:
+    """The module that defines a variant, given its name or a row."""
+    if isinstance(variant, Variant):
+        return importlib.import_module(type(variant).__module__)
+    for family, names in FAMILIES.items():
+        if variant in names:
+            return importlib.import_module(f"zoo.models.{family}")
+    near = get_close_matches(variant, list_models(), n=5, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "zoo.list_models() has them all."
+    raise ValueError(f"no model is named {variant!r}; {hint}")
+
+
+def create_model(
+    variant: str | Variant,
+    *,
+    num_classes: int | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    weights: Any = None,
+    include_top: bool = True,
+    classifier_activation: str | None = "softmax",
+) -> "keras.Model":
+    """Builds a flat functional model that takes RGB in 0..255 and normalises inside.
+
+    Args:
+        variant: a name from `list_models`, or a row of a family's table with values of one's own.
+        num_classes: width of the classifier; 1000 unless told.
+        input_shape: (height, width, channels); height and width may be None where the head allows it. The variant's
+            own size unless told.
+        weights: None for random ones; "imagenet"; or the path of a file that `zoo.weights.load_weights` reads.
+        include_top: False ends the model at the last feature map.
+        classifier_activation: of the last layer; None gives logits.
+
+    Returns:
+        `[n, height, width, channels]` in 0..255 -> float32 `[n, num_classes]`, or the last feature map.
+
+    Raises:
+        ValueError: unknown name, an input smaller than the network can take, `num_classes` where there is no top, or
+            weights that do not fit.
+        FileNotFoundError: weights that cannot be had; the message says how to get them.
+
+    Example:
+
+    >>> import zoo
+    >>> model = zoo.create_model("efficientnet_lite0", num_classes=10, input_shape=(64, 96, 3))
+    >>> model.output_shape
+    (None, 10)
+    """
+    import keras
+
+    family = family_of(variant)
+    name = variant if isinstance(variant, str) else type(variant).__name__.lower()
+    row = family.VARIANTS[variant] if isinstance(variant, str) else variant
+    if not include_top and num_classes is not None:
+        raise ValueError(f"include_top=False has no classifier for num_classes={num_classes}: give only one of them")
+    shape = _checked_shape(name, row, input_shape)
+
+    image = keras.Input(shape, name="image")
+    x = family.trunk(image, row)
+    if include_top:
+        x = family.head(x, row, num_classes or IMAGENET_CLASSES, classifier_activation)
+    model = keras.Model(image, x, name=name)
+    if weights is not None:
+        from zoo.weights import load_weights
+
+        load_weights(model, weights)
+    return model
+
+
+def _checked_shape(name: str, row: Variant, shape: tuple | None) -> tuple:
+    if shape is None:
+        return (row.image_size, row.image_size, 3)
+    if len(shape) != 3 or shape[2] is None:
+        raise ValueError(f"input_shape is (height, width, channels), got {shape}")
+    if any(size is not None and size < row.min_size for size in shape[:2]):
+        raise ValueError(f"{name} needs an image of at least {row.min_size}x{row.min_size} pixels, got {shape}")
+    return tuple(shape)
