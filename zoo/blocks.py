@@ -229,14 +229,16 @@ def inverted_residual(
     >>> inverted_residual(x, 24, 3, strides=2, expansion=6, name="block2a").shape
     (None, 4, 5, 24)
     """
-    norm = {"epsilon": epsilon, "momentum": momentum}
+    conv = partial(conv_bn, epsilon=epsilon, momentum=momentum)
     shortcut, channels = x, x.shape[-1]
     if expansion != 1:
-        x = conv_bn(x, channels * expansion, activation=activation, **norm, name=f"{name}_expand")
-    x = depthwise_bn(x, kernel_size, strides=strides, activation=activation, **norm, name=name)
+        x = conv(x, channels * expansion, activation=activation, name=f"{name}_expand")
+    x = depthwise_bn(
+        x, kernel_size, strides=strides, activation=activation, epsilon=epsilon, momentum=momentum, name=name
+    )
     if se_ratio:
         x = squeeze_excite(x, reduced=max(1, int(channels * se_ratio)), activation=activation, name=f"{name}_se")
-    x = conv_bn(x, filters, activation=None, **norm, name=f"{name}_project")
+    x = conv(x, filters, activation=None, name=f"{name}_project")
     if strides == 1 and channels == filters:
         x = residual_add(x, shortcut, drop_path=drop_path, name=name)
     return x
