@@ -20,7 +20,9 @@ __all__ = [
     "inverted_residual",
     "normalise",
     "residual_add",
+    "residual_unit",
     "scaled_channels",
+    "shortcut",
     "squeeze_excite",
 ]
 
@@ -94,7 +96,9 @@ def conv_bn(
         x: `[n, h, w, c]`.
         filters: channels of the output; a multiple of `groups`.
         kernel_size: one number or (height, width).
-        strides, padding, groups, dilation_rate: as in `keras.layers.Conv2D`.
+        strides, groups, dilation_rate: as in `keras.layers.Conv2D`.
+        padding: "same" or "valid" as in `keras.layers.Conv2D`; "symmetric" pads both sides alike, as Caffe and
+            PyTorch do, where "same" puts the odd row of a strided convolution at the bottom and right.
         activation: a name that Keras knows, or None.
         epsilon, momentum: of the batch norm.
         name: prefix of the layers' names.
@@ -108,6 +112,10 @@ def conv_bn(
     >>> conv_bn(x, 8, 3, strides=2, name="stem").shape
     (None, 4, 5, 8)
     """
+    if padding == "symmetric":
+        padding = "same" if strides == 1 else "valid"
+        if strides > 1:
+            x = pad_symmetric(x, kernel_size, dilation_rate=dilation_rate, name=name)
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -154,6 +162,17 @@ def depthwise_bn(
     return bn_activation(x, activation=activation, epsilon=epsilon, momentum=momentum, name=name)
 
 
+def pad_symmetric(x, kernel_size, *, dilation_rate: int = 1, name: str):
+    """Zeros on all sides, as many as a "valid" window of an odd size needs to reach each border pixel's centre.
+
+    >>> pad_symmetric(keras.Input((7, 9, 4)), (3, 1), name="stem").shape
+    (None, 9, 9, 4)
+    """
+    sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    padding = tuple(dilation_rate * (size - 1) // 2 for size in sizes)
+    return keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x) if any(padding) else x
+
+
 def bn_activation(x, *, activation: str | None, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
     """A batch norm, and an activation unless that is None. Shape and dtype stay."""
     x = keras.layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=f"{name}_bn")(x)
@@ -190,6 +209,63 @@ def residual_add(x, shortcut, *, drop_path: float = 0.0, seed: int | None = None
     if drop_path:
         x = DropPath(drop_path, seed=seed, name=f"{name}_drop")(x)
     return keras.layers.Add(name=f"{name}_add")([shortcut, x])
+
+
+def shortcut(x, filters: int, *, strides: int = 1, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
+    """`x` itself where a unit keeps its shape; else a 1x1 convolution and batch norm that bring it to the new shape.
+
+    Source: He et al. 2016, "Deep Residual Learning", section 3.3, option B.
+
+    >>> x = keras.Input((7, 9, 16))
+    >>> shortcut(x, 16, name="a") is x, shortcut(x, 24, strides=2, name="b").shape
+    (True, (None, 4, 5, 24))
+    """
+    if strides == 1 and x.shape[-1] == filters:
+        return x
+    return conv_bn(
+        x, filters, strides=strides, padding="valid", activation=None, epsilon=epsilon, momentum=momentum, name=name
+    )
+
+
+def residual_unit(
+    x,
+    filters: int,
+    *,
+    strides: int = 1,
+    padding: str = "same",
+    activation: str = "relu",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    drop_path: float = 0.0,
+    name: str,
+):
+    """Two 3x3 convolutions with batch norm, added to a shortcut; ReLU after the sum.
+
+    Source: He et al. 2016, "Deep Residual Learning", figure 2 and table 1 (18 and 34 layers).
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: channels of the output. The shortcut is `x` itself where strides and channels allow it.
+        strides: of the first convolution and of the shortcut.
+        padding: "same", or "symmetric" for weights from PyTorch, as in `conv_bn`.
+        activation: after the first batch norm and after the sum.
+        epsilon, momentum: of the batch norms.
+        drop_path: rate at which the branch is dropped in training.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h / strides, w / strides, filters]`, rounded up.
+
+    >>> x = keras.Input((7, 9, 16))
+    >>> residual_unit(x, 24, strides=2, name="unit").shape
+    (None, 4, 5, 24)
+    """
+    conv = partial(conv_bn, padding=padding, epsilon=epsilon, momentum=momentum)
+    branch = conv(x, filters, 3, strides=strides, activation=activation, name=f"{name}_1")
+    branch = conv(branch, filters, 3, activation=None, name=f"{name}_2")
+    x = shortcut(x, filters, strides=strides, epsilon=epsilon, momentum=momentum, name=f"{name}_shortcut")
+    x = residual_add(branch, x, drop_path=drop_path, name=name)
+    return keras.layers.Activation(activation, name=f"{name}_activation")(x)
 
 
 def inverted_residual(
