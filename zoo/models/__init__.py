@@ -47,10 +47,12 @@ class Variant:
     Attributes:
         image_size: height and width in pixels that the network was designed for.
         min_size: the smallest height or width that it can take.
+        channels: of the image that it was designed for.
     """
 
     image_size: int = 224
     min_size: int = 32
+    channels: int = 3
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -133,7 +135,7 @@ def create_model(
 
 def _checked_shape(name: str, row: Variant, shape: tuple | None) -> tuple:
     if shape is None:
-        return (row.image_size, row.image_size, 3)
+        return (row.image_size, row.image_size, row.channels)
     if len(shape) != 3 or shape[2] is None:
         raise ValueError(f"input_shape is (height, width, channels), got {shape}")
     if any(size is not None and size < row.min_size for size in shape[:2]):

@@ -1,0 +1,140 @@
+"""What every architecture of the zoo must show: its published size, and that it works as a model."""
+
+import csv
+import functools
+import importlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.features import features, levels
+from zoo.models import FAMILIES, family_of
+
+PUBLISHED = Path(__file__).parent / "published.csv"
+NAMES = zoo.list_models()
+
+
+@functools.cache
+def published() -> dict[str, dict]:
+    with PUBLISHED.open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def parameters(model: keras.Model, kind: str) -> int:
+    weights = model.weights if kind == "total" else model.trainable_weights
+    return sum(int(np.prod(weight.shape)) for weight in weights)
+
+
+def small(name: str, num_classes: int = 5) -> keras.Model:
+    """The variant at the smallest input it takes, a little wider than high."""
+    row = family_of(name).VARIANTS[name]
+    return zoo.create_model(name, input_shape=(row.min_size, row.min_size + 11, row.channels), num_classes=num_classes)
+
+
+def images(model: keras.Model, n: int, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.uniform(0, 255, (n, *model.input_shape[1:])).astype("float32")
+
+
+def outputs(result) -> list[np.ndarray]:
+    return [np.asarray(tensor) for tensor in keras.tree.flatten(result)]
+
+
+def test_the_table_and_the_modules_name_the_same_variants():
+    for family, names in FAMILIES.items():
+        assert set(importlib.import_module(f"zoo.models.{family}").VARIANTS) == set(names), family
+
+
+def test_every_variant_has_a_published_count():
+    assert set(published()) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_the_published_number(name):
+    row = published()[name]
+    expected = row["params"]
+    count = parameters(zoo.create_model(name), row["kind"].removesuffix("_millions"))
+    if row["kind"].endswith("_millions"):
+        digits = len(expected.partition(".")[2])
+        assert f"{count / 1e6:.{digits}f}" == expected
+    else:
+        assert count == int(expected)
+
+
+# One variant of each family stands for it where building all would say nothing new.
+FIRST = [names[0] for names in FAMILIES.values()]
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_every_trainable_weight_gets_a_gradient(name):
+    model = small(name)
+    x = images(model, 3)
+    with tf.GradientTape() as tape:
+        # A random projection of all outputs: a plain sum of softmax outputs is constant.
+        results = keras.tree.flatten(model(x, training=True))
+        random = np.random.default_rng(1)
+        loss = sum(tf.reduce_sum(y * random.normal(size=y.shape).astype("float32")) for y in results)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    missing = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
+    assert not missing
+    assert np.isfinite(float(loss))
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
+    model = small(name)
+    x = images(model, 3)
+    expected = outputs(model(x))
+    assert np.allclose(expected[0][:1], outputs(model(x[:1]))[0], atol=1e-4), "an answer depends on the batch"
+
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    for ours, theirs in zip(expected, outputs(reloaded(x)), strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+    model.export(tmp_path / "saved_model", verbose=False)
+    served = tf.saved_model.load(tmp_path / "saved_model").serve(x)
+    for ours, theirs in zip(expected, outputs(served), strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_taps_have_the_promised_strides(name):
+    model = small(name)
+    found = levels(model)
+    if not found:
+        pytest.skip(f"{name} keeps no feature map with a stride of its own")
+    maps = features(model, tuple(found))(images(model, 1))
+    height, width = model.input_shape[1:3]
+    for level, tensor in maps.items():
+        stride = 2 ** int(level[1:])
+        # "valid" borders lose a few pixels before each stride, never as much as half of the map
+        for size, full in zip(tensor.shape[1:3], (height, width), strict=True):
+            assert full / stride / 2 < size <= -(-full // stride), (level, tensor.shape)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_no_top_ends_at_the_last_feature_map(name):
+    row = family_of(name).VARIANTS[name]
+    size = row.image_size
+    model = zoo.create_model(name, input_shape=(size, size, row.channels), include_top=False)
+    assert "predictions" not in {layer.name for layer in model.layers}
+    with pytest.raises(ValueError, match="num_classes"):
+        zoo.create_model(name, include_top=False, num_classes=3)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_an_input_that_is_too_small_is_refused_with_numbers(name):
+    row = family_of(name).VARIANTS[name]
+    size = row.min_size - 1
+    with pytest.raises(ValueError, match=f"{row.min_size}"):
+        zoo.create_model(name, input_shape=(size, size, row.channels))
+
+
+def test_an_unknown_name_lists_its_near_matches():
+    with pytest.raises(ValueError, match="efficientnet_b0"):
+        zoo.create_model("eficientnet_b0")
