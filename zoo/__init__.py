@@ -6,6 +6,8 @@
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo` loads no TensorFlow.
@@ -20,8 +22,28 @@ __all__ = sorted(_EXPORTS)
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+    module = importlib.import_module(_EXPORTS[name])
+    return globals().get(name, getattr(module, name))  # importing `zoo.cost` has bound that name: see `_Package`
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Namesake(ModuleType):
+    """A module that holds a public function of its own name: `zoo.cost(model)` calls `zoo.cost.cost(model)`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    # Importing `zoo.cost` binds that module as `zoo.cost`, where a public function of that name was promised: the
+    # module then answers calls as the function does, whoever imported it first.
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _EXPORTS.get(name) == value.__name__:
+            value.__class__ = _Namesake
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
