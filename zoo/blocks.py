@@ -16,12 +16,16 @@ from zoo.layers import DropPath
 __all__ = [
     "DefaultConv2D",
     "conv_bn",
+    "conv_relu",
     "depthwise_bn",
+    "inception_module",
     "inverted_residual",
     "normalise",
+    "parallel",
     "residual_add",
     "residual_unit",
     "scaled_channels",
+    "separable_bn",
     "shortcut",
     "squeeze_excite",
 ]
@@ -83,6 +87,7 @@ def conv_bn(
     groups: int = 1,
     dilation_rate: int = 1,
     activation: str | None = "relu",
+    scale: bool = True,
     epsilon: float = 1e-3,
     momentum: float = 0.99,
     name: str,
@@ -100,7 +105,7 @@ def conv_bn(
         padding: "same" or "valid" as in `keras.layers.Conv2D`; "symmetric" pads both sides alike, as Caffe and
             PyTorch do, where "same" puts the odd row of a strided convolution at the bottom and right.
         activation: a name that Keras knows, or None.
-        epsilon, momentum: of the batch norm.
+        scale, epsilon, momentum: of the batch norm. Before a ReLU its scale may be left to the next layer.
         name: prefix of the layers' names.
 
     Returns:
@@ -112,10 +117,7 @@ def conv_bn(
     >>> conv_bn(x, 8, 3, strides=2, name="stem").shape
     (None, 4, 5, 8)
     """
-    if padding == "symmetric":
-        padding = "same" if strides == 1 else "valid"
-        if strides > 1:
-            x = pad_symmetric(x, kernel_size, dilation_rate=dilation_rate, name=name)
+    x, padding = keras_padding(x, kernel_size, padding, strides=strides, dilation_rate=dilation_rate, name=name)
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -126,6 +128,72 @@ def conv_bn(
         use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
+    )(x)
+    return bn_activation(x, activation=activation, scale=scale, epsilon=epsilon, momentum=momentum, name=name)
+
+
+def conv_relu(
+    x,
+    filters: int,
+    kernel_size=1,
+    *,
+    strides: int = 1,
+    padding: str = "same",
+    activation: str | None = "relu",
+    name: str,
+):
+    """A convolution with bias and its activation, in one layer named `NAME_conv`: what `conv_bn` was before batch norm.
+
+    Arguments and shapes as in `conv_bn`.
+
+    >>> conv_relu(keras.Input((7, 9, 3)), 8, 3, strides=2, padding="valid", name="stem").shape
+    (None, 3, 4, 8)
+    """
+    x, padding = keras_padding(x, kernel_size, padding, strides=strides, name=name)
+    conv = DefaultConv2D(
+        filters,
+        kernel_size=kernel_size,
+        strides=strides,
+        padding=padding,
+        activation=activation,
+        name=f"{name}_conv",
+    )
+    return conv(x)
+
+
+def separable_bn(
+    x,
+    filters: int,
+    kernel_size=3,
+    *,
+    strides: int = 1,
+    padding: str = "same",
+    dilation_rate: int = 1,
+    activation: str | None = "relu",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    name: str,
+):
+    """A separable convolution without bias, a batch norm, and an activation unless that is None.
+
+    Source: Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions", section 3.1: each channel
+    is filtered on its own, then a 1x1 convolution mixes the channels, with no activation in between.
+
+    Arguments and shapes as in `conv_bn`. The convolution is one layer, named `NAME_sepconv`.
+
+    >>> separable_bn(keras.Input((7, 9, 3)), 8, strides=2, name="block1").shape
+    (None, 4, 5, 8)
+    """
+    x = keras.layers.SeparableConv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        pointwise_initializer="he_normal",
+        name=f"{name}_sepconv",
     )(x)
     return bn_activation(x, activation=activation, epsilon=epsilon, momentum=momentum, name=name)
 
@@ -162,6 +230,15 @@ def depthwise_bn(
     return bn_activation(x, activation=activation, epsilon=epsilon, momentum=momentum, name=name)
 
 
+def keras_padding(x, kernel_size, padding: str, *, strides: int, dilation_rate: int = 1, name: str):
+    """Turns "symmetric" padding into explicit zeros where they differ from "same": `x`, and a padding Keras knows."""
+    if padding != "symmetric":
+        return x, padding
+    if strides == 1:
+        return x, "same"
+    return pad_symmetric(x, kernel_size, dilation_rate=dilation_rate, name=name), "valid"
+
+
 def pad_symmetric(x, kernel_size, *, dilation_rate: int = 1, name: str):
     """Zeros on all sides, as many as a "valid" window of an odd size needs to reach each border pixel's centre.
 
@@ -173,13 +250,23 @@ def pad_symmetric(x, kernel_size, *, dilation_rate: int = 1, name: str):
     return keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x) if any(padding) else x
 
 
-def bn_activation(x, *, activation: str | None, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
+def bn_activation(
+    x, *, activation: str | None, scale: bool = True, epsilon: float = 1e-3, momentum: float = 0.99, name: str
+):
     """A batch norm, and an activation unless that is None. Shape and dtype stay."""
-    x = keras.layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=f"{name}_bn")(x)
+    x = keras.layers.BatchNormalization(epsilon=epsilon, momentum=momentum, scale=scale, name=f"{name}_bn")(x)
     return keras.layers.Activation(activation, name=f"{name}_activation")(x) if activation else x
 
 
-def squeeze_excite(x, *, reduced: int, activation: str = "relu", gate: str = "sigmoid", name: str):
+def squeeze_excite(
+    x,
+    *,
+    ratio: int = 16,
+    reduced: int | None = None,
+    activation: str = "relu",
+    gate: str = "sigmoid",
+    name: str,
+):
     """Weighs each channel by a gate computed from the mean of all channels.
 
     Source: Hu et al. 2018, "Squeeze-and-Excitation Networks", equations 2 to 4. The two dense layers of the paper
@@ -187,7 +274,8 @@ def squeeze_excite(x, *, reduced: int, activation: str = "relu", gate: str = "si
 
     Args:
         x: `[n, h, w, c]`.
-        reduced: channels of the bottleneck; `c // 16` in the paper.
+        ratio: the bottleneck has `c // ratio` channels.
+        reduced: channels of the bottleneck, where they are no such share of `c`.
         activation: of the bottleneck.
         gate: what makes a weight in 0..1 of each channel.
         name: prefix of the layers' names.
@@ -195,9 +283,18 @@ def squeeze_excite(x, *, reduced: int, activation: str = "relu", gate: str = "si
     Returns:
         The shape of `x`.
 
-    >>> squeeze_excite(keras.Input((7, 9, 32)), reduced=2, name="se").shape
+    Raises:
+        ValueError: fewer channels than `ratio`.
+
+    >>> squeeze_excite(keras.Input((7, 9, 32)), name="se").shape
     (None, 7, 9, 32)
     """
+    reduced = x.shape[-1] // ratio if reduced is None else reduced
+    if reduced < 1:
+        raise ValueError(
+            f"{name}: squeeze-and-excitation of {x.shape[-1]} channels at ratio {ratio} leaves {reduced} in the "
+            "bottleneck: lower the ratio, or give `reduced`"
+        )
     weight = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     weight = keras.layers.Conv2D(reduced, 1, activation=activation, name=f"{name}_reduce")(weight)
     weight = keras.layers.Conv2D(x.shape[-1], 1, activation=gate, name=f"{name}_expand")(weight)
@@ -266,6 +363,85 @@ def residual_unit(
     x = shortcut(x, filters, strides=strides, epsilon=epsilon, momentum=momentum, name=f"{name}_shortcut")
     x = residual_add(branch, x, drop_path=drop_path, name=name)
     return keras.layers.Activation(activation, name=f"{name}_activation")(x)
+
+
+def parallel(x, *branches, conv=conv_bn, name: str):
+    """Branches side by side on one input, joined along the channels.
+
+    A branch is a sequence of steps, each a tuple (what, size, strides, padding), of which the last two can be left
+    out. `what` is the number of filters of a convolution, or "max" or "average" for pooling. Strides are 1 unless told,
+    the padding "same" at stride 1 and "valid" above. Step 2 of branch 1 of "mixed3a" is named "mixed3a_1_2".
+
+    Args:
+        x: `[n, h, w, c]`.
+        branches: as above.
+        conv: what makes a convolution: `conv_bn`, `conv_relu`, or a partial of one.
+        name: of the joining layer, and prefix of all others.
+
+    Returns:
+        `[n, h', w', sum of the branches' channels]`.
+
+    Example:
+
+    >>> x = keras.Input((7, 9, 16))
+    >>> parallel(x, [(4, 1)], [(8, 1), (12, (3, 1)), (12, (1, 3))], [("average", 3), (6, 1)], name="mixed").shape
+    (None, 7, 9, 22)
+    >>> parallel(x, [(4, 3, 2)], [("max", 3, 2)], name="reduction").shape
+    (None, 3, 4, 20)
+    """
+    pools = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
+    ends = []
+    for i, branch in enumerate(branches, 1):
+        end = x
+        for j, (what, size, *rest) in enumerate(branch, 1):
+            strides = rest[0] if rest else 1
+            padding = rest[1] if len(rest) > 1 else ("same" if strides == 1 else "valid")
+            step = f"{name}_{i}_{j}"
+            if what in pools:
+                end = pools[what](size, strides=strides, padding=padding, name=f"{step}_pool")(end)
+            else:
+                end = conv(end, what, size, strides=strides, padding=padding, name=step)
+        ends.append(end)
+    return keras.layers.Concatenate(name=name)(ends)
+
+
+def inception_module(x, filters, *, kernel_sizes=(3, 5), batch_norm: bool = False, name: str):
+    """Convolutions of three sizes and a max pooling side by side; 1x1 convolutions keep the large ones cheap.
+
+    Source: Szegedy et al. 2015, "Going Deeper with Convolutions", figure 2b and the columns of table 1.
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: six numbers: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
+        kernel_sizes: of the two larger convolutions.
+        batch_norm: after each convolution, in place of its bias.
+        name: of the joining layer, and prefix of all others.
+
+    Returns:
+        `[n, h, w, 1x1 + 3x3 + 5x5 + pool projection]`.
+
+    Raises:
+        ValueError: `filters` are not six.
+
+    >>> x = keras.Input((7, 9, 192))
+    >>> inception_module(x, (64, 96, 128, 16, 32, 32), name="inception3a").shape
+    (None, 7, 9, 256)
+    """
+    if len(filters) != 6:
+        raise ValueError(
+            "inception_module needs six numbers of filters (1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection), "
+            f"got {len(filters)}: {tuple(filters)}"
+        )
+    one, reduce_three, three, reduce_five, five, projection = filters
+    return parallel(
+        x,
+        [(one, 1)],
+        [(reduce_three, 1), (three, kernel_sizes[0])],
+        [(reduce_five, 1), (five, kernel_sizes[1])],
+        [("max", 3), (projection, 1)],
+        conv=conv_bn if batch_norm else conv_relu,
+        name=name,
+    )
 
 
 def inverted_residual(

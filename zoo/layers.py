@@ -1,13 +1,28 @@
-"""Layers with weights, state or randomness that Keras does not have.
+"""Layers with weights, state or randomness that Keras does not have, and block functions as layers.
 
-They use `keras.ops`, so they run on any backend, and can be saved, exported and used under mixed precision.
+They use `keras.ops`, so they run on any backend, and can be saved, exported and used under mixed precision. Import
+this module before `keras.models.load_model` reads a file that has them.
 """
 
+import importlib
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
-__all__ = ["DropPath"]
+__all__ = [
+    "BlockLayer",
+    "DepthPool",
+    "DropPath",
+    "InceptionModule",
+    "LocalResponseNormalization",
+    "RadialBasis",
+    "ResidualUnit",
+    "SqueezeExcite",
+    "block_layer",
+]
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -59,3 +74,225 @@ class DropPath(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class DepthPool(keras.layers.Layer):
+    """Pools groups of neighbouring channels, where the usual pooling pools neighbouring pixels.
+
+    A network can learn to put the same feature turned or scaled in one group; the pooled channel then answers to
+    all of them.
+
+    Args:
+        pool_size: channels in a group; divides the number of channels.
+        mode: "max" or "average".
+
+    Input shape: `[n, ..., c]`, any rank. Output shape: `[n, ..., c // pool_size]`, of the input's dtype.
+
+    Raises:
+        ValueError: a pool size below 1, an unknown mode, or channels that are unknown or not a multiple of the size.
+
+    Example:
+
+    >>> x = np.array([[1.0, 5.0, 2.0, 4.0]])
+    >>> DepthPool(2)(x).numpy().tolist(), DepthPool(2, mode="average")(x).numpy().tolist()
+    ([[5.0, 4.0]], [[3.0, 3.0]])
+    """
+
+    def __init__(self, pool_size: int, *, mode: str = "max", **base: Any):
+        super().__init__(**base)
+        if pool_size < 1:
+            raise ValueError(f"DepthPool needs a pool_size of at least 1, got {pool_size}")
+        if mode not in ("max", "average"):
+            raise ValueError(f'DepthPool needs mode="max" or "average", got {mode!r}')
+        self.pool_size = pool_size
+        self.mode = mode
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels is None or channels % self.pool_size:
+            raise ValueError(
+                f"DepthPool pools groups of {self.pool_size} channels, got {channels} (input shape {input_shape}): "
+                "choose a pool_size that divides the number of channels"
+            )
+
+    def call(self, inputs):
+        groups = inputs.shape[-1] // self.pool_size
+        x = keras.ops.reshape(inputs, (*keras.ops.shape(inputs)[:-1], groups, self.pool_size))
+        return keras.ops.max(x, axis=-1) if self.mode == "max" else keras.ops.mean(x, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // self.pool_size)
+
+    def get_config(self):
+        return {**super().get_config(), "pool_size": self.pool_size, "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divides each value by what its pixel's neighbouring channels show, so that strong channels quiet the others.
+
+    `b[i] = a[i] / (k + alpha * sum(a[j] ** 2)) ** beta`, over the channels j from i - depth_radius to
+    i + depth_radius that exist. Computed in float32 whatever the policy: the squares overflow float16.
+
+    Source: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 3.3,
+    whose constants are the defaults (n = 5 is a depth radius of 2). Caffe and PyTorch divide alpha by n.
+
+    Args:
+        depth_radius: channels on each side that count.
+        k, alpha, beta: as above.
+
+    Input shape: `[n, ..., c]`, any rank. Output shape and dtype are the input's.
+
+    Raises:
+        ValueError: a negative depth radius, or an unknown number of channels.
+
+    Example:
+
+    >>> layer = LocalResponseNormalization(depth_radius=1, alpha=1.0, beta=1.0)
+    >>> layer(np.array([[1.0, 1.0, 0.0]])).numpy().tolist()
+    [[0.25, 0.25, 0.0]]
+    """
+
+    def __init__(self, *, depth_radius: int = 2, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **base: Any):
+        super().__init__(**base)
+        if depth_radius < 0:
+            raise ValueError(f"LocalResponseNormalization needs a depth_radius of at least 0, got {depth_radius}")
+        self.depth_radius = depth_radius
+        self.k = k
+        self.alpha = alpha
+        self.beta = beta
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels is None:
+            raise ValueError(
+                f"LocalResponseNormalization needs a known number of channels, got the input shape {input_shape}"
+            )
+        # A product with a band matrix sums the neighbours in one operation
+        i, j = np.indices((channels, channels))
+        self.neighbours = (np.abs(i - j) <= self.depth_radius).astype("float32")
+
+    def call(self, inputs):
+        x = keras.ops.cast(inputs, "float32")
+        energy = keras.ops.matmul(keras.ops.square(x), self.neighbours)
+        return keras.ops.cast(x / (self.k + self.alpha * energy) ** self.beta, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        settings = {"depth_radius": self.depth_radius, "k": self.k, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **settings}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class RadialBasis(keras.layers.Layer):
+    """The squared Euclidean distance of each vector to fixed codes, one for each class: the nearest class wins.
+
+    Computed in float32 whatever the policy.
+
+    Source: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", equation 7.
+
+    Args:
+        codes: `[classes, features]`.
+
+    Input shape: `[n, features]`. Output: float32 `[n, classes]`, 0 and up.
+
+    Raises:
+        ValueError: codes that are not a matrix, or inputs with another number of features.
+
+    Example:
+
+    >>> RadialBasis([[1, 1], [-1, 1], [-1, -1]])(np.array([[1.0, 0.0]])).numpy().tolist()
+    [[1.0, 5.0, 5.0]]
+    """
+
+    def __init__(self, codes, **base: Any):
+        super().__init__(**base)
+        self.codes = np.asarray(codes, "float32")
+        if self.codes.ndim != 2:
+            raise ValueError(f"RadialBasis needs codes of shape [classes, features], got {self.codes.shape}")
+
+    def build(self, input_shape):
+        if len(input_shape) != 2 or input_shape[-1] != self.codes.shape[1]:
+            raise ValueError(f"RadialBasis has codes of {self.codes.shape[1]} features, got the inputs {input_shape}")
+
+    def call(self, inputs):
+        x = keras.ops.cast(inputs, "float32")
+        return keras.ops.sum((x[:, None, :] - self.codes) ** 2, axis=-1)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((inputs.shape[0], len(self.codes)), "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "codes": self.codes.tolist()}
+
+
+class BlockLayer(keras.layers.Layer):
+    """A block function as one layer, for `keras.Sequential`. `block_layer` makes its subclasses.
+
+    Its arguments are the function's, without `x` and `name`. It holds the graph that the function builds, so there
+    is one definition of each block. In a functional model prefer the function: its layers stay visible there.
+
+    Input and output: those of the function; a single tensor each.
+    """
+
+    function: str
+    graph: keras.Model
+
+    def __init__(self, *args: Any, **options: Any):
+        parameters = inspect.signature(self.block_function()).parameters
+        own = {key: options.pop(key) for key in list(options) if key in parameters and key != "name"}
+        super().__init__(**options)
+        bound = inspect.signature(self.block_function()).bind(None, *args, **own, name=self.name)
+        self.options = {key: value for key, value in list(bound.arguments.items())[1:] if key != "name"}
+
+    @classmethod
+    def block_function(cls) -> Callable:
+        module, _, name = cls.function.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+    def build(self, input_shape):
+        # The block's layers take the policy of this one, which need not be the global one
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.dtype_policy)
+        try:
+            # Height and width stay open, so that one layer serves all sizes
+            x = keras.Input((*(None for _ in input_shape[1:-1]), input_shape[-1]), dtype=self.compute_dtype)
+            self.graph = keras.Model(x, self.block_function()(x, **self.options, name=self.name))
+        finally:
+            keras.config.set_dtype_policy(policy)
+
+    def call(self, inputs, training=None):
+        return self.graph(inputs, training=training)
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
+
+
+def block_layer(name: str, function: str) -> type[BlockLayer]:
+    """Makes a serializable layer class of a block function.
+
+    Args:
+        name: of the class.
+        function: dotted name of the function, whose first argument is the tensor and whose `name` is the prefix of
+            its layers. Looked up when a layer is made, so that the class can be defined before the function is.
+
+    Returns:
+        A subclass of `keras.layers.Layer`, registered with Keras for saving.
+
+    Example:
+
+    >>> ConvBN = block_layer("ConvBN", "zoo.blocks.conv_bn")
+    >>> keras.Sequential([keras.Input((7, 9, 3)), ConvBN(8, 3, strides=2), ConvBN(16)]).output_shape
+    (None, 4, 5, 16)
+    """
+    doc = f"`{function}` as a layer: the same arguments without `x` and `name`, and those of every Keras layer."
+    cls = type(name, (BlockLayer,), {"function": function, "__doc__": doc, "__module__": __name__})
+    return keras.saving.register_keras_serializable(package="zoo")(cls)
+
+
+ResidualUnit = block_layer("ResidualUnit", "zoo.blocks.residual_unit")
+SqueezeExcite = block_layer("SqueezeExcite", "zoo.blocks.squeeze_excite")
+InceptionModule = block_layer("InceptionModule", "zoo.blocks.inception_module")
