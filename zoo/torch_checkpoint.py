@@ -24,7 +24,7 @@ import os
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -194,9 +194,16 @@ def _interpret(stream) -> _Object:
     storages: dict[str, tuple[str, int]] = {}
     try:
         return _Object(_run(stream, storages), storages)
-    except (IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
+    except (IndexError, KeyError, TypeError) as error:
         # A stack that runs empty, a memo that was never written, a constructor with too few arguments.
         raise ValueError(f"its pickle is malformed ({type(error).__name__}: {error})") from error
+
+
+def _opcodes(stream) -> Iterator[tuple]:
+    try:
+        yield from pickletools.genops(stream)
+    except (ValueError, OverflowError, struct.error) as error:
+        raise ValueError(f"its pickle is malformed ({error})") from error
 
 
 def _run(stream, storages: dict[str, tuple[str, int]]) -> Any:
@@ -209,8 +216,7 @@ def _run(stream, storages: dict[str, tuple[str, int]]) -> Any:
         items, stack = stack, below.pop()
         return items
 
-    argument: Any
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+    for count, (opcode, argument, _) in enumerate(_opcodes(stream)):
         if count == MAX_OPCODES:
             raise ValueError(f"its pickle has more than {MAX_OPCODES:,} opcodes")
         name = opcode.name
@@ -571,14 +577,9 @@ def _record(memory: mmap.mmap, records: dict[str, zipfile.ZipInfo], name: str) -
 def _open_old(memory: mmap.mmap) -> tuple[Any, _Storages]:
     if memory[257:262] == b"ustar":
         raise UnsafeCheckpoint("the tar layout of PyTorch before 0.1.10")
-    try:
-        magic = _interpret(memory).root
-    except UnsafeCheckpoint:
-        raise
-    except ValueError as error:
-        raise ValueError("it is no zip file, and does not begin with PyTorch's magic number") from error
-    if magic != MAGIC_NUMBER:
-        raise ValueError("it is a pickle that does not begin with PyTorch's magic number")
+    # What does not begin as a pickle does is not interpreted: any text or picture has some opcodes to complain of.
+    if memory[:1] != b"\x80" or _interpret(memory).root != MAGIC_NUMBER:
+        raise ValueError("it is no zip file, and does not begin with PyTorch's magic number")
     version, system = _interpret(memory).root, _interpret(memory).root
     if version != PROTOCOL_VERSION:
         raise ValueError(f"its protocol version is not {PROTOCOL_VERSION}, the only one of this layout")
@@ -597,10 +598,10 @@ def _open_old(memory: mmap.mmap) -> tuple[Any, _Storages]:
         stored = int.from_bytes(memory[position : position + 8], "little", signed=True)
         position += 8
         size = elements * _itemsize(dtype)
-        if position + size > len(memory):
-            raise ValueError(f"storage {_short(key)} ends {position + size - len(memory)} bytes after the file")
         if stored != elements:
             raise ValueError(f"storage {_short(key)} claims {elements} elements and has {stored}")
+        if position + size > len(memory):
+            raise ValueError(f"storage {_short(key)} ends {position + size - len(memory)} bytes after the file")
         places[key] = (position, size)
         position += size
     return described.root, _Storages(memory, places)
