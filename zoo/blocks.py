@@ -11,23 +11,27 @@ from functools import partial
 
 import keras
 
-from zoo.layers import DropPath
+from zoo.layers import DropPath, GroupedConv2D
 
 __all__ = [
     "DefaultConv2D",
+    "bottleneck",
     "conv_bn",
     "conv_relu",
+    "dense_block",
     "depthwise_bn",
     "inception_module",
     "inverted_residual",
     "normalise",
     "parallel",
+    "preactivation_unit",
     "residual_add",
     "residual_unit",
     "scaled_channels",
     "separable_bn",
     "shortcut",
     "squeeze_excite",
+    "transition",
 ]
 
 # For textbook models: a 3x3 convolution with bias and ReLU. With `use_bias=False, activation=None` it is the one to
@@ -99,7 +103,7 @@ def conv_bn(
 
     Args:
         x: `[n, h, w, c]`.
-        filters: channels of the output; a multiple of `groups`.
+        filters: channels of the output; a multiple of `groups`, as the channels of `x` are.
         kernel_size: one number or (height, width).
         strides, groups, dilation_rate: as in `keras.layers.Conv2D`.
         padding: "same" or "valid" as in `keras.layers.Conv2D`; "symmetric" pads both sides alike, as Caffe and
@@ -118,7 +122,8 @@ def conv_bn(
     (None, 4, 5, 8)
     """
     x, padding = keras_padding(x, kernel_size, padding, strides=strides, dilation_rate=dilation_rate, name=name)
-    x = keras.layers.Conv2D(
+    layer = GroupedConv2D if groups > 1 else keras.layers.Conv2D
+    x = layer(
         filters,
         kernel_size,
         strides=strides,
@@ -363,6 +368,189 @@ def residual_unit(
     x = shortcut(x, filters, strides=strides, epsilon=epsilon, momentum=momentum, name=f"{name}_shortcut")
     x = residual_add(branch, x, drop_path=drop_path, name=name)
     return keras.layers.Activation(activation, name=f"{name}_activation")(x)
+
+
+def bottleneck(
+    x,
+    filters: int,
+    *,
+    width: int | None = None,
+    strides: int = 1,
+    stride_at: str = "1x1",
+    groups: int = 1,
+    se_ratio: int = 0,
+    padding: str = "symmetric",
+    activation: str = "relu",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    drop_path: float = 0.0,
+    name: str,
+):
+    """A 3x3 convolution between two 1x1 ones that narrow and widen, added to a shortcut; ReLU after the sum.
+
+    With `groups` above 1 it is the unit of ResNeXt (32 groups of 4 channels: `groups=32, width=128`), with `se_ratio`
+    that of SE-ResNet.
+
+    Source: He et al. 2016, "Deep Residual Learning", figure 5 right; Xie et al. 2017, "Aggregated Residual
+    Transformations", figure 3c; Hu et al. 2018, "Squeeze-and-Excitation Networks", figure 3.
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: channels of the output. The shortcut is `x` itself where strides and channels allow it.
+        width: channels of the 3x3 convolution; a multiple of `groups`. A quarter of `filters` unless told.
+        strides: of the unit.
+        stride_at: the convolution that has the strides: the first, "1x1", as published; or "3x3", as in PyTorch's
+            models, which drops no pixel unseen.
+        groups: of the 3x3 convolution.
+        se_ratio: of the squeeze-and-excitation before the sum; 0 leaves it out.
+        padding: of the 3x3 convolution, as in `conv_bn`.
+        activation: after the first two batch norms and after the sum.
+        epsilon, momentum: of the batch norms.
+        drop_path: rate at which the branch is dropped in training.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h / strides, w / strides, filters]`, rounded up.
+
+    Raises:
+        ValueError: another `stride_at`, or a width that is not a multiple of `groups`.
+
+    Example:
+
+    >>> x = keras.Input((7, 9, 64))
+    >>> bottleneck(x, 256, width=128, groups=32, strides=2, stride_at="3x3", name="unit").shape
+    (None, 4, 5, 256)
+    """
+    if stride_at not in ("1x1", "3x3"):
+        raise ValueError(f'stride_at is "1x1" or "3x3", got {stride_at!r}')
+    width = filters // 4 if width is None else width
+    first, second = (strides, 1) if stride_at == "1x1" else (1, strides)
+    conv = partial(conv_bn, epsilon=epsilon, momentum=momentum)
+    branch = conv(x, width, strides=first, padding="valid", activation=activation, name=f"{name}_1")
+    branch = conv(
+        branch, width, 3, strides=second, padding=padding, groups=groups, activation=activation, name=f"{name}_2"
+    )
+    branch = conv(branch, filters, activation=None, name=f"{name}_3")
+    if se_ratio:
+        branch = squeeze_excite(branch, ratio=se_ratio, name=f"{name}_se")
+    x = shortcut(x, filters, strides=strides, epsilon=epsilon, momentum=momentum, name=f"{name}_shortcut")
+    x = residual_add(branch, x, drop_path=drop_path, name=name)
+    return keras.layers.Activation(activation, name=f"{name}_activation")(x)
+
+
+def preactivation_unit(
+    x,
+    filters: int,
+    *,
+    width: int | None = None,
+    strides: int = 1,
+    use_bias: bool = False,
+    dropout: float = 0.0,
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    name: str,
+):
+    """A residual unit whose batch norms and ReLUs stand before the convolutions, so that the shortcut stays clean.
+
+    Two 3x3 convolutions; or, with `width`, a 3x3 of that width between two 1x1. Strides are the first 3x3's. Where
+    the channels change, the shortcut is a 1x1 convolution of the activated input; where only the size does, it
+    takes every other pixel of `x`.
+
+    Source: He et al. 2016, "Identity Mappings in Deep Residual Networks", figure 1b and section 4.1; dropout between
+    the two convolutions from Zagoruyko & Komodakis 2016, "Wide Residual Networks", figure 1d.
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: channels of the output.
+        width: channels of the 3x3 convolution of a bottleneck.
+        strides: of the unit.
+        use_bias: for the convolutions that no batch norm follows (the last one and the shortcut's).
+        dropout: rate before the last convolution.
+        epsilon, momentum: of the batch norms.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h / strides, w / strides, filters]`, rounded up.
+
+    >>> x = keras.Input((7, 9, 16))
+    >>> preactivation_unit(x, 32, strides=2, name="unit").shape
+    (None, 4, 5, 32)
+    """
+    conv = partial(conv_bn, padding="symmetric", epsilon=epsilon, momentum=momentum)
+    plain = partial(keras.layers.Conv2D, padding="same", use_bias=use_bias, kernel_initializer="he_normal")
+    active = bn_activation(x, activation="relu", epsilon=epsilon, momentum=momentum, name=f"{name}_preact")
+    if x.shape[-1] != filters:
+        x = plain(filters, 1, strides=strides, name=f"{name}_shortcut_conv")(active)
+    elif strides > 1:
+        x = keras.layers.MaxPooling2D(1, strides=strides, name=f"{name}_shortcut_pool")(x)
+
+    if width is None:
+        branch = conv(active, filters, 3, strides=strides, name=f"{name}_1")
+    else:
+        branch = conv(active, width, name=f"{name}_1")
+        branch = conv(branch, width, 3, strides=strides, name=f"{name}_2")
+    if dropout:
+        branch = keras.layers.Dropout(dropout, name=f"{name}_dropout")(branch)
+    last = f"{name}_{2 if width is None else 3}_conv"
+    branch = plain(filters, 3 if width is None else 1, name=last)(branch)
+    return residual_add(branch, x, name=name)
+
+
+def dense_block(
+    x, layers: int, growth_rate: int, *, width: int = 4, epsilon: float = 1e-3, momentum: float = 0.99, name: str
+):
+    """Layers that each add `growth_rate` channels to all the channels before them.
+
+    A layer is batch norm, ReLU, a 1x1 convolution to `width * growth_rate` channels, batch norm, ReLU and a 3x3
+    convolution; its output is joined to its input.
+
+    Source: Huang et al. 2017, "Densely Connected Convolutional Networks", equation 2 and section 3 (DenseNet-B).
+
+    Args:
+        x: `[n, h, w, c]`.
+        layers: how many.
+        growth_rate: channels that each adds.
+        width: of the 1x1 convolution, as a multiple of the growth rate.
+        epsilon, momentum: of the batch norms.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h, w, c + layers * growth_rate]`.
+
+    >>> dense_block(keras.Input((7, 9, 16)), 3, 12, name="dense1").shape
+    (None, 7, 9, 52)
+    """
+    norm = partial(bn_activation, activation="relu", epsilon=epsilon, momentum=momentum)
+    conv = partial(conv_bn, epsilon=epsilon, momentum=momentum)
+    for layer in range(1, layers + 1):
+        prefix = f"{name}_layer{layer}"
+        added = conv(norm(x, name=f"{prefix}_preact"), width * growth_rate, name=f"{prefix}_1")
+        added = DefaultConv2D(growth_rate, use_bias=False, activation=None, name=f"{prefix}_2_conv")(added)
+        x = keras.layers.Concatenate(name=f"{prefix}_concat")([x, added])
+    return x
+
+
+def transition(x, compression: float = 0.5, *, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
+    """Between two dense blocks: fewer channels by a 1x1 convolution, half the size by average pooling.
+
+    Source: Huang et al. 2017, "Densely Connected Convolutional Networks", section 3 (DenseNet-C).
+
+    Args:
+        x: `[n, h, w, c]`.
+        compression: share of the channels that stays, in (0, 1].
+        epsilon, momentum: of the batch norm.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h / 2, w / 2, c * compression]`, each rounded down.
+
+    >>> transition(keras.Input((7, 9, 52)), name="transition1").shape
+    (None, 3, 4, 26)
+    """
+    filters = int(x.shape[-1] * compression)
+    x = bn_activation(x, activation="relu", epsilon=epsilon, momentum=momentum, name=name)
+    x = DefaultConv2D(filters, kernel_size=1, use_bias=False, activation=None, name=f"{name}_conv")(x)
+    return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)
 
 
 def parallel(x, *branches, conv=conv_bn, name: str):
