@@ -31,7 +31,7 @@ class DropPath(keras.layers.Layer):
     """Drops whole samples of a residual branch at random while training (stochastic depth).
 
     What is kept is divided by the probability of keeping it, so that the expected output is the input. In
-    inference it is the identity.
+    inference it is the identity, and where it is frozen (`trainable=False`): a frozen network is a constant function.
 
     Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3; scaled in training (as dropout
     is) where the paper scales in inference, equation 5.
@@ -63,7 +63,7 @@ class DropPath(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs, training=False):
-        if not training or self.rate == 0:
+        if not training or not self.trainable or self.rate == 0:
             return inputs
         keep = 1 - self.rate
         one_per_sample = (keras.ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
