@@ -4,7 +4,20 @@ import importlib
 from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import transfer` loads no TensorFlow.
-_EXPORTS: dict[str, str] = {}
+_EXPORTS: dict[str, str] = {
+    "Backbone": "transfer.backbones",
+    "Evaluation": "transfer.evaluation",
+    "FrozenWeightsChanged": "transfer.freezing",
+    "History": "transfer.training",
+    "TrainingDiverged": "transfer.training",
+    "backbone": "transfer.backbones",
+    "classifier": "transfer.heads",
+    "evaluate": "transfer.evaluation",
+    "fine_tune": "transfer.training",
+    "freeze": "transfer.freezing",
+    "list_backbones": "transfer.backbones",
+    "unfreeze": "transfer.freezing",
+}
 
 __all__ = sorted(_EXPORTS)
 

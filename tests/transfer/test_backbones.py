@@ -1,0 +1,175 @@
+"""Backbones: one input range, flat graphs that do not depend on where weights come from, and errors that help."""
+
+import subprocess
+import sys
+import urllib.error
+
+import keras
+import numpy as np
+import pytest
+
+from transfer.backbones import KERAS_APPLICATIONS, Backbone, backbone, list_backbones
+from transfer.heads import classifier
+from zoo.features import levels
+
+SIZE = (73, 96)  # odd, and what Xception can take
+
+
+def photos(n=2, size=SIZE, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *size, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return backbone("keras:MobileNetV2", image_size=SIZE, weights=None)
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return backbone("efficientnet_lite0", image_size=SIZE, weights=None)
+
+
+@pytest.mark.parametrize("name", ["keras:MobileNetV2", "efficientnet_lite0"])
+def test_a_backbone_is_flat_and_brings_its_crop(name, request):
+    trunk = request.getfixturevalue("mobilenet" if name.startswith("keras:") else "lite0")
+    assert isinstance(trunk, Backbone)
+    assert trunk.name == name
+    assert trunk.crop.size == SIZE
+    assert (trunk.weights, trunk.licence) == (None, None)
+    assert trunk.model.input_shape == (None, *SIZE, 3)
+    assert trunk.model.output_shape == (None, 3, 3, 1280)
+    assert not any(isinstance(layer, keras.Model) for layer in trunk.model.layers)
+    assert list(levels(trunk.model)) == ["c1", "c2", "c3", "c4", "c5"]
+
+
+def test_imagenet_weights_of_the_zoo_come_with_their_crop_and_licence():
+    trunk = backbone("efficientnet_lite0")
+    assert (trunk.crop.size, trunk.crop.fraction, trunk.crop.interpolation) == ((224, 224), 0.875, "bicubic")
+    assert (trunk.weights, trunk.licence) == ("imagenet", "Apache-2.0")
+
+
+def with_random_statistics(model, seed=0):
+    """Weights that show every mix-up: also batch norms, which start as ones and zeros."""
+    generator = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([generator.uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
+    return model
+
+
+def pretrained(monkeypatch, name, prepare):
+    """Makes `keras.applications` return, as ImageNet weights, a model of which `prepare` knows what it should give."""
+    build = getattr(keras.applications, name)
+    made = []
+
+    def load(*, weights, **arguments):
+        assert weights == "imagenet"
+        made.append(prepare(with_random_statistics(build(weights=None, **arguments))))
+        return made[0]
+
+    monkeypatch.setattr(keras.applications, name, load)
+    trunk = backbone(f"keras:{name}", image_size=SIZE)
+    assert trunk.licence == KERAS_APPLICATIONS[name].licence
+    return trunk, made[0]
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", pytest.param("Xception", marks=pytest.mark.slow)])
+def test_values_are_brought_to_what_preprocess_input_gives(monkeypatch, name):
+    trunk, original = pretrained(monkeypatch, name, lambda model: model)
+    module = {"MobileNetV2": keras.applications.mobilenet_v2, "Xception": keras.applications.xception}[name]
+    expected = original(module.preprocess_input(photos()))
+    np.testing.assert_allclose(trunk.model(photos()), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_caffe_networks_get_rgb_and_answer_as_on_bgr(monkeypatch):
+    trunk, original = pretrained(monkeypatch, "ResNet50", lambda model: model)
+    expected = np.asarray(original(keras.applications.resnet50.preprocess_input(photos())))
+    found = np.asarray(trunk.model(photos()))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_efficientnet_has_one_graph_whatever_its_weights(monkeypatch):
+    """Keras' own has a layer more with ImageNet weights, whose file holds deviations where variances belong."""
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+    def add_rescaling(model):
+        names = [layer.name for layer in model.layers]
+        normalization = next(name for name in names if name.startswith("normalization"))
+        model.get_layer(normalization).set_weights([mean, deviation, np.array(0)])
+        model.get_layer(normalization).finalize_state()
+        extra = keras.layers.Rescaling(1 / np.sqrt(deviation))
+
+        def insert(layer, *args, **kwargs):
+            output = layer(*args, **kwargs)
+            return extra(output) if layer.name == normalization else output
+
+        return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=insert)
+
+    trunk, original = pretrained(monkeypatch, "EfficientNetB0", add_rescaling)
+    monkeypatch.undo()
+    random = backbone("keras:EfficientNetB0", image_size=SIZE, weights=None)
+    assert sum(isinstance(layer, keras.layers.Rescaling) for layer in original.layers) == 2
+    assert [layer.name for layer in trunk.model.layers] == [layer.name for layer in random.model.layers]
+    expected = np.asarray(original(photos()))
+    np.testing.assert_allclose(trunk.model(photos()), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
+    def no_network(*_):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"MobileNetV2 .* a download was tried .*no route.*weights=None"
+    ) as error:
+        backbone("keras:MobileNetV2")
+    assert "efficientnet_lite0" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("xception", "keras:Xception"),
+        ("keras:mobilenetv2", "keras:MobileNetV2"),
+        ("EfficientNet-Lite0", "efficientnet_lite0"),
+        ("zzz", "transfer.list_backbones"),
+    ],
+)
+def test_an_unknown_name_shows_near_ones(name, near):
+    with pytest.raises(ValueError, match=f"no backbone is named '{name}'.*{near}"):
+        backbone(name)
+
+
+def test_an_image_too_small_is_refused():
+    with pytest.raises(ValueError, match="at least 32x32"):
+        backbone("keras:MobileNetV2", image_size=16, weights=None)
+    with pytest.raises(ValueError, match="at least"):
+        backbone("efficientnet_lite0", image_size=8, weights=None)
+
+
+def test_listing_loads_no_tensorflow():
+    code = "import sys, transfer; assert transfer.list_backbones('keras:*'); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert {f"keras:{name}" for name in ("Xception", "ResNet50V2", "MobileNetV2", "EfficientNetB0")} <= set(
+        list_backbones()
+    )
+
+
+def test_a_classifier_is_flat_and_its_weights_are_seeded(mobilenet):
+    first, same, other = (classifier(mobilenet, 5, seed=seed) for seed in (1, 1, 2))
+    assert first.output_shape == (None, 5)
+    assert first.layers[: len(mobilenet.model.layers)] == mobilenet.model.layers
+    np.testing.assert_allclose(np.sum(first(photos()), axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(first.get_weights()[-2], same.get_weights()[-2])
+    assert np.abs(first.get_weights()[-2] - other.get_weights()[-2]).max() > 1e-3
+    assert first.output.dtype == "float32"
+
+
+def test_bad_arguments_of_a_classifier(mobilenet):
+    with pytest.raises(ValueError, match="at least 2 classes apart, got num_classes=1"):
+        classifier(mobilenet, 1)
+    with pytest.raises(ValueError, match=r"dropout is a rate in \[0, 1\), got 1"):
+        classifier(mobilenet, 2, dropout=1)

@@ -1,0 +1,192 @@
+"""Trunks to build on: the zoo's own models and `keras.applications`, under one name space and with one input.
+
+Every backbone takes RGB in 0..255. What its network was trained on (-1..1, ImageNet's mean and deviation, ...) is
+made of that by layers of the model, so that nothing outside it needs to know.
+"""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import zoo
+from pipelines.preprocessing import EvaluationCrop
+from zoo.models import Variant, family_of
+from zoo.weights import PRETRAINED, Pretrained
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier, and how images are brought to it.
+
+    Attributes:
+        name: as `backbone` takes it.
+        model: flat functional model, RGB in 0..255 `[n, height, width, 3]` -> its last feature map.
+        crop: what makes an image of any size one of the model's; the one that its weights were evaluated with.
+        weights: "imagenet"; the path of a file; or None, for random ones.
+        licence: of the weights; None if they are random or from a file of one's own.
+    """
+
+    name: str
+    model: "keras.Model"
+    crop: EvaluationCrop
+    weights: str | None
+    licence: str | None
+
+
+@dataclass(frozen=True)
+class Application:
+    """A row of the table of `keras.applications`.
+
+    Attributes:
+        values: what the network was trained on, as `zoo.blocks.normalise` names it.
+        licence: of its ImageNet weights.
+        image_size: height and width in pixels of the images its weights were trained on.
+        crop_fraction, interpolation: of the crop they were evaluated with.
+    """
+
+    values: str
+    licence: str
+    image_size: int = 224
+    crop_fraction: float = 0.875
+    interpolation: str = "bilinear"
+
+
+# Licences as keras.io/api/applications gives them for the places that the weights were taken from.
+KERAS_APPLICATIONS = {
+    "EfficientNetB0": Application("imagenet", "Apache-2.0", interpolation="bicubic"),
+    "MobileNetV2": Application("symmetric", "Apache-2.0"),
+    "ResNet50": Application("caffe", "MIT"),
+    "ResNet50V2": Application("symmetric", "BSD-3-Clause"),
+    "Xception": Application("symmetric", "MIT", image_size=299),
+}
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Names that `backbone` takes and that match a shell-style pattern. Loads no TensorFlow.
+
+    >>> list_backbones("*lite0"), list_backbones("keras:Res*")
+    (['efficientnet_lite0'], ['keras:ResNet50', 'keras:ResNet50V2'])
+    """
+    names = zoo.list_models() + [f"keras:{name}" for name in sorted(KERAS_APPLICATIONS)]
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def backbone(
+    name: str, *, image_size: int | tuple[int, int] | None = None, weights: str | None = "imagenet"
+) -> Backbone:
+    """Builds a trunk by name.
+
+    Args:
+        name: one of `list_backbones`: a model of the zoo, or `keras:` and the name of a `keras.applications` model.
+        image_size: pixels, of a square or as (height, width); what the weights were trained on unless told.
+        weights: "imagenet"; None for random ones; or the path of a file.
+
+    Raises:
+        ValueError: an unknown name; the message shows near ones. An image too small for the network.
+        FileNotFoundError: weights that cannot be had; the message says how to get them.
+
+    Example:
+
+    >>> trunk = backbone("keras:MobileNetV2", image_size=(64, 96), weights=None)
+    >>> trunk.model.output_shape, trunk.crop.size
+    ((None, 2, 3, 1280), (64, 96))
+    """
+    if name not in list_backbones():
+        raise ValueError(f"no backbone is named {name!r}; {_near(name)}")
+    if name.startswith("keras:"):
+        row: Application | Pretrained | Variant = KERAS_APPLICATIONS[name.removeprefix("keras:")]
+    else:
+        row = PRETRAINED.get(name) or family_of(name).VARIANTS[name]
+    size = row.image_size if image_size is None else image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    if isinstance(row, Application):
+        model = _application(name.removeprefix("keras:"), row, (height, width, 3), weights)
+    else:
+        model = zoo.create_model(name, include_top=False, input_shape=(height, width, 3), weights=weights)
+    crop = EvaluationCrop(size=(height, width))
+    if not isinstance(row, Variant):
+        crop = EvaluationCrop((height, width), fraction=row.crop_fraction, interpolation=row.interpolation)
+    licence = row.licence if weights == "imagenet" and not isinstance(row, Variant) else None
+    return Backbone(name, model, crop, weights, licence)
+
+
+def _near(name: str) -> str:
+    """What may have been meant: names are compared without case, and without the name space."""
+    names = {known.lower(): known for known in list_backbones()}
+    names |= {known.lower().partition(":")[2]: known for known in list_backbones("keras:*")}
+    near = dict.fromkeys(names[match] for match in get_close_matches(name.lower(), names, n=5, cutoff=0.5))
+    return f"did you mean {', '.join(near)}?" if near else "transfer.list_backbones() has them all."
+
+
+def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
+    """A model of `keras.applications`, its layers copied onto our normalisation in place of its own, if it has one.
+
+    Some of these models normalise themselves, EfficientNet with one layer more when it has ImageNet weights. Copies
+    that start behind such layers are one graph whatever the weights are, flat and with one input.
+    """
+    import keras
+
+    from zoo.blocks import normalise
+    from zoo.layers import DropPath
+
+    original = _download(name, shape, weights)
+    copies: dict[int, keras.Operation] = {}
+
+    def copy(operation, *args, **kwargs):
+        own_normalisation = isinstance(operation, keras.layers.Rescaling | keras.layers.Normalization)
+        if own_normalisation and not copies:
+            return args[0]
+        if id(operation) not in copies:
+            if isinstance(operation, keras.layers.Dropout) and operation.noise_shape:
+                # Stochastic depth; unlike Dropout's, DropPath's is still where it is frozen.
+                copies[id(operation)] = DropPath(operation.rate, name=operation.name)
+            else:
+                copies[id(operation)] = type(operation).from_config(operation.get_config())
+        return copies[id(operation)](*args, **kwargs)
+
+    image = keras.Input(shape, name="image")
+    # As `keras.models.clone_model` does, which cannot leave layers out.
+    feature_map = original._run_through_graph([normalise(image, row.values)], call_fn=copy)
+    model = keras.Model(image, feature_map, name=name)
+    if weights is not None:
+        for layer in original.layers:
+            if id(layer) in copies:
+                copies[id(layer)].set_weights(layer.get_weights())
+        if row.values == "caffe":
+            _from_bgr(model)
+    return model
+
+
+def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
+    import keras
+
+    build = getattr(keras.applications, name)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where Keras shows the progress of downloads
+            return build(include_top=False, weights=weights, input_shape=shape)
+    except Exception as error:  # Keras raises no narrower one
+        if "URL fetch failure" not in str(error):
+            raise
+        own = ", ".join(sorted(PRETRAINED))
+        raise FileNotFoundError(
+            f"the ImageNet weights of keras:{name} are not on this machine, and a download was tried and failed "
+            f"({error}). Connect to the network and try again; or take a backbone whose weights come as a package "
+            f"({own}), or weights=None for random ones"
+        ) from error
+
+
+def _from_bgr(model: "keras.Model") -> None:
+    """Reorders the first convolution's input channels: Caffe's networks read BGR, the model is given RGB."""
+    import keras
+
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel, *bias = first.get_weights()
+    first.set_weights([kernel[:, :, ::-1], *bias])
