@@ -27,7 +27,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -475,7 +475,7 @@ class _Storages:
         """`places`: key -> position of the first byte, number of bytes."""
         self.memory = memory
         self.places = places
-        self.byte_order: Literal["<", ">"] = ">" if big_endian else "<"
+        self.byte_order = ">" if big_endian else "<"
         self.converted: dict[tuple[str, str], np.ndarray] = {}
 
     def array(self, name: str, tensor: _Tensor) -> np.ndarray:
@@ -518,8 +518,10 @@ def _itemsize(dtype: str) -> int:
     return 2 if dtype == "bfloat16" else np.dtype(DTYPES[dtype]).itemsize
 
 
-def _numpy_dtype(dtype: str, byte_order: Literal["<", ">"]) -> np.dtype:
-    return np.dtype("f4" if dtype == "bfloat16" else DTYPES[dtype]).newbyteorder(byte_order)
+def _numpy_dtype(dtype: str, byte_order: str) -> np.dtype:
+    if dtype in ("bfloat16", "bool"):  # converted when they are read
+        return np.dtype("f4" if dtype == "bfloat16" else "bool")
+    return np.dtype(byte_order + DTYPES[dtype])
 
 
 def _open_zip(path: Path, memory: mmap.mmap) -> tuple[Any, _Storages]:

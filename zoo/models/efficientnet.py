@@ -95,3 +95,28 @@ def layers(stage: int, variant: EfficientNet) -> int:
     repeats = STAGES[stage][2]
     fixed = variant.lite and stage in (0, len(STAGES) - 1)
     return repeats if fixed else math.ceil(repeats * variant.depth)
+
+
+def torch_modules(model) -> dict[str, str]:
+    """Names of the layers in EfficientNet-PyTorch, the port whose names the Lite weights carry."""
+    parts = {
+        "expand_conv": "_expand_conv",
+        "expand_bn": "_bn0",
+        "dwconv": "_depthwise_conv",
+        "bn": "_bn1",
+        "se_reduce": "_se_reduce",
+        "se_expand": "_se_expand",
+        "project_conv": "_project_conv",
+        "project_bn": "_bn2",
+    }
+    names = {
+        "stem_conv": "_conv_stem",
+        "stem_bn": "_bn0",
+        "top_conv": "_conv_head",
+        "top_bn": "_bn1",
+        "predictions": "_fc",
+    }
+    blocks = sorted({layer.name.partition("_")[0] for layer in model.layers if layer.name.startswith("block")})
+    for index, block in enumerate(blocks):
+        names |= {f"{block}_{part}": f"_blocks.{index}.{module}" for part, module in parts.items()}
+    return names
