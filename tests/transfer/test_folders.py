@@ -1,0 +1,102 @@
+import os
+
+import pytest
+
+from transfer.folders import new_folder
+
+
+def test_a_folder_appears_only_when_the_block_is_done(tmp_path):
+    target = tmp_path / "deep" / "result"
+    with new_folder(target) as work:
+        (work / "a.txt").write_text("a")
+        assert not target.exists()
+        assert work.parent.parent == target.parent, "one rename has to be enough, so it lies on the same disk"
+    assert [path.name for path in target.iterdir()] == ["a.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["result"], "the temporary folder is gone"
+
+
+def test_other_people_may_read_it(tmp_path):
+    with new_folder(tmp_path / "result"):
+        pass
+    (tmp_path / "usual").mkdir()
+    assert (tmp_path / "result").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_after_an_error(tmp_path, error):
+    with pytest.raises(error), new_folder(tmp_path / "result") as work:
+        (work / "half.txt").write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_not_touched(tmp_path):
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "old.txt").write_text("old")
+    with pytest.raises(FileExistsError, match=r"already holds old\.txt.*overwrite"), new_folder(tmp_path / "result"):
+        pytest.fail("the block must not run")
+    assert (tmp_path / "result" / "old.txt").read_text() == "old"
+
+
+def test_a_file_is_not_taken_for_a_folder(tmp_path):
+    (tmp_path / "result").write_text("a file")
+    with pytest.raises(FileExistsError, match="is a file"), new_folder(tmp_path / "result", overwrite=True):
+        pytest.fail("the block must not run")
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "result").mkdir()
+    with new_folder(tmp_path / "result") as work:
+        (work / "a.txt").write_text("a")
+    assert (tmp_path / "result" / "a.txt").exists()
+
+
+def test_overwriting_replaces_an_earlier_result_whole(tmp_path):
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "a.txt").write_text("old")
+    (tmp_path / "result" / "b.txt").write_text("old")
+    with new_folder(tmp_path / "result", overwrite=True, contents=("a.txt", "b.txt")) as work:
+        (work / "a.txt").write_text("new")
+    assert {path.name: path.read_text() for path in (tmp_path / "result").iterdir()} == {"a.txt": "new"}
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_overwriting_fails_back_to_what_was_there(tmp_path):
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "a.txt").write_text("old")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        new_folder(tmp_path / "result", overwrite=True, contents=("a.txt",)) as work,
+    ):
+        (work / "a.txt").write_text("half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "result" / "a.txt").read_text() == "old"
+
+
+def test_overwriting_does_not_delete_what_no_result_holds(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "holiday.jpg").write_text("precious")
+    with (
+        pytest.raises(FileExistsError, match=r"holiday\.jpg.*not overwritten"),
+        new_folder(photos, overwrite=True, contents=("a.txt",)),
+    ):
+        pytest.fail("the block must not run")
+    assert (photos / "holiday.jpg").read_text() == "precious"
+
+
+def test_what_appeared_meanwhile_is_not_overwritten(tmp_path):
+    with pytest.raises(FileExistsError, match=r"theirs\.txt"), new_folder(tmp_path / "result") as work:
+        (work / "ours.txt").write_text("ours")
+        (tmp_path / "result").mkdir()
+        (tmp_path / "result" / "theirs.txt").write_text("theirs")
+    assert (tmp_path / "result" / "theirs.txt").read_text() == "theirs"
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with new_folder(tmp_path / "link") as work:
+        (work / "a.txt").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a.txt").read_text() == "a"
