@@ -24,9 +24,13 @@ def test_other_people_may_read_it(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_nothing_is_left_after_an_error(tmp_path, error):
-    with pytest.raises(error), new_folder(tmp_path / "result") as work:
-        (work / "half.txt").write_text("half")
-        raise error
+    def block():
+        with new_folder(tmp_path / "result") as work:
+            (work / "half.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        block()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,12 +68,14 @@ def test_overwriting_replaces_an_earlier_result_whole(tmp_path):
 def test_overwriting_fails_back_to_what_was_there(tmp_path):
     (tmp_path / "result").mkdir()
     (tmp_path / "result" / "a.txt").write_text("old")
-    with (
-        pytest.raises(KeyboardInterrupt),
-        new_folder(tmp_path / "result", overwrite=True, contents=("a.txt",)) as work,
-    ):
-        (work / "a.txt").write_text("half")
-        raise KeyboardInterrupt
+
+    def block():
+        with new_folder(tmp_path / "result", overwrite=True, contents=("a.txt",)) as work:
+            (work / "a.txt").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
     assert (tmp_path / "result" / "a.txt").read_text() == "old"
 
 
@@ -86,10 +92,14 @@ def test_overwriting_does_not_delete_what_no_result_holds(tmp_path):
 
 
 def test_what_appeared_meanwhile_is_not_overwritten(tmp_path):
-    with pytest.raises(FileExistsError, match=r"theirs\.txt"), new_folder(tmp_path / "result") as work:
-        (work / "ours.txt").write_text("ours")
-        (tmp_path / "result").mkdir()
-        (tmp_path / "result" / "theirs.txt").write_text("theirs")
+    def block():
+        with new_folder(tmp_path / "result") as work:
+            (work / "ours.txt").write_text("ours")
+            (tmp_path / "result").mkdir()
+            (tmp_path / "result" / "theirs.txt").write_text("theirs")
+
+    with pytest.raises(FileExistsError, match=r"theirs\.txt"):
+        block()
     assert (tmp_path / "result" / "theirs.txt").read_text() == "theirs"
 
 
