@@ -31,13 +31,37 @@ __all__ = ["FAMILIES", "Variant", "create_model", "list_models"]
 # Family (a module of this folder) -> the names of its variants. Held here, not only in the modules, so that models
 # can be listed without importing Keras.
 FAMILIES: dict[str, tuple[str, ...]] = {
+    "alexnet": ("alexnet",),
+    "densenet": ("densenet121", "densenet169", "densenet201"),
     "efficientnet": (
         *(f"efficientnet_b{i}" for i in range(8)),
         *(f"efficientnet_lite{i}" for i in range(5)),
     ),
+    "googlenet": (
+        "googlenet",
+        "googlenet_auxiliary",
+        "googlenet_bn",
+        "googlenet_bn_auxiliary",
+        "googlenet_torchvision",
+    ),
+    "lenet": ("lenet5", "lenet5_rbf"),
+    "resnet": (
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnet50_v1_5",
+        "resnet101_v1_5",
+        "resnet152_v1_5",
+        "wide_resnet50_2",
+    ),
+    "resnet_v2": ("resnet50_v2", "resnet101_v2", "resnet152_v2"),
+    "resnext": ("resnext50_32x4d", "resnext101_32x8d"),
+    "textbook": ("fashion_cnn", "fashion_dense", "mnist_convnet", "mnist_dense"),
+    "vgg": ("vgg11", "vgg13", "vgg16", "vgg19"),
+    "zfnet": ("zfnet",),
 }
-
-IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +72,13 @@ class Variant:
         image_size: height and width in pixels that the network was designed for.
         min_size: the smallest height or width that it can take.
         channels: of the image that it was designed for.
+        num_classes: of the data that it was designed for.
     """
 
     image_size: int = 224
     min_size: int = 32
     channels: int = 3
+    num_classes: int = 1000
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -90,7 +116,7 @@ def create_model(
 
     Args:
         variant: a name from `list_models`, or a row of a family's table with values of one's own.
-        num_classes: width of the classifier; 1000 unless told.
+        num_classes: width of the classifier; unless told, the variant's own, which is 1000 for photos.
         input_shape: (height, width, channels); height and width may be None where the head allows it. The variant's
             own size unless told.
         weights: None for random ones; "imagenet"; or the path of a file that `zoo.weights.load_weights` reads.
@@ -114,9 +140,10 @@ def create_model(
     """
     import keras
 
-    family = family_of(variant)
     name = variant if isinstance(variant, str) else type(variant).__name__.lower()
-    row = family.VARIANTS[variant] if isinstance(variant, str) else variant
+    row = family_of(variant).VARIANTS[variant] if isinstance(variant, str) else variant
+    # The table may list rows that another family builds: ResNeXt's are ResNet's
+    family = family_of(row)
     if not include_top and num_classes is not None:
         raise ValueError(f"include_top=False has no classifier for num_classes={num_classes}: give only one of them")
     shape = _checked_shape(name, row, input_shape)
@@ -124,7 +151,7 @@ def create_model(
     image = keras.Input(shape, name="image")
     x = family.trunk(image, row)
     if include_top:
-        x = family.head(x, row, num_classes or IMAGENET_CLASSES, classifier_activation)
+        x = family.head(x, row, row.num_classes if num_classes is None else num_classes, classifier_activation)
     model = keras.Model(image, x, name=name)
     if weights is not None:
         from zoo.weights import load_weights

@@ -1,0 +1,14 @@
+"""ResNeXt-50 32x4d and ResNeXt-101 32x8d, built by `zoo.models.resnet`.
+
+Xie, Girshick, Dollár, Tu & He 2017, "Aggregated Residual Transformations for Deep Neural Networks": table 1, with the
+grouped convolution of figure 3c. 32x4d: 32 groups, of 4 channels each in the first stage.
+"""
+
+from zoo.models.resnet import ResNet
+
+__all__ = ["VARIANTS"]
+
+VARIANTS = {
+    "resnext50_32x4d": ResNet((3, 4, 6, 3), stride_at="3x3", groups=32, group_width=4),
+    "resnext101_32x8d": ResNet((3, 4, 23, 3), stride_at="3x3", groups=32, group_width=8),
+}
