@@ -558,7 +558,8 @@ def parallel(x, *branches, conv=conv_bn, name: str):
 
     A branch is a sequence of steps, each a tuple (what, size, strides, padding), of which the last two can be left
     out. `what` is the number of filters of a convolution, or "max" or "average" for pooling. Strides are 1 unless told,
-    the padding "same" at stride 1 and "valid" above. Step 2 of branch 1 of "mixed3a" is named "mixed3a_1_2".
+    the padding "same" at stride 1 and "valid" above. Step 2 of branch 1 of "mixed3a" is named "mixed3a_1_2". A step
+    ("fork", branches) splits the branch into parallel ones in its turn.
 
     Args:
         x: `[n, h, w, c]`.
@@ -587,6 +588,8 @@ def parallel(x, *branches, conv=conv_bn, name: str):
             step = f"{name}_{i}_{j}"
             if what in pools:
                 end = pools[what](size, strides=strides, padding=padding, name=f"{step}_pool")(end)
+            elif what == "fork":
+                end = parallel(end, *size, conv=conv, name=step)
             else:
                 end = conv(end, what, size, strides=strides, padding=padding, name=step)
         ends.append(end)
@@ -638,8 +641,10 @@ def inverted_residual(
     kernel_size: int,
     *,
     strides: int = 1,
-    expansion: int,
+    expansion: float,
     se_ratio: float = 0.0,
+    se_activation: str | None = None,
+    se_gate: str = "sigmoid",
     activation: str = "relu6",
     epsilon: float = 1e-3,
     momentum: float = 0.99,
@@ -649,7 +654,7 @@ def inverted_residual(
     """Expand with 1x1, filter each channel, project with 1x1 and no activation; shortcut where shapes allow.
 
     Source: Sandler et al. 2018, "MobileNetV2", table 1 and figure 4; with squeeze-and-excitation on the filtered
-    channels as in Tan & Le 2019, "EfficientNet".
+    channels as in Tan & Le 2019, "EfficientNet", and Howard et al. 2019, "MobileNetV3", figure 4.
 
     Args:
         x: `[n, h, w, c]`.
@@ -657,6 +662,7 @@ def inverted_residual(
         kernel_size, strides: of the depthwise convolution.
         expansion: the inner width is `c * expansion`; 1 leaves the first convolution out.
         se_ratio: bottleneck of squeeze-and-excitation as a share of `c`; 0 leaves it out.
+        se_activation, se_gate: in squeeze-and-excitation; `activation` unless told, and sigmoid.
         activation: after the first two batch norms.
         epsilon, momentum: of the batch norms.
         drop_path: rate at which the branch is dropped in training, where there is a shortcut.
@@ -672,12 +678,13 @@ def inverted_residual(
     conv = partial(conv_bn, epsilon=epsilon, momentum=momentum)
     shortcut, channels = x, x.shape[-1]
     if expansion != 1:
-        x = conv(x, channels * expansion, activation=activation, name=f"{name}_expand")
+        x = conv(x, round(channels * expansion), activation=activation, name=f"{name}_expand")
     x = depthwise_bn(
         x, kernel_size, strides=strides, activation=activation, epsilon=epsilon, momentum=momentum, name=name
     )
     if se_ratio:
-        x = squeeze_excite(x, reduced=max(1, int(channels * se_ratio)), activation=activation, name=f"{name}_se")
+        reduced = max(1, round(channels * se_ratio))
+        x = squeeze_excite(x, reduced=reduced, activation=se_activation or activation, gate=se_gate, name=f"{name}_se")
     x = conv(x, filters, activation=None, name=f"{name}_project")
     if strides == 1 and channels == filters:
         x = residual_add(x, shortcut, drop_path=drop_path, name=name)

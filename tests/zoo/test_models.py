@@ -97,8 +97,8 @@ def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
     model.export(tmp_path / "saved_model", verbose=False)
-    served = tf.saved_model.load(tmp_path / "saved_model").serve(x)
-    for ours, theirs in zip(expected, outputs(served), strict=True):
+    served = tf.saved_model.load(tmp_path / "saved_model")  # held: its functions lose their variables with it
+    for ours, theirs in zip(expected, outputs(served.serve(x)), strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
