@@ -435,15 +435,34 @@ def test_zip_files_that_are_no_checkpoint(tmp_path):
         read(path)
 
 
+def directory_entry(contents: bytes, name: str) -> int:
+    """Position of a record's entry in a zip file's directory, which follows all records."""
+    return contents.rindex(name.encode(), 0, contents.rindex(b"PK\x05\x06")) - 46
+
+
 def test_a_zip_directory_that_points_elsewhere(tmp_path):
     path = write_zip(tmp_path / "a.pth", dictionary(a=tensor()))
     contents = bytearray(path.read_bytes())
-    entry = contents.index(b"PK\x01\x02", contents.index(b"PK\x01\x02") + 1)
-    while b"archive/data/0" not in contents[entry : entry + 60]:
-        entry = contents.index(b"PK\x01\x02", entry + 1)
-    contents[entry + 42 : entry + 46] = struct.pack("<I", 3)
+    struct.pack_into("<I", contents, directory_entry(contents, "archive/data/0") + 42, 3)
     path.write_bytes(contents)
     with pytest.raises(ValueError, match="is not where the zip directory says"):
+        read(path)
+
+
+def test_records_that_overlap(tmp_path):
+    # Four storages of 4 kB each that all lie in the same 4 kB: what must be converted would grow without bound.
+    sources = {str(i): storage(str(i), kind="HalfStorage", elements=2000) for i in range(4)}
+    body = dictionary(**{key: tensor(source, shape=(2000,), strides=(1,)) for key, source in sources.items()})
+    path = write_zip(tmp_path / "a.pth", body, {key: np.zeros(2000 if key == "0" else 2, "<f2") for key in sources})
+    contents = bytearray(path.read_bytes())
+    first = directory_entry(contents, "archive/data/0")
+    where, size = (struct.unpack_from("<I", contents, first + at) for at in (42, 20))
+    for key in "123":
+        entry = directory_entry(contents, f"archive/data/{key}")
+        struct.pack_into("<II", contents, entry + 20, *size, *size)
+        struct.pack_into("<I", contents, entry + 42, *where)
+    path.write_bytes(contents)
+    with pytest.raises(ValueError, match="its records overlap"):
         read(path)
 
 
