@@ -21,6 +21,7 @@ __all__ = [
     "LocalResponseNormalization",
     "RadialBasis",
     "ResidualUnit",
+    "ScaledAdd",
     "SqueezeExcite",
     "block_layer",
 ]
@@ -257,6 +258,39 @@ class RadialBasis(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "codes": self.codes.tolist()}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class ScaledAdd(keras.layers.Layer):
+    """The first input plus `scale` times the second, as in residual units whose branch is scaled down.
+
+    Source: Szegedy et al. 2017, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning",
+    section 3.3.
+
+    Args:
+        scale: factor of the second input.
+
+    Input: a list of two tensors of one shape. Output: that shape and dtype.
+
+    Example:
+
+    >>> ScaledAdd(0.5)([np.array([[1.0, 2.0]]), np.array([[4.0, 4.0]])]).numpy().tolist()
+    [[3.0, 4.0]]
+    """
+
+    def __init__(self, scale: float, **base: Any):
+        super().__init__(**base)
+        self.scale = scale
+
+    def call(self, inputs):
+        x, branch = inputs
+        return x + branch * self.scale
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
 
 
 class BlockLayer(keras.layers.Layer):

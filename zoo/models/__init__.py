@@ -44,7 +44,25 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "googlenet_bn_auxiliary",
         "googlenet_torchvision",
     ),
+    "inception_resnet_v2": ("inception_resnet_v2",),
+    "inception_v3": ("inception_v3",),
+    "inception_v4": ("inception_v4",),
     "lenet": ("lenet5", "lenet5_rbf"),
+    "mobilenet": ("mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"),
+    "mobilenet_v2": (
+        "mobilenet_v2",
+        "mobilenet_v2_035",
+        "mobilenet_v2_050",
+        "mobilenet_v2_075",
+        "mobilenet_v2_130",
+        "mobilenet_v2_140",
+    ),
+    "mobilenet_v3": (
+        "mobilenet_v3_large",
+        "mobilenet_v3_large_075",
+        "mobilenet_v3_small",
+        "mobilenet_v3_small_075",
+    ),
     "resnet": (
         "resnet18",
         "resnet34",
@@ -60,6 +78,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "resnext": ("resnext50_32x4d", "resnext101_32x8d"),
     "textbook": ("fashion_cnn", "fashion_dense", "mnist_convnet", "mnist_dense"),
     "vgg": ("vgg11", "vgg13", "vgg16", "vgg19"),
+    "xception": ("xception",),
     "zfnet": ("zfnet",),
 }
 

@@ -1,0 +1,70 @@
+"""Inception-ResNet-v2: Inception modules as branches of residual units.
+
+Szegedy et al. 2017, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning", figures 15 to
+19, with the stem of Inception-v3 as in the authors' code, and its numbers of modules, 10, 20 and 10 (figure 15: 5, 10
+and 5). Section 3.3: a branch is scaled down before it is added, else training breaks off.
+"""
+
+from dataclasses import dataclass
+
+import keras
+
+from zoo.blocks import normalise
+from zoo.heads import classifier
+from zoo.layers import ScaledAdd
+from zoo.models import Variant
+from zoo.models.inception_v3 import conv, inception, stem
+
+__all__ = ["VARIANTS", "InceptionResNetV2", "head", "trunk"]
+
+
+@dataclass(frozen=True)
+class InceptionResNetV2(Variant):
+    """Repeats of the modules A, B and C, of figures 16, 17 and 19, and what their branches are scaled by."""
+
+    repeats: tuple[int, int, int] = (10, 20, 9)
+    scales: tuple[float, float, float] = (0.17, 0.1, 0.2)
+    dropout: float = 0.2
+    image_size: int = 299
+    min_size: int = 75
+
+
+VARIANTS = {"inception_resnet_v2": InceptionResNetV2()}
+
+A = [[(32, 1)], [(32, 1), (32, 3)], [(32, 1), (48, 3), (64, 3)]]
+REDUCTION_A = [[(384, 3, 2)], [(256, 1), (256, 3), (384, 3, 2)], [("max", 3, 2)]]
+B = [[(192, 1)], [(128, 1), (160, (1, 7)), (192, (7, 1))]]
+REDUCTION_B = [[(256, 1), (384, 3, 2)], [(256, 1), (288, 3, 2)], [(256, 1), (288, 3), (320, 3, 2)], [("max", 3, 2)]]
+C = [[(192, 1)], [(192, 1), (224, (1, 3)), (256, (3, 1))]]
+
+
+def trunk(image, variant: InceptionResNetV2):
+    """`[n, 299, 299, 3]` in 0..255 -> `[n, 8, 8, 1536]`; borders are lost before each stride."""
+    x = stem(normalise(image, "symmetric"))
+    first = [[(96, 1)], [(48, 1), (64, 5)], [(64, 1), (96, 3), (96, 3)], [("average", 3), (64, 1)]]
+    x = inception(x, *first, name="mixed_5b")
+    scale_a, scale_b, scale_c = variant.scales
+    repeats_a, repeats_b, repeats_c = variant.repeats
+    for i in range(1, repeats_a + 1):
+        x = residual_inception(x, A, scale=scale_a, name=f"block35_{i}")
+    x = inception(x, *REDUCTION_A, name="mixed_6a")
+    for i in range(1, repeats_b + 1):
+        x = residual_inception(x, B, scale=scale_b, name=f"block17_{i}")
+    x = inception(x, *REDUCTION_B, name="mixed_7a")
+    for i in range(1, repeats_c + 1):
+        x = residual_inception(x, C, scale=scale_c, name=f"block8_{i}")
+    # The authors' code ends with one module that is neither scaled nor activated
+    x = residual_inception(x, C, scale=1.0, activation=None, name=f"block8_{repeats_c + 1}")
+    return conv(x, 1536, name="conv_7b")
+
+
+def residual_inception(x, branches, *, scale: float, activation: str | None = "relu", name: str):
+    """`x` plus `scale` times an Inception module, which a 1x1 convolution brings to the channels of `x`."""
+    branch = inception(x, *branches, name=f"{name}_mixed")
+    branch = keras.layers.Conv2D(x.shape[-1], 1, name=f"{name}_expand")(branch)
+    x = ScaledAdd(scale, name=f"{name}_add")([x, branch])
+    return keras.layers.Activation(activation, name=f"{name}_activation")(x) if activation else x
+
+
+def head(x, variant: InceptionResNetV2, num_classes: int, activation: str | None):
+    return classifier(x, num_classes, activation=activation, dropout=variant.dropout)

@@ -1,0 +1,67 @@
+"""Small networks that textbooks teach with, on grey 28x28 images of MNIST and Fashion-MNIST.
+
+* `fashion_cnn`: Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", chapter 14: a large first
+  kernel, then pairs of 3x3 convolutions whose number doubles after each pooling. 92% on Fashion-MNIST.
+* `mnist_convnet`: Chollet, "Deep Learning with Python", first edition, section 5.1. 99% on MNIST.
+* `fashion_dense` and `mnist_dense`: what the same books start from, in chapter 10 and section 2.1: no convolution.
+"""
+
+from dataclasses import dataclass
+
+import keras
+
+from zoo.blocks import DefaultConv2D, normalise
+from zoo.heads import dense_classifier
+from zoo.models import Variant
+
+__all__ = ["VARIANTS", "Textbook", "head", "trunk"]
+
+POOL = "pool"
+
+
+@dataclass(frozen=True)
+class Textbook(Variant):
+    """`layers` are in order: (filters, kernel size) for a convolution, `POOL` for 2x2 max pooling."""
+
+    layers: tuple = ()
+    padding: str = "same"
+    dense: tuple[int, ...] = ()
+    dropout: float = 0.0
+    image_size: int = 28
+    min_size: int = 1
+    channels: int = 1
+    num_classes: int = 10
+
+
+VARIANTS = {
+    "fashion_cnn": Textbook(
+        layers=((64, 7), POOL, (128, 3), (128, 3), POOL, (256, 3), (256, 3), POOL),
+        dense=(128, 64),
+        dropout=0.5,
+        min_size=8,
+    ),
+    "fashion_dense": Textbook(dense=(300, 100)),
+    "mnist_convnet": Textbook(
+        layers=((32, 3), POOL, (64, 3), POOL, (64, 3)),
+        padding="valid",
+        dense=(64,),
+        min_size=18,
+    ),
+    "mnist_dense": Textbook(dense=(512,)),
+}
+
+
+def trunk(image, variant: Textbook):
+    """`[n, h, w, 1]` in 0..255 -> the last feature map; `h` and `w` halve at each pooling, rounded down."""
+    x = normalise(image, "unit")
+    for i, layer in enumerate(variant.layers, 1):
+        if layer == POOL:
+            x = keras.layers.MaxPooling2D(name=f"pool{i}")(x)
+        else:
+            filters, kernel_size = layer
+            x = DefaultConv2D(filters, kernel_size=kernel_size, padding=variant.padding, name=f"conv{i}")(x)
+    return x
+
+
+def head(x, variant: Textbook, num_classes: int, activation: str | None):
+    return dense_classifier(x, num_classes, units=variant.dense, dropout=variant.dropout, activation=activation)
