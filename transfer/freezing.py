@@ -26,10 +26,18 @@ def trunk(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers from the input to the last feature map, in the order of the graph.
 
     Raises:
-        ValueError: the model has no feature map.
+        ValueError: the model has no feature map, or a trunk that is a model inside a model: freezing part of it, and
+            telling its batch norms, takes a flat graph.
     """
     end = model.layers.index(model.get_layer(last_feature_map(model)))
-    return model.layers[: end + 1]
+    layers = model.layers[: end + 1]
+    nested = [layer.name for layer in layers if isinstance(layer, keras.Model)]
+    if nested:
+        raise ValueError(
+            f"{model.name} has a model inside it ({nested[0]!r}); expected a flat one, such as transfer.classifier "
+            "makes, or keras.applications with input_tensor"
+        )
+    return layers
 
 
 def freeze(model: keras.Model) -> None:
@@ -64,10 +72,11 @@ def unfreeze(model: keras.Model, part: str | float) -> None:
     """
     layers = trunk(model)
     first = _first_trainable(model, layers, part)
-    model.trainable = True  # of the model and every layer in it
-    for index, layer in enumerate(layers):
-        if index < first or isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    model.trainable = True
+    # Layer by layer: setting what the model already has is ignored on this backend, and does not reach its layers.
+    for index, layer in enumerate(model.layers):
+        held = isinstance(layer, keras.layers.BatchNormalization) and index < len(layers)
+        layer.trainable = index >= first and not held
 
 
 def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part: str | float) -> int:
