@@ -4,7 +4,22 @@ import importlib
 from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import pipelines` loads no TensorFlow.
-_EXPORTS: dict[str, str] = {}
+_EXPORTS: dict[str, str] = {
+    "Data": "pipelines.samples",
+    "EvaluationCrop": "pipelines.preprocessing",
+    "Samples": "pipelines.samples",
+    "Skipped": "pipelines.samples",
+    "augment": "pipelines.augmentations",
+    "augmentation": "pipelines.augmentations",
+    "batches": "pipelines.loader",
+    "check": "pipelines.checking",
+    "check_data": "pipelines.checking",
+    "decode_image": "pipelines.decoding",
+    "orientation": "pipelines.decoding",
+    "read_data": "pipelines.sources",
+    "split": "pipelines.splits",
+    "upright": "pipelines.decoding",
+}
 
 __all__ = sorted(_EXPORTS)
 

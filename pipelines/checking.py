@@ -1,0 +1,132 @@
+"""Finding the files that cannot be decoded, before a training run trips over one."""
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from pipelines.decoding import decode_image
+from pipelines.loader import as_dataset, read
+from pipelines.samples import Data, Samples, Skipped
+
+__all__ = ["check", "check_data"]
+
+Progress = Callable[[int, int], None]
+
+# JPEGs are decoded at an eighth of their size: every byte is still read, so damage is still found.
+_RATIO = 8
+
+
+def check(samples: Samples, *, progress: Progress | None = None) -> tuple[Samples, tuple[Skipped, ...]]:
+    """Decode every image once, in parallel, and leave out those that cannot be decoded.
+
+    Args:
+        samples: images that are decoded already are returned as they are.
+        progress: called now and then with the number of images done and the number of all.
+
+    Returns:
+        The samples that can be decoded, in their order, and for each of the others its path (or its name, where the
+        images are not files) and the reason in words.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> image = tf.io.encode_jpeg(tf.zeros([4, 5, 3], tf.uint8)).numpy()
+    >>> good, skipped = check(Samples([image, b"", image[:200]], [0, 0, 1], ["a", "b", "c"]))
+    >>> good.names, [skip.reason for skip in skipped]
+    (('a',), ['an empty file (0 bytes)', 'damaged: Truncated File Read'])
+    """
+    if samples.decoded or len(samples) == 0:
+        return samples, ()
+
+    def decoded_index(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # The shape is returned too because TensorFlow does not run what no result depends on.
+        return index, tf.shape(decode_image(read(image, samples), ratio=_RATIO))
+
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.range(len(samples)), as_dataset(samples.images))
+    dataset = dataset.map(decoded_index, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+    dataset = dataset.ignore_errors().batch(32)  # one element at a time: an error would take its batch along
+    readable = np.zeros(len(samples), bool)
+    done = 0
+    for indices, _ in dataset.as_numpy_iterator():
+        readable[indices] = True
+        done += len(indices)
+        if progress is not None:
+            progress(done, len(samples))
+    skipped = []
+    for index in np.flatnonzero(~readable).tolist():
+        image = samples.images[index]
+        skipped.append(Skipped(image if isinstance(image, str) else samples.names[index], _reason(image)))
+    if skipped and progress is not None:
+        progress(len(samples), len(samples))
+    return samples[readable], tuple(skipped)
+
+
+def check_data(data: Data, *, progress: Progress | None = None) -> Data:
+    """`check` every split of a data set; what is left out is added to `data.skipped`.
+
+    Args:
+        data: what `pipelines.read_data` returned.
+        progress: called now and then with the number of images done and the number of all, over all splits.
+
+    Raises:
+        ValueError: a class has no readable image left to train on, or a split has none left at all.
+
+    Example:
+
+    >>> from pipelines import read_data
+    >>> len(check_data(read_data("sklearn:digits")))
+    1797
+    """
+    checked: list[Samples] = []
+    skipped = list(data.skipped)
+    done_before = 0
+    for name, samples in (("train", data.train), ("valid", data.valid), ("test", data.test)):
+
+        def report(done: int, _: int, done_before: int = done_before) -> None:
+            if progress is not None:
+                progress(done_before + done, len(data))
+
+        good, bad = check(samples, progress=report)
+        lost = np.setdiff1d(samples.labels, good.labels)
+        if len(lost) and (name == "train" or len(good) == 0):
+            classes = ", ".join(repr(data.class_names[label]) for label in lost)
+            raise ValueError(
+                f"{len(bad)} of {len(samples)} images of the {name} split cannot be read, which leaves none of "
+                f"{classes}. First: {bad[0].path}: {bad[0].reason}. Replace these files, or add images to these classes"
+            )
+        checked.append(good)
+        skipped += bad
+        done_before += len(samples)
+    train, valid, test = checked
+    return Data(data.class_names, train, valid, test, tuple(skipped))
+
+
+def _reason(image: str | bytes) -> str:
+    """Why this file cannot be decoded, in words."""
+    if isinstance(image, str):
+        try:
+            with open(image, "rb") as file:
+                image = file.read()
+        except OSError as error:
+            return f"cannot be opened: {(error.strerror or str(error)).lower()}"
+    if not image:
+        return "an empty file (0 bytes)"
+    try:
+        picture = Image.open(BytesIO(image))
+        picture.load()
+    except Image.UnidentifiedImageError:
+        return f"not an image: begins with {image[:16]!r}"
+    except Exception as error:  # Pillow's decoders raise whatever their format's code does
+        return f"damaged: {error}"
+    if picture.format not in ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP"):
+        return f"a {picture.format} image: expected JPEG, PNG, GIF, BMP or WebP; convert it"
+    try:
+        decode_image(image)
+    except tf.errors.OpError as error:
+        message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message).strip()
+        return f"damaged or of an unusual kind: {message}"
+    return "could not be decoded at the first attempt; can be now"

@@ -1,0 +1,277 @@
+"""From the bytes of an image file to upright RGB pixels, inside the graph.
+
+Everything here is TensorFlow operations without `py_function`, so that the same code runs in tf.data and inside an
+exported SavedModel, and a photo is turned and coloured alike in both. TensorFlow's own `decode_image` ignores the
+EXIF orientation, drops transparency, reads the palette indices of a BMP as grey levels, and writes past the end of
+its buffer when it is given an animated WebP without transparency (seen in 2.21).
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["decode_image", "orientation", "upright"]
+
+
+@tf.autograph.experimental.do_not_convert
+def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
+    """Decode one JPEG, PNG, GIF, BMP or WebP file into upright RGB.
+
+    - The format is told by the contents, never by a name.
+    - The EXIF orientation of JPEG, PNG and WebP is applied (`orientation`, `upright`).
+    - Grey and palette images become RGB; CMYK JPEGs too, as Pillow converts them (without a colour profile).
+    - Transparency of PNG and WebP is composited over white. A GIF's transparent pixels are black; a BMP's fourth
+      channel is ignored.
+    - Of 16-bit PNGs the upper 8 bits are kept.
+    - Of animations the first frame is returned.
+    - JPEGs are decoded with the accurate integer DCT, to the very pixels that Pillow gives.
+
+    Args:
+        contents: scalar string tensor (or `bytes`), the whole file.
+        ratio: 1, 2, 4 or 8. JPEGs are decoded at 1/ratio of their size, which is faster; other formats at full size.
+
+    Returns:
+        `uint8 [h, w, 3]`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: not one of these formats, or damaged. (`pipelines.check` finds such files
+            beforehand and says why in words.)
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> decode_image(tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))).shape
+    TensorShape([2, 3, 3])
+    """
+    contents = tf.convert_to_tensor(contents, tf.string)
+    image = tf.switch_case(
+        _container(contents),
+        [
+            lambda: _decode_other(contents),
+            lambda: tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"),
+            lambda: _over_white(tf.io.decode_png(contents, channels=4)),
+            lambda: _decode_webp(contents),
+            lambda: _decode_bmp(contents),
+        ],
+    )
+    return upright(image, orientation(contents))
+
+
+def _container(contents: tf.Tensor) -> tf.Tensor:
+    """Which format the first bytes announce: 1 JPEG, 2 PNG, 3 WebP, 4 BMP, 0 any other."""
+    known = tf.strings.substr(contents, 0, 2) == tf.constant([b"", b"\xff\xd8", b"\x89P", b"RI", b"BM"])
+    return tf.argmax(tf.cast(known, tf.int32), output_type=tf.int32)
+
+
+def _decode_other(contents: tf.Tensor) -> tf.Tensor:
+    """A GIF's first frame, or TensorFlow's error about an unknown format."""
+    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
+    """The first frame, over white.
+
+    Frames of an animation are RGBA, but TensorFlow makes room for RGB when the header announces no transparency.
+    So it is made to announce it: bits 1 and 4 of byte 20 say "animated" and "with alpha" when an extended header
+    (`VP8X`) is there. https://developers.google.com/speed/webp/docs/riff_container
+    """
+    head = _bytes(contents, 12, 9)
+    flags = tf.cast(head[8], tf.uint8)
+    animated = tf.reduce_all(head[:4] == list(b"VP8X")) & (tf.bitwise.bitwise_and(flags, 0b10) > 0)
+
+    def announce_alpha() -> tf.Tensor:
+        all_bytes = tf.constant([bytes([value]) for value in range(256)])
+        changed = tf.gather(all_bytes, tf.cast(tf.bitwise.bitwise_or(flags, 0b10000), tf.int32))
+        size = tf.strings.length(contents)
+        return tf.strings.join([tf.strings.substr(contents, 0, 20), changed, tf.strings.substr(contents, 21, size)])
+
+    frames = tf.io.decode_webp(tf.cond(animated, announce_alpha, lambda: contents))
+    frame = frames[0]
+    return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over_white(frame), lambda: frame)
+
+
+def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
+    """8-bit (grey or palette), 24-bit and 32-bit BMP. The header is Windows' BITMAPINFOHEADER, little endian."""
+    header = _bytes(contents, 0, 54)
+    header_size, compression = _number(header[14:18], little=True), _number(header[30:34], little=True)
+    readable = tf.debugging.Assert(
+        (header_size >= 40) & ((compression == 0) | (compression == 3)),
+        ["expected an uncompressed BMP file with a Windows header"],
+    )
+    with tf.control_dependencies([readable]):
+        image = tf.io.decode_bmp(contents)
+
+    def look_up() -> tf.Tensor:
+        palette = tf.reshape(_bytes(contents, 14 + header_size, 4 * 256), [256, 4])  # blue, green, red, unused
+        return tf.gather(tf.cast(palette[:, 2::-1], tf.uint8), tf.cast(image[..., 0], tf.int32))
+
+    return tf.cond(tf.shape(image)[-1] == 1, look_up, lambda: image[..., :3])
+
+
+def _over_white(rgba: tf.Tensor) -> tf.Tensor:
+    """`uint8 [h, w, 4]` composited over white: `uint8 [h, w, 3]`."""
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+
+    def blend() -> tf.Tensor:
+        opacity = tf.cast(alpha, tf.float32) / 255
+        return tf.cast(tf.round(255 - (255 - tf.cast(rgb, tf.float32)) * opacity), tf.uint8)
+
+    return tf.cond(tf.reduce_all(alpha == 255), lambda: rgb, blend)
+
+
+# Orientation
+
+# For each value of the tag, how to make the stored image upright: swap rows and columns, then reverse the order of
+# the rows, then of the columns. EXIF 2.32, 4.6.4, tag 274; 0 stands for values that the standard does not know.
+_TURNS = [
+    (False, False, False),
+    (False, False, False),  # 1
+    (False, False, True),  # 2: mirrored
+    (False, True, True),  # 3: upside down
+    (False, True, False),  # 4: upside down and mirrored
+    (True, False, False),  # 5: on its left side and mirrored
+    (True, False, True),  # 6: to be turned clockwise
+    (True, True, True),  # 7: on its right side and mirrored
+    (True, True, False),  # 8: to be turned anticlockwise
+]
+
+
+@tf.autograph.experimental.do_not_convert
+def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
+    """Turn an image, or a mask, as its EXIF orientation says.
+
+    Args:
+        image: `[h, w, channels]`.
+        tag: scalar integer, 1 to 8 as in the EXIF standard; anything else leaves the image as it is.
+
+    Returns:
+        `[h, w, channels]`, or `[w, h, channels]` for the tags 5 to 8.
+    """
+    tag = tf.convert_to_tensor(tag, tf.int32)
+
+    def turn() -> tf.Tensor:
+        swap, rows, columns = tf.unstack(tf.gather(_TURNS, tf.where(tag <= 8, tag, 0)))
+        turned = tf.transpose(image, tf.where(swap, [1, 0, 2], [0, 1, 2]))
+        return tf.reverse(turned, tf.boolean_mask([0, 1], tf.stack([rows, columns])))
+
+    channels = image.shape[-1]
+    return tf.ensure_shape(tf.cond(tag > 1, turn, lambda: image), [None, None, channels])
+
+
+@tf.autograph.experimental.do_not_convert
+def orientation(contents: Any) -> tf.Tensor:
+    """The EXIF orientation of a JPEG, PNG or WebP file: scalar `int32`, 1 to 8, and 1 where there is none.
+
+    Args:
+        contents: scalar string tensor (or `bytes`), the whole file. Damaged metadata counts as none.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> int(orientation(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8))))
+    1
+    """
+    contents = tf.convert_to_tensor(contents, tf.string)
+    size = tf.strings.length(contents)
+    # A search for the word costs a hundredth of a walk through the blocks, and few files have it.
+    mentions_exif = tf.strings.length(tf.strings.regex_replace(contents, "(?i)exif", "", False)) < size
+
+    def look_up() -> tf.Tensor:
+        nowhere = tf.constant(0, tf.int64)
+        start = tf.switch_case(
+            _container(contents),
+            [
+                lambda: nowhere,
+                lambda: _find_exif_in_jpeg(contents),
+                lambda: _find_exif_in_png(contents),
+                lambda: _find_exif_in_webp(contents),
+                lambda: nowhere,
+            ],
+        )
+        return tf.cond(start > 0, lambda: _orientation_at(contents, start), lambda: tf.constant(1, tf.int32))
+
+    return tf.cond(mentions_exif, look_up, lambda: tf.constant(1, tf.int32))
+
+
+def _orientation_at(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """The orientation in the TIFF structure at `start`: byte order, then a directory of 12-byte entries.
+
+    Of an entry, bytes 0 and 1 are the tag and, for this one, 8 and 9 the value.
+    """
+    head = _bytes(contents, start, 8)
+    little = head[0] == ord("I")  # "II" as in Intel; "MM" as in Motorola
+    directory = start + _number(head[4:8], little=little)
+    count = _number(_bytes(contents, directory, 2), little=little)
+    entries = tf.reshape(_bytes(contents, directory + 2, 12 * tf.maximum(count, 1)), [-1, 12])
+    tags, values = _number(entries[:, :2], little=little), _number(entries[:, 8:10], little=little)
+    found = tf.reduce_max(tf.where(tags == 274, values, 0))
+    return tf.where((found >= 1) & (found <= 8), tf.cast(found, tf.int32), 1)
+
+
+# Where the TIFF structure begins, 0 if nowhere. Each walks from block to block up to where the pixels begin.
+
+
+def _find_exif_in_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    """Segments are FF, a marker, and a big-endian length that counts itself. EXIF is in an APP1 segment (E1)."""
+
+    def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        block = _bytes(contents, at, 10)
+        found = tf.reduce_all(tf.gather(block, [0, 1, 4, 5, 6, 7, 8]) == [0xFF, 0xE1, *b"Exif\0"])
+        is_padding = block[1] == 0xFF
+        following = tf.where(is_padding, at + 1, at + 2 + _number(block[2:4]))
+        ended = (block[0] != 0xFF) | (block[1] == 0xDA)  # start of scan
+        return tf.where(found, at + 10, 0), following, ended
+
+    return _walk(contents, 2, look)
+
+
+def _find_exif_in_png(contents: tf.Tensor) -> tf.Tensor:
+    """Chunks are a big-endian length, a type, the data, and a checksum of 4 bytes."""
+
+    def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        block = _bytes(contents, at, 8)
+        found = tf.reduce_all(block[4:] == list(b"eXIf"))
+        return tf.where(found, at + 8, 0), at + 12 + _number(block[:4]), tf.reduce_all(block[4:] == list(b"IDAT"))
+
+    return _walk(contents, 8, look)
+
+
+def _find_exif_in_webp(contents: tf.Tensor) -> tf.Tensor:
+    """Chunks are a type, a little-endian length, and data padded to an even length. EXIF comes after the image."""
+
+    def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        block = _bytes(contents, at, 14)
+        found = tf.reduce_all(block[:4] == list(b"EXIF"))
+        # Some writers keep the six bytes that introduce EXIF in a JPEG.
+        start = at + 8 + tf.where(tf.reduce_all(block[8:12] == list(b"Exif")), tf.constant(6, tf.int64), 0)
+        length = _number(block[4:8], little=True)
+        return tf.where(found, start, 0), at + 8 + length + length % 2, tf.constant(False)
+
+    return _walk(contents, 12, look)
+
+
+def _walk(contents: tf.Tensor, start: int, look: Any) -> tf.Tensor:
+    """Apply `look(position) -> (found, next position, whether to stop)` block by block, until it finds something."""
+    size = tf.strings.length(contents)
+
+    def step(at: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        found, following, ended = look(at)
+        return tf.where(ended, tf.cast(size, tf.int64), following), found
+
+    at, found = tf.constant(start, tf.int64), tf.constant(0, tf.int64)
+    return tf.while_loop(lambda at, found: (at < tf.cast(size, tf.int64)) & (found == 0), step, [at, found])[1]
+
+
+def _bytes(contents: tf.Tensor, start: Any, count: Any) -> tf.Tensor:
+    """`count` bytes from `start` as `int64 [count]`; zeros where the file has ended."""
+    start = tf.minimum(tf.cast(start, tf.int64), tf.cast(tf.strings.length(contents), tf.int64))
+    piece = tf.strings.substr(contents, start, tf.cast(count, tf.int64))
+    return tf.cast(tf.io.decode_raw(piece, tf.uint8, fixed_length=tf.cast(count, tf.int32)), tf.int64)
+
+
+def _number(digits: tf.Tensor, *, little: Any = False) -> tf.Tensor:
+    """The unsigned numbers that the bytes in the last axis spell; the most significant comes first unless `little`."""
+    digits = tf.where(little, tf.reverse(digits, [-1]), digits)
+    places = tf.constant([256**place for place in reversed(range(digits.shape[-1]))], tf.int64)
+    return tf.reduce_sum(digits * places, axis=-1)

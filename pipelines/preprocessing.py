@@ -1,0 +1,95 @@
+"""From an image of any size to what a network takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["EvaluationCrop"]
+
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos3")
+
+
+@dataclass(frozen=True)
+class EvaluationCrop:
+    """The central part of an image, resized: how a classifier is shown images when it is evaluated.
+
+    For an image of `h` x `w` pixels and a size of `H` x `W`, the crop is the largest window of the shape `H` : `W`
+    that fits, made smaller by `fraction`, in the middle:
+
+        crop_h = max(1, floor(fraction * min(h, w * H / W)))
+        crop_w = max(1, floor(fraction * min(w, h * W / H)))
+        top, left = (h - crop_h + 1) // 2, (w - crop_w + 1) // 2
+
+    For a square size that is the `fraction` of the shorter side that the authors of EfficientNet-Lite evaluate with
+    (`preprocessing.py` in their repository: fraction = size / (size + 32), 0.875 for 224, truncated to whole
+    pixels). The window is resized with antialiasing, so that shrinking a large photo averages over pixels instead of
+    picking some, as Pillow does; then rounded to whole numbers and clipped to 0..255, since bicubic interpolation
+    overshoots. Whole numbers make it possible to cache the result as `uint8` without losing anything: training,
+    evaluation and the exported model see the same pixels.
+
+    Args:
+        size: `(height, width)` of the result.
+        fraction: of the largest window that fits, 0 to 1.
+        interpolation: `"nearest"`, `"bilinear"`, `"bicubic"` or `"lanczos3"`.
+
+    Raises:
+        ValueError: a size below 1, a fraction outside (0, 1], an unknown interpolation.
+
+    Example:
+
+    >>> import numpy as np
+    >>> EvaluationCrop(size=(4, 4))(np.full([10, 8, 3], 9, np.uint8)).shape
+    TensorShape([4, 4, 3])
+    >>> EvaluationCrop.from_dict(EvaluationCrop(size=(192, 192), fraction=1.0).as_dict())
+    EvaluationCrop(size=(192, 192), fraction=1.0, interpolation='bicubic')
+    """
+
+    size: tuple[int, int] = (224, 224)
+    fraction: float = 0.875
+    interpolation: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        size = self.size
+        if not (isinstance(size, Sequence) and len(size) == 2 and all(int(n) == n >= 1 for n in size)):
+            raise ValueError(f"EvaluationCrop: expected `size` as (height, width) in pixels, received {size!r}")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"EvaluationCrop: expected `fraction` above 0 and at most 1, received {self.fraction!r}")
+        if self.interpolation not in _INTERPOLATIONS:
+            raise ValueError(
+                f"EvaluationCrop: expected `interpolation` as one of {', '.join(_INTERPOLATIONS)}; "
+                f"received {self.interpolation!r}"
+            )
+        object.__setattr__(self, "size", (int(size[0]), int(size[1])))
+
+    def __call__(self, images: Any) -> Any:
+        """Crop and resize.
+
+        Args:
+            images: `[h, w, 3]` or `[n, h, w, 3]`, any numeric dtype, values 0..255; in eager mode or in a graph,
+                where `h`, `w` and `n` may be unknown.
+
+        Returns:
+            `float32 [H, W, 3]` or `[n, H, W, 3]`, whole numbers 0..255.
+        """
+        import tensorflow as tf  # here, so that a crop can be described without loading TensorFlow
+
+        images = tf.convert_to_tensor(images)
+        height, width = self.size
+        shape = tf.shape(images)
+        h, w = shape[-3], shape[-2]
+        fit_h, fit_w = (tf.cast(length, tf.float64) for length in (h, w))
+        crop_h = tf.maximum(1, tf.cast(self.fraction * tf.minimum(fit_h, fit_w * height / width), tf.int32))
+        crop_w = tf.maximum(1, tf.cast(self.fraction * tf.minimum(fit_w, fit_h * width / height), tf.int32))
+        top, left = (h - crop_h + 1) // 2, (w - crop_w + 1) // 2
+        window = images[..., top : top + crop_h, left : left + crop_w, :]
+        resized = tf.image.resize(window, self.size, self.interpolation, antialias=True)
+        return tf.clip_by_value(tf.round(tf.cast(resized, tf.float32)), 0.0, 255.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {"size": list(self.size), "fraction": self.fraction, "interpolation": self.interpolation}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "EvaluationCrop":
+        """The inverse of `as_dict`."""
+        return cls(tuple(fields["size"]), fields["fraction"], fields["interpolation"])
