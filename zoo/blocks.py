@@ -7,6 +7,7 @@ and freezing work on it. `name` is the prefix of the layers' names: `conv_bn(x, 
 Shapes are `[n, height, width, channels]` throughout; the dtype is that of Keras' policy.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -18,6 +19,7 @@ __all__ = [
     "bottleneck",
     "conv_bn",
     "conv_relu",
+    "csp_stage",
     "dense_block",
     "depthwise_bn",
     "inception_module",
@@ -31,6 +33,7 @@ __all__ = [
     "separable_bn",
     "shortcut",
     "squeeze_excite",
+    "transformer_block",
     "transition",
 ]
 
@@ -90,7 +93,7 @@ def conv_bn(
     padding: str = "same",
     groups: int = 1,
     dilation_rate: int = 1,
-    activation: str | None = "relu",
+    activation: str | Callable | None = "relu",
     scale: bool = True,
     epsilon: float = 1e-3,
     momentum: float = 0.99,
@@ -108,7 +111,7 @@ def conv_bn(
         strides, groups, dilation_rate: as in `keras.layers.Conv2D`.
         padding: "same" or "valid" as in `keras.layers.Conv2D`; "symmetric" pads both sides alike, as Caffe and
             PyTorch do, where "same" puts the odd row of a strided convolution at the bottom and right.
-        activation: a name that Keras knows, or None.
+        activation: a name that Keras knows, a function (registered with Keras, so that it can be saved), or None.
         scale, epsilon, momentum: of the batch norm. Before a ReLU its scale may be left to the next layer.
         name: prefix of the layers' names.
 
@@ -256,7 +259,13 @@ def pad_symmetric(x, kernel_size, *, dilation_rate: int = 1, name: str):
 
 
 def bn_activation(
-    x, *, activation: str | None, scale: bool = True, epsilon: float = 1e-3, momentum: float = 0.99, name: str
+    x,
+    *,
+    activation: str | Callable | None,
+    scale: bool = True,
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    name: str,
 ):
     """A batch norm, and an activation unless that is None. Shape and dtype stay."""
     x = keras.layers.BatchNormalization(epsilon=epsilon, momentum=momentum, scale=scale, name=f"{name}_bn")(x)
@@ -380,7 +389,7 @@ def bottleneck(
     groups: int = 1,
     se_ratio: int = 0,
     padding: str = "symmetric",
-    activation: str = "relu",
+    activation: str | Callable = "relu",
     epsilon: float = 1e-3,
     momentum: float = 0.99,
     drop_path: float = 0.0,
@@ -551,6 +560,90 @@ def transition(x, compression: float = 0.5, *, epsilon: float = 1e-3, momentum: 
     x = bn_activation(x, activation="relu", epsilon=epsilon, momentum=momentum, name=name)
     x = DefaultConv2D(filters, kernel_size=1, use_bias=False, activation=None, name=f"{name}_conv")(x)
     return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)
+
+
+def csp_stage(
+    x,
+    filters: int,
+    units: int,
+    unit: Callable,
+    *,
+    part: int,
+    activation: str | Callable | None = "relu",
+    part_activation: str | Callable | None = "relu",
+    epsilon: float = 1e-3,
+    momentum: float = 0.99,
+    name: str,
+):
+    """Sends one part of the channels through residual units and the other past them, and joins both.
+
+    Source: Wang et al. 2020, "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", figure 3b. Where
+    the paper splits the channels of `x`, each part here is a 1x1 convolution of all of them, as in the authors' code.
+
+    Args:
+        x: `[n, h, w, c]`.
+        filters: channels of the output.
+        units: how many.
+        unit: a function of a tensor and a keyword `name`, such as a partial of `bottleneck`.
+        part: channels of each of the two parts.
+        activation: after the two transitions that follow the units.
+        part_activation: after the convolutions that make the parts.
+        epsilon, momentum: of the batch norms.
+        name: prefix of the layers' names.
+
+    Returns:
+        `[n, h, w, filters]`.
+
+    Example:
+
+    >>> unit = partial(bottleneck, filters=32, width=16)
+    >>> csp_stage(keras.Input((7, 9, 64)), 128, 2, unit, part=32, name="stage3").shape
+    (None, 7, 9, 128)
+    """
+    conv = partial(conv_bn, epsilon=epsilon, momentum=momentum)
+    past = conv(x, part, activation=part_activation, name=f"{name}_past")
+    x = conv(x, part, activation=part_activation, name=f"{name}_through")
+    for i in range(1, units + 1):
+        x = unit(x, name=f"{name}_unit{i}")
+    x = conv(x, part, activation=activation, name=f"{name}_transition")
+    x = keras.layers.Concatenate(name=f"{name}_concat")([past, x])
+    return conv(x, filters, activation=activation, name=f"{name}_join")
+
+
+def transformer_block(x, heads: int, *, expansion: int = 4, epsilon: float = 1e-6, name: str):
+    """Self-attention, then two dense layers on each token, each with a layer norm before it and a shortcut around it.
+
+    Source: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", equations 2 and 3 and figure 1.
+
+    Args:
+        x: tokens `[n, t, c]`.
+        heads: of the attention; they share the `c` channels evenly.
+        expansion: the inner width of the dense layers is `c * expansion`.
+        epsilon: of the layer norms.
+        name: prefix of the layers' names.
+
+    Returns:
+        The shape of `x`.
+
+    Raises:
+        ValueError: `c` is not a multiple of `heads`.
+
+    >>> transformer_block(keras.Input((65, 192)), 3, name="block1").shape
+    (None, 65, 192)
+    """
+    channels = x.shape[-1]
+    if channels % heads:
+        raise ValueError(
+            f"{name}: {heads} heads cannot share {channels} channels evenly: make the channels a multiple of {heads}, "
+            "or change the number of heads"
+        )
+    branch = keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_attention_norm")(x)
+    branch = keras.layers.MultiHeadAttention(heads, channels // heads, name=f"{name}_attention")(branch, branch)
+    x = residual_add(branch, x, name=f"{name}_attention")
+    branch = keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_mlp_norm")(x)
+    branch = keras.layers.Dense(channels * expansion, activation="gelu", name=f"{name}_mlp_expand")(branch)
+    branch = keras.layers.Dense(channels, name=f"{name}_mlp_project")(branch)
+    return residual_add(branch, x, name=f"{name}_mlp")
 
 
 def parallel(x, *branches, conv=conv_bn, name: str):

@@ -18,12 +18,16 @@ __all__ = [
     "DropPath",
     "GroupedConv2D",
     "InceptionModule",
+    "LayerScale",
     "LocalResponseNormalization",
+    "PatchMap",
+    "PatchTokens",
     "RadialBasis",
     "ResidualUnit",
     "ScaledAdd",
     "SqueezeExcite",
     "block_layer",
+    "leaky_relu",
 ]
 
 
@@ -291,6 +295,129 @@ class ScaledAdd(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+def leaky_relu(x):
+    """ReLU that lets a tenth of what is negative through, as Darknet's does. Keras' own `"leaky_relu"` lets a fifth.
+
+    Source: Maas et al. 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", section 2; the slope
+    from Darknet's code.
+
+    >>> leaky_relu(np.array([-2.0, 3.0], "float32")).numpy().tolist()
+    [-0.20000000298023224, 3.0]
+    """
+    return keras.ops.leaky_relu(x, negative_slope=0.1)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class LayerScale(keras.layers.Layer):
+    """Multiplies each channel by a weight that starts near zero, so that a deep residual network starts as shallow.
+
+    Source: Touvron et al. 2021, "Going Deeper with Image Transformers", section 2.
+
+    Args:
+        initial: value of all weights at first.
+
+    Input shape: `[..., channels]`. Output shape and dtype are the input's.
+
+    >>> LayerScale(0.5)(np.ones((1, 2), "float32")).numpy().tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(self, initial: float = 1e-6, **base: Any):
+        super().__init__(**base)
+        self.initial = initial
+
+    def build(self, input_shape):
+        start = keras.initializers.Constant(self.initial)
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=start, name="gamma")
+
+    def call(self, inputs):
+        return inputs * self.gamma
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "initial": self.initial}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class PatchTokens(keras.layers.Layer):
+    """Flattens a map of patches into a sequence, with a class token first and a learnt position added to each.
+
+    The positions belong to a grid of one size. For a map of another size they are interpolated, so that one set of
+    weights serves all sizes of image.
+
+    Source: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", equation 1; interpolation from section 3.2
+    (bilinear, as in the authors' code).
+
+    Args:
+        grid: height and width in patches that the positions are for.
+
+    Input shape: `[n, h, w, c]`. Output shape: `[n, 1 + h * w, c]`; the dtype is the input's.
+
+    Raises:
+        ValueError: a grid without patches.
+
+    Example:
+
+    >>> layer = PatchTokens((14, 14))
+    >>> layer(keras.Input((14, 14, 8))).shape, layer(keras.Input((7, 9, 8))).shape
+    ((None, 197, 8), (None, 64, 8))
+    """
+
+    def __init__(self, grid: tuple[int, int], **base: Any):
+        super().__init__(**base)
+        if min(grid) < 1:
+            raise ValueError(f"PatchTokens needs a grid of at least one patch, got {tuple(grid)}")
+        self.grid = tuple(grid)
+
+    def build(self, input_shape):
+        rows, columns = self.grid
+        channels = input_shape[-1]
+        self.class_token = self.add_weight(shape=(1, channels), initializer="zeros", name="class_token")
+        start = keras.initializers.RandomNormal(stddev=0.02)
+        self.position = self.add_weight(shape=(1 + rows * columns, channels), initializer=start, name="position")
+
+    def call(self, inputs):
+        n, height, width, channels = keras.ops.shape(inputs)
+        position = keras.ops.reshape(self.position[1:], (1, *self.grid, channels))
+        if tuple(inputs.shape[1:3]) != self.grid:
+            position = keras.ops.image.resize(position, (height, width), interpolation="bilinear")
+        tokens = keras.ops.reshape(inputs + keras.ops.cast(position, inputs.dtype), (n, height * width, channels))
+        first = keras.ops.broadcast_to(self.class_token + self.position[:1], (n, 1, channels))
+        return keras.ops.concatenate([first, tokens], axis=1)
+
+    def compute_output_spec(self, inputs):
+        n, height, width, channels = inputs.shape
+        length = None if height is None or width is None else 1 + height * width
+        return keras.KerasTensor((n, length, channels), self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class PatchMap(keras.layers.Layer):
+    """Undoes `PatchTokens`: the tokens of the patches as a map, in the shape of another one.
+
+    Input: a list of the tokens `[n, 1 + h * w, c]`, of which the first is dropped, and any map `[n, h, w, ...]`.
+    Output shape: `[n, h, w, c]`; the dtype is that of the tokens.
+
+    >>> PatchMap()([keras.Input((64, 8)), keras.Input((7, 9, 3))]).shape
+    (None, 7, 9, 8)
+    """
+
+    def call(self, inputs):
+        tokens, like = inputs
+        n, height, width, _ = keras.ops.shape(like)
+        return keras.ops.reshape(tokens[:, 1:], (n, height, width, tokens.shape[-1]))
+
+    def compute_output_spec(self, inputs):
+        tokens, like = inputs
+        return keras.KerasTensor((*like.shape[:3], tokens.shape[-1]), self.compute_dtype)
 
 
 class BlockLayer(keras.layers.Layer):
