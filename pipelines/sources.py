@@ -267,8 +267,9 @@ def _read_sklearn(name: str) -> tuple[list[str], _Given, list[Skipped]]:
 def _read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[list[str], _Given, list[Skipped]]:
     import tensorflow_datasets as tfds
 
-    builder = _prepared_builder(name, data_dir)
+    builder = _find_builder(name, data_dir)
     image_key, label_key = _image_and_label(builder, name)
+    _prepare(builder, name)
     class_names = builder.info.features[label_key].names
     parts = {_ROLES[part.lower()]: part for part in builder.info.splits if part.lower() in _ROLES}
     if "train" not in parts and len(builder.info.splits) == 1:
@@ -301,8 +302,7 @@ def _read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[list
     return list(class_names), given, skipped
 
 
-def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
-    """The builder of a data set that is ready to be read, downloaded first when it must be."""
+def _find_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     import tensorflow_datasets as tfds
 
     folder = Path(name).expanduser()
@@ -311,7 +311,7 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any
             return tfds.builder_from_directory(folder)
         return tfds.ImageFolder(str(folder))
     try:
-        builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
+        return tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(name, known, n=5)
@@ -320,6 +320,27 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any
             + (f"; near matches: {', '.join(near)}. " if near else ". ")
             + "Expected one of tfds.list_builders(), or a folder (written with a slash, as in tfds:./flowers)"
         ) from error
+
+
+def _image_and_label(builder: Any, name: str) -> tuple[str, str]:
+    """Keys of the image and of its class: the data set's own choice, or else the first of each kind."""
+    import tensorflow_datasets as tfds
+
+    kinds = dict(builder.info.features.items())
+    keys = [key for key in builder.info.supervised_keys or () if isinstance(key, str)] + list(kinds)
+    images = [key for key in keys if isinstance(kinds.get(key), tfds.features.Image)]
+    labels = [key for key in keys if isinstance(kinds.get(key), tfds.features.ClassLabel)]
+    if not (images and labels):
+        raise ValueError(f"tfds:{name}: expected an image and a class label in each example; found {_listed(kinds)}")
+    return images[0], labels[0]
+
+
+def _prepare(builder: Any, name: str) -> None:
+    """Download and convert the data set unless that has been done before."""
+    import tensorflow_datasets as tfds
+
+    if isinstance(builder, tfds.ImageFolder):  # reads the files as they are
+        return
     try:
         builder.download_and_prepare()
     except OSError as error:
@@ -327,20 +348,6 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any
             f"tfds:{name}: is not prepared in {builder.data_dir}, and preparing it failed: {error}. "
             "Run once where a network is, or pass the `data_dir` of a prepared copy"
         ) from error
-    return builder
-
-
-def _image_and_label(builder: Any, name: str) -> tuple[str, str]:
-    """Keys of the image and of its class: the data set's own choice, or else the first of each kind."""
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
-    keys = [*(builder.info.supervised_keys or ()), *features]
-    images = [key for key in keys if isinstance(features.get(key), tfds.features.Image)]
-    labels = [key for key in keys if isinstance(features.get(key), tfds.features.ClassLabel)]
-    if not (images and labels):
-        raise ValueError(f"tfds:{name}: expected an image and a class label in each example; found {_listed(features)}")
-    return images[0], labels[0]
 
 
 def _own_name(example: dict[str, Any], *, default: str) -> str:
