@@ -1,0 +1,392 @@
+"""Average precision of detectors, by the rules of COCO and of Pascal VOC.
+
+Truths and detections are lists with one dict per image, of NumPy arrays (or what becomes one):
+
+- truths: `boxes [n, 4]`, `classes [n]`, and where there are any `crowd [n]` (bool, COCO's iscrowd), `areas [n]` (square
+  pixels, where an object's area is not its box's) and `difficult [n]` (bool, Pascal's).
+- detections: `boxes [m, 4]`, `classes [m]`, `scores [m]`, in any order.
+
+Boxes are absolute pixels, `xyxy` unless `box_format` names another format, continuous: Pascal's inclusive pixels
+(xmin, xmax) become (xmin - 1, xmax). An image without objects has empty arrays. `unbatch` makes such lists of padded
+batches.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.metrics import matching
+
+__all__ = [
+    "COCO_AREAS",
+    "COCO_RECALLS",
+    "COCO_THRESHOLDS",
+    "CocoResult",
+    "Curve",
+    "PascalResult",
+    "average_precision",
+    "coco",
+    "interpolated_precision",
+    "pascal_voc",
+    "unbatch",
+]
+
+Sample = Mapping[str, Any]
+
+# Of IoU, of recall, and of area in square pixels, from pycocotools' parameters.
+COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+COCO_RECALLS = tuple(np.linspace(0.0, 1.0, 101).tolist())
+COCO_AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+
+
+@dataclass(frozen=True)
+class CocoResult:
+    """What `coco` measured.
+
+    `precision` is float64 `[thresholds, recalls, classes, areas, max_detections]`: the precision-recall curve of each
+    setting, interpolated at the levels `COCO_RECALLS`. `recall`, `[thresholds, classes, areas, max_detections]`, is the
+    highest that was reached. Both are NaN where a class has no object.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    classes: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    areas: tuple[str, ...]
+    max_detections: tuple[int, ...]
+
+    def average_precision(
+        self, *, threshold: float | None = None, area: str = "all", max_detections: int | None = None
+    ) -> float:
+        """Mean over thresholds (or at one), recalls and classes; NaN if there is nothing to find.
+
+        Raises:
+            ValueError: a setting that was not measured.
+        """
+        chosen = self._select(self.precision, threshold, area, max_detections)
+        return _mean(chosen)
+
+    def average_recall(
+        self, *, threshold: float | None = None, area: str = "all", max_detections: int | None = None
+    ) -> float:
+        """Mean over thresholds (or at one) and classes of the highest recall; NaN if there is nothing to find.
+
+        Raises:
+            ValueError: a setting that was not measured.
+        """
+        return _mean(self._select(self.recall, threshold, area, max_detections))
+
+    def per_class(self, *, threshold: float | None = None, area: str = "all") -> dict[int, float]:
+        """Class -> average precision; NaN for a class without objects."""
+        chosen = self._select(self.precision, threshold, area, None)
+        return {name: _mean(chosen[:, :, k]) for k, name in enumerate(self.classes)}
+
+    def summary(self) -> dict[str, float]:
+        """COCO's twelve numbers, as far as they were measured.
+
+        `map`, `map50`, `map75` (average precision over all thresholds, at 0.5, at 0.75), `map_small` ... `map_large`;
+        `mar1`, `mar10`, `mar100` (average recall by the number of detections), `mar_small` ... `mar_large`.
+        """
+        numbers = {"map": self.average_precision()}
+        for level in (0.5, 0.75):
+            if np.isclose(self.thresholds, level).any():
+                numbers[f"map{level * 100:.0f}"] = self.average_precision(threshold=level)
+        ranges = [area for area in self.areas if area != "all"]
+        numbers |= {f"map_{area}": self.average_precision(area=area) for area in ranges}
+        numbers |= {f"mar{most}": self.average_recall(max_detections=most) for most in self.max_detections}
+        return numbers | {f"mar_{area}": self.average_recall(area=area) for area in ranges}
+
+    def table(self) -> str:
+        """The lines that COCO's evaluation prints."""
+        settings: list[tuple[str, float | None, str, int]] = []
+        most = self.max_detections[-1]
+        ranges = [area for area in self.areas if area != "all"]
+        levels = [level for level in (0.5, 0.75) if np.isclose(self.thresholds, level).any()]
+        settings += [("Precision", level, "all", most) for level in (None, *levels)]
+        settings += [("Precision", None, area, most) for area in ranges]
+        settings += [("Recall", None, "all", count) for count in self.max_detections]
+        settings += [("Recall", None, area, most) for area in ranges]
+        lines = []
+        for kind, level, area, count in settings:
+            measure = self.average_precision if kind == "Precision" else self.average_recall
+            value = measure(threshold=level, area=area, max_detections=count)
+            span = f"{self.thresholds[0]:.2f}:{self.thresholds[-1]:.2f}" if level is None else f"{level:.2f}"
+            lines.append(
+                f" Average {kind:<9} ({'AP' if kind == 'Precision' else 'AR'}) @[ IoU={span:<9} | area={area:>6} "
+                f"| maxDets={count:>3} ] = {value:.3f}"
+            )
+        return "\n".join(lines)
+
+    def _select(self, values: np.ndarray, threshold: float | None, area: str, max_detections: int | None) -> np.ndarray:
+        """The values at one range of area and one number of detections, `[thresholds, ..., classes]`."""
+        if area not in self.areas:
+            raise ValueError(f"no range of area {area!r} was measured; there are {', '.join(self.areas)}")
+        most = self.max_detections[-1] if max_detections is None else max_detections
+        if most not in self.max_detections:
+            raise ValueError(f"max_detections={most} was not measured; there are {self.max_detections}")
+        values = values[..., self.areas.index(area), self.max_detections.index(most)]
+        if threshold is None:
+            return values
+        at = np.isclose(self.thresholds, threshold)
+        if not at.any():
+            raise ValueError(f"no threshold {threshold} was measured; there are {self.thresholds}")
+        return values[at]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall of one class as the score threshold falls: float64 `[d]` each, one point per detection.
+
+    `positives` counts the objects that were to be found. Without any, recall is NaN.
+    """
+
+    recall: np.ndarray
+    precision: np.ndarray
+    scores: np.ndarray
+    positives: int
+
+
+@dataclass(frozen=True)
+class PascalResult:
+    """What `pascal_voc` measured: class -> average precision (NaN without objects), and class -> curve."""
+
+    per_class: dict[int, float]
+    curves: dict[int, Curve]
+
+    @property
+    def map(self) -> float:
+        """Mean average precision over the classes that have objects; NaN if none has."""
+        return _mean(np.array(list(self.per_class.values()), np.float64))
+
+
+def coco(
+    truths: Sequence[Sample],
+    detections: Sequence[Sample],
+    *,
+    num_classes: int | None = None,
+    thresholds: Sequence[float] = COCO_THRESHOLDS,
+    areas: Mapping[str, tuple[float, float]] = COCO_AREAS,
+    max_detections: Sequence[int] = (1, 10, 100),
+    box_format: str = "xyxy",
+) -> CocoResult:
+    """COCO's average precision and recall, the same numbers as pycocotools.
+
+    Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and its evaluation code.
+
+    Args:
+        truths, detections: one dict per image, in the same order; see the top of `zoo.metrics.detection`.
+        num_classes: classes are 0..num_classes-1, and others an error; by default those that occur. Classes without
+            objects do not count.
+        thresholds: of IoU, in (0, 1].
+        areas: name -> (smallest, largest) in square pixels, with "all" among them.
+        max_detections: how many detections of a class in an image count, rising.
+        box_format: "xyxy", "yxyx", "xywh" (as COCO's files have it) or "cxcywh", in absolute pixels.
+
+    Raises:
+        ValueError: different numbers of truths and detections, missing or unequally long arrays, NaN scores or boxes,
+            relative boxes, a class below 0 or not below `num_classes`, thresholds outside (0, 1].
+
+    Example: of two objects one is found, after a false alarm with a higher score.
+
+    >>> truths = [{"boxes": [[0, 0, 40, 40], [50, 50, 90, 90]], "classes": [0, 0]}]
+    >>> detections = [{"boxes": [[40, 0, 50, 10], [0, 0, 40, 36]], "classes": [0, 0], "scores": [0.9, 0.6]}]
+    >>> result = coco(truths, detections)
+    >>> {name: round(value, 3) for name, value in result.summary().items() if "50" in name or "10" in name}
+    {'map50': 0.252, 'mar10': 0.45, 'mar100': 0.45}
+    """
+    levels = np.asarray(thresholds, np.float64).reshape(-1)
+    _check_thresholds(levels)
+    if "all" not in areas:
+        raise ValueError(f'expected a range of area named "all", got {", ".join(areas) or "none"}')
+    counts = tuple(int(count) for count in max_detections)
+    if not counts or counts[0] < 1 or list(counts) != sorted(set(counts)):
+        raise ValueError(f"expected rising numbers of detections, from 1, got max_detections={tuple(max_detections)}")
+    classes, truth_table, detection_table = matching.tables(
+        truths, detections, num_classes=num_classes, max_detections=counts[-1], box_format=box_format
+    )
+    matches = matching.coco_matches(
+        truth_table, detection_table, num_classes=len(classes), thresholds=levels, areas=list(areas.values())
+    )
+    by_score = np.lexsort((-detection_table.score, detection_table.class_index))
+    rank, class_index = detection_table.rank[by_score], detection_table.class_index[by_score]
+    precision = np.empty((len(levels), len(COCO_RECALLS), len(classes), len(areas), len(counts)))
+    recall = np.empty((len(levels), len(classes), len(areas), len(counts)))
+    for j, count in enumerate(counts):
+        rows = by_score[rank < count]
+        for i, positives in enumerate(matches.positives):
+            curves, reached = interpolated_precision(
+                matches.true_positive[i][:, rows],
+                matches.false_positive[i][:, rows],
+                class_index[rank < count],
+                positives,
+                np.asarray(COCO_RECALLS),
+            )
+            precision[..., i, j] = curves.transpose(0, 2, 1)
+            recall[..., i, j] = reached
+    return CocoResult(precision, recall, tuple(classes.tolist()), tuple(levels.tolist()), tuple(areas), counts)
+
+
+def pascal_voc(
+    truths: Sequence[Sample],
+    detections: Sequence[Sample],
+    *,
+    num_classes: int | None = None,
+    threshold: float = 0.5,
+    points: int | None = None,
+    box_format: str = "xyxy",
+) -> PascalResult:
+    """Average precision by Pascal VOC's rules; difficult objects count neither way.
+
+    Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge", section 4.2; the development kits of
+    2007 (11 points) and from 2010 (all points).
+
+    Args:
+        truths, detections, num_classes, box_format: as for `coco`. Crowds are objects like others here.
+        threshold: of IoU, in (0, 1].
+        points: None for the area under the interpolated curve; 11 for the mean at recalls 0, 0.1, ..., 1.
+
+    Raises:
+        ValueError: as for `coco`.
+
+    Example: the one from `coco`. Half of the objects are found at a precision of a half.
+
+    >>> truths = [{"boxes": [[0, 0, 40, 40], [50, 50, 90, 90]], "classes": [0, 0]}]
+    >>> detections = [{"boxes": [[40, 0, 50, 10], [0, 0, 40, 36]], "classes": [0, 0], "scores": [0.9, 0.6]}]
+    >>> pascal_voc(truths, detections).per_class, round(pascal_voc(truths, detections, points=11).map, 4)
+    ({0: 0.25}, 0.2727)
+    >>> pascal_voc(truths, detections).curves[0].precision.tolist()
+    [0.0, 0.5]
+    """
+    _check_thresholds(np.array([threshold]))
+    classes, truth_table, detection_table = matching.tables(
+        truths, detections, num_classes=num_classes, max_detections=None, box_format=box_format
+    )
+    matches = matching.pascal_matches(truth_table, detection_table, num_classes=len(classes), threshold=threshold)
+    true_positive, false_positive = matches.true_positive[0, 0], matches.false_positive[0, 0]
+    counted = np.flatnonzero(true_positive | false_positive)
+    order = counted[np.lexsort((-detection_table.score[counted], detection_table.class_index[counted]))]
+    edges = np.searchsorted(detection_table.class_index[order], np.arange(len(classes) + 1))
+    curves = {}
+    for k, name in enumerate(classes.tolist()):
+        rows = order[edges[k] : edges[k + 1]]
+        found, positives = np.cumsum(true_positive[rows]), int(matches.positives[0, k])
+        recall = found / positives if positives else np.full(len(rows), np.nan)
+        curves[name] = Curve(recall, found / np.arange(1, len(rows) + 1), detection_table.score[rows], positives)
+    per_class = {
+        name: average_precision(curve.recall, curve.precision, points=points) if curve.positives else float("nan")
+        for name, curve in curves.items()
+    }
+    return PascalResult(per_class, curves)
+
+
+def average_precision(recall: np.ndarray, precision: np.ndarray, *, points: int | None = None) -> float:
+    """One number for a precision-recall curve, interpolated: at each recall, the best precision at that or more.
+
+    Args:
+        recall, precision: `[d]`, from the highest score to the lowest; recall rises, in 0..1.
+        points: None for the area under the curve; otherwise the mean at so many evenly spaced recalls from 0 to 1.
+
+    Raises:
+        ValueError: arrays of different length, a falling recall, fewer than two points.
+
+    Example: the first detection is right, the second is not, the third is.
+
+    >>> average_precision([0.5, 0.5, 1.0], [1, 1 / 2, 2 / 3])  # 0.5 * 1 + 0.5 * 2/3
+    0.8333333333333333
+    >>> round(average_precision([0.5, 0.5, 1.0], [1, 1 / 2, 2 / 3], points=11), 4)  # (6 * 1 + 5 * 2/3) / 11
+    0.8485
+    """
+    recall, precision = np.asarray(recall, np.float64), np.asarray(precision, np.float64)
+    if recall.shape != precision.shape or recall.ndim != 1:
+        raise ValueError(f"expected two arrays [d], got recall {recall.shape} and precision {precision.shape}")
+    if (np.diff(recall) < 0).any():
+        raise ValueError("expected a recall that does not fall: sort the detections by falling score")
+    if points is not None and points < 2:
+        raise ValueError(f"expected None or at least 2 points, got points={points}")
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    if points is None:
+        return float(np.sum(np.diff(recall, prepend=0) * best))
+    # k / (points - 1) is rounded as a recall of the same value is, so that recall 3/10 reaches the level 0.3.
+    at = np.searchsorted(recall, np.arange(points) / (points - 1), side="left")
+    return float(np.sum(best[at[at < len(best)]]) / points)
+
+
+def interpolated_precision(
+    true_positive: np.ndarray,
+    false_positive: np.ndarray,
+    class_index: np.ndarray,
+    positives: np.ndarray,
+    levels: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision at given recalls, of all classes and of several matchings of the same detections at once.
+
+    Between two true positives precision only falls, so the best precision from a recall on is found at a true positive:
+    each puts its precision where its recall reaches, and a maximum from the end does the rest.
+
+    Args:
+        true_positive, false_positive: bool `[t, d]`, the detections sorted by class, then falling score.
+        class_index: int `[d]`, rising.
+        positives: int `[k]`, the objects of each class.
+        levels: float64 `[r]`, recalls, rising from 0.
+
+    Returns:
+        Precision, float64 `[t, k, r]`, 0 where a recall is not reached; and the highest recall, `[t, k]`. NaN for
+        classes without objects.
+    """
+    edges = np.searchsorted(class_index, np.arange(len(positives) + 1))
+    counts = []
+    for hits in (true_positive, false_positive):
+        running = np.cumsum(hits, axis=1, dtype=np.int64)
+        counts.append(np.concatenate([np.zeros((len(hits), 1), np.int64), running], axis=1))
+    row, detection = np.nonzero(true_positive)
+    k = class_index[detection]
+    found, wrong = (count[row, detection + 1] - count[row, edges[k]] for count in counts)
+    # The epsilon is pycocotools'.
+    precision = found / (wrong + found + np.spacing(1))
+    level = np.searchsorted(levels, found / positives[k], side="right") - 1
+    best = np.zeros((len(true_positive), len(positives), len(levels)))
+    np.maximum.at(best.reshape(-1), np.ravel_multi_index((row, k, level), best.shape), precision)
+    best = np.maximum.accumulate(best[..., ::-1], axis=-1)[..., ::-1]
+    none = positives == 0
+    reached = (counts[0][:, edges[1:]] - counts[0][:, edges[:-1]]) / np.where(none, 1, positives)
+    best[:, none], reached[:, none] = np.nan, np.nan
+    return best, reached
+
+
+def unbatch(batch: Sample) -> list[dict[str, np.ndarray]]:
+    """A padded batch as one dict per image, without the padding.
+
+    Args:
+        batch: of arrays or tensors `[b, n, ...]`: `boxes [b, n, 4]`, `classes [b, n]` and others. Padding is what
+            comes after the first `valid [b]` objects of an image, if that is there, and what has a class below 0.
+
+    Raises:
+        ValueError: no classes, or a `valid` that is not one number per image.
+
+    >>> unbatch({"boxes": np.ones((2, 3, 4)), "classes": [[4, 5, -1], [6, 0, 0]], "valid": [2, 1]})[1]["classes"]
+    array([6])
+    """
+    arrays = {name: np.asarray(values) for name, values in batch.items()}
+    if "classes" not in arrays or arrays["classes"].ndim != 2:
+        shapes = {name: values.shape for name, values in arrays.items()}
+        raise ValueError(f"expected a batch with classes [b, n], got {shapes}")
+    real = arrays["classes"] >= 0
+    if "valid" in arrays:
+        valid = arrays.pop("valid")
+        if valid.shape != real.shape[:1]:
+            raise ValueError(f"expected valid [{len(real)}], the number of objects of each image, got {valid.shape}")
+        real &= np.arange(real.shape[1]) < valid[:, None]
+    return [{name: values[i][real[i]] for name, values in arrays.items()} for i in range(len(real))]
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over what is there; NaN if nothing is."""
+    present = values[~np.isnan(values)]
+    return float(np.mean(present)) if present.size else float("nan")
+
+
+def _check_thresholds(thresholds: np.ndarray) -> None:
+    if not thresholds.size or not ((thresholds > 0) & (thresholds <= 1)).all():
+        raise ValueError(f"expected IoU thresholds in (0, 1], got {thresholds.tolist()}")

@@ -1,0 +1,340 @@
+"""Which detection found which object: the part that all detection metrics share.
+
+The objects of all images go into one table each for truths and detections, and what is compared is a list of pairs
+(detection, truth of the same image and class). All images, classes, thresholds and ranges of area are then matched at
+once: the only loop is over the rank of a detection within its image and class.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo import boxes
+
+__all__ = ["Detections", "Matches", "Truths", "coco_matches", "overlap_of_pairs", "pairs", "pascal_matches", "tables"]
+
+Sample = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Truths:
+    """Every annotated object, in the order of the images and of each image's arrays.
+
+    `image`, `group` and `class_index` are integers `[g]`, where a group is one class in one image; `xywh` is float64
+    `[g, 4]`; `area` float64 `[g]`; `crowd` and `difficult` are bool `[g]`.
+    """
+
+    image: np.ndarray
+    class_index: np.ndarray
+    group: np.ndarray
+    xywh: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+    difficult: np.ndarray
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The detections that count, sorted by class, then image, then falling score (equal scores: as they came).
+
+    Integers `[d]`: `image`, `class_index`, `group`, `rank` (place within the group) and `place` (row in the order of
+    the images and of each image's arrays); `xywh` is float64 `[d, 4]`; `score` `[d]`.
+    """
+
+    image: np.ndarray
+    class_index: np.ndarray
+    group: np.ndarray
+    rank: np.ndarray
+    place: np.ndarray
+    xywh: np.ndarray
+    score: np.ndarray
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What each detection is at each range of area and threshold, `[areas, thresholds, d]`.
+
+    `truth` is the row of the matched truth or -1. A detection that is neither a true nor a false positive (bool) is
+    ignored. `positives`, `[areas, classes]`, counts the truths that are to be found.
+    """
+
+    truth: np.ndarray
+    true_positive: np.ndarray
+    false_positive: np.ndarray
+    positives: np.ndarray
+
+
+def tables(
+    truths: Sequence[Sample],
+    detections: Sequence[Sample],
+    *,
+    num_classes: int | None,
+    max_detections: int | None,
+    box_format: str,
+) -> tuple[np.ndarray, Truths, Detections]:
+    """Checks the samples of all images and puts them into one table each.
+
+    Args:
+        truths, detections: as for `zoo.metrics.detection.coco`.
+        num_classes: the classes are 0..num_classes-1; None for those that occur.
+        max_detections: the best of each class in each image are kept; None for all.
+        box_format: "xyxy" or another absolute one of `zoo.boxes.FORMATS`.
+
+    Returns:
+        The classes (int `[k]`), what `class_index` is an index of; the truths; the detections.
+
+    Raises:
+        ValueError: whatever `zoo.metrics.detection.coco` says.
+    """
+    if box_format not in boxes.ABSOLUTE:
+        raise ValueError(
+            f"expected boxes in absolute pixels, {', '.join(boxes.ABSOLUTE)}, got the format {box_format!r}; "
+            "areas and IoU of relative boxes are not those of the image"
+        )
+    if len(truths) != len(detections):
+        raise ValueError(
+            f"expected truths and detections of the same images, got {len(truths)} and {len(detections)} of them; "
+            "an image without objects, or without detections, has empty arrays"
+        )
+    image, classes, xywh = _objects(truths, "truths", box_format)
+    found_image, found_classes, found_xywh = _objects(detections, "detections", box_format)
+    scores = _column(detections, "scores", found_image, "detections", np.float64)
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"detections of image {found_image[np.isnan(scores)][0]} have NaN scores: the model that gave them has "
+            "diverged, or its input was broken"
+        )
+    known = np.unique(np.concatenate([classes, found_classes])) if num_classes is None else np.arange(num_classes)
+    if num_classes is not None:
+        for name, used, where in (("truths", classes, image), ("detections", found_classes, found_image)):
+            if used.size and used.max() >= num_classes:
+                raise ValueError(
+                    f"{name} of image {where[used.argmax()]} have the class {used.max()}, "
+                    f"but num_classes={num_classes} allows 0..{num_classes - 1}"
+                )
+
+    class_index = np.searchsorted(known, classes)
+    truth_table = Truths(
+        image=image,
+        class_index=class_index,
+        group=class_index * len(truths) + image,
+        xywh=xywh,
+        area=_column(truths, "areas", image, "truths", np.float64, default=xywh[:, 2] * xywh[:, 3]),
+        crowd=_column(truths, "crowd", image, "truths", bool, default=np.zeros(len(image), bool)),
+        difficult=_column(truths, "difficult", image, "truths", bool, default=np.zeros(len(image), bool)),
+    )
+
+    class_index = np.searchsorted(known, found_classes)
+    group = class_index * len(truths) + found_image
+    order = np.lexsort((-scores, group))
+    sorted_group = group[order]
+    rank = np.arange(len(order)) - np.searchsorted(sorted_group, sorted_group)
+    if max_detections is not None:
+        order, rank = order[rank < max_detections], rank[rank < max_detections]
+    return (
+        known,
+        truth_table,
+        Detections(
+            image=found_image[order],
+            class_index=class_index[order],
+            group=group[order],
+            rank=rank,
+            place=order,
+            xywh=found_xywh[order],
+            score=scores[order],
+        ),
+    )
+
+
+def pairs(groups: np.ndarray, truth_groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every detection with every truth of its group: rows of detections (rising) and rows of truths.
+
+    >>> pairs(np.array([7, 3, 7]), np.array([3, 7, 7]))
+    (array([0, 0, 1, 2, 2]), array([1, 2, 0, 1, 2]))
+    """
+    by_group = np.argsort(truth_groups, kind="stable")
+    sorted_groups = truth_groups[by_group]
+    first = np.searchsorted(sorted_groups, groups, side="left")
+    count = np.searchsorted(sorted_groups, groups, side="right") - first
+    detection = np.repeat(np.arange(len(groups)), count)
+    within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
+    return detection, by_group[first[detection] + within]
+
+
+def overlap_of_pairs(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """IoU of boxes xywh, float64 `[p, 4]` each; against a crowd, the share of `a` that lies inside it.
+
+    From sizes and not from corners, as pycocotools has it: rounding decides which side of a threshold an IoU is on.
+    """
+    width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
+    height = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
+    shared = np.where((width > 0) & (height > 0), width * height, 0.0)
+    area = a[:, 2] * a[:, 3]
+    whole = np.where(crowd, area, area + b[:, 2] * b[:, 3] - shared)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
+
+
+def coco_matches(
+    truths: Truths,
+    detections: Detections,
+    *,
+    num_classes: int,
+    thresholds: np.ndarray,
+    areas: Sequence[tuple[float, float]],
+) -> Matches:
+    """COCO's rules: by falling score, each detection takes the free truth of its group that it overlaps most.
+
+    Truths outside the range of area are ignored, and so are crowds, which any number of detections may match. A
+    detection takes an ignored truth only when no other is left, and is then ignored itself; as are unmatched detections
+    outside the range of area. Between truths of equal IoU the later one is taken.
+
+    Args:
+        thresholds: float64 `[t]`, of IoU.
+        areas: (smallest, largest) in square pixels, both included.
+    """
+    ranges = np.asarray(areas, np.float64).reshape(-1, 2)
+    ignored = ~_within(truths.area, ranges) | truths.crowd
+    # As in pycocotools: at a threshold of 1, an IoU that rounding left just under it counts.
+    floors = np.minimum(thresholds, 1 - 1e-10)
+
+    detection, truth = pairs(detections.group, truths.group)
+    overlap = overlap_of_pairs(detections.xywh[detection], truths.xywh[truth], truths.crowd[truth])
+    close = overlap >= floors.min()
+    detection, truth, overlap = detection[close], truth[close], overlap[close]
+
+    # The n-th detection of every group that has a candidate is matched in step n. The last of its available pairs, by
+    # rising IoU, is the one to take.
+    step = _rank_in_group(detections.group, detection)
+    order = np.lexsort((truth, overlap, detection, step))
+    detection, truth, overlap, step = detection[order], truth[order], overlap[order], step[order]
+    ends = np.searchsorted(step, np.arange(step.max(initial=-1) + 1), side="right")
+
+    shape = (len(ranges), len(floors))
+    taken = np.zeros((*shape, len(truths.group)), bool)
+    matched = np.full((*shape, len(detections.group)), -1, np.int32)
+    start = 0
+    for end in ends.tolist():
+        candidate, candidate_of = truth[start:end], detection[start:end]
+        available = (overlap[start:end] >= floors[:, None]) & (~taken[:, :, candidate] | truths.crowd[candidate])
+        size = end - start
+        preference = np.arange(1, size + 1) + size * ~ignored[:, None, candidate]
+        first_of_detection = np.flatnonzero(np.diff(candidate_of, prepend=-1))
+        best = np.maximum.reduceat(np.where(available, preference, 0), first_of_detection, axis=-1)
+        at_area, at_threshold, at_detection = np.nonzero(best)
+        chosen = candidate[(best[at_area, at_threshold, at_detection] - 1) % size]
+        taken[at_area, at_threshold, chosen] = True
+        matched[at_area, at_threshold, candidate_of[first_of_detection][at_detection]] = chosen
+        start = end
+
+    has_match = matched >= 0
+    outside = ~_within(detections.xywh[:, 2] * detections.xywh[:, 3], ranges)
+    true_positive = has_match.copy()
+    for area in range(len(ranges)):
+        true_positive[area][has_match[area]] = ~ignored[area][matched[area][has_match[area]]]
+    positives = np.stack([np.bincount(truths.class_index[~skip], minlength=num_classes) for skip in ignored])
+    return Matches(matched, true_positive, ~has_match & ~outside[:, None], positives)
+
+
+def pascal_matches(truths: Truths, detections: Detections, *, num_classes: int, threshold: float) -> Matches:
+    """Pascal VOC's rules: each detection goes to the truth of its group that it overlaps most.
+
+    If that IoU is at least the threshold, the first detection of a truth (by falling score) is true and later ones are
+    false; those of a difficult truth are ignored. Below the threshold it is false. Between truths of equal IoU the
+    earlier one counts.
+
+    Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge", section 4.2; VOCevaldet of its
+    development kit.
+    """
+    detection, truth = pairs(detections.group, truths.group)
+    overlap = overlap_of_pairs(detections.xywh[detection], truths.xywh[truth], np.zeros(len(truth), bool))
+    order = np.lexsort((truth, -overlap, detection))
+    detection, truth, overlap = detection[order], truth[order], overlap[order]
+    best = np.flatnonzero(np.diff(detection, prepend=-1))
+    best = best[overlap[best] >= threshold]
+    matched = np.full(len(detections.group), -1, np.int32)
+    matched[detection[best]] = truth[best]
+
+    has_match = matched >= 0
+    ignored = np.zeros(len(matched), bool)
+    ignored[has_match] = truths.difficult[matched[has_match]]
+    true_positive = np.zeros(len(matched), bool)
+    # Detections are sorted by falling score within a group, so the first row of a truth is its best detection.
+    rows = np.flatnonzero(has_match)
+    true_positive[rows[np.unique(matched[rows], return_index=True)[1]]] = True
+    true_positive &= ~ignored
+    positives = np.bincount(truths.class_index[~truths.difficult], minlength=num_classes)
+    return Matches(
+        matched[None, None],
+        true_positive[None, None],
+        (~true_positive & ~ignored)[None, None],
+        positives[None],
+    )
+
+
+def _objects(samples: Sequence[Sample], name: str, box_format: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (int [n]), class (int [n]) and box (xywh, float64 [n, 4]) of all objects."""
+    for number, sample in enumerate(samples):
+        missing = [key for key in ("boxes", "classes") if key not in sample]
+        if missing:
+            raise ValueError(f"{name} of image {number} have no {' and no '.join(missing)}; they have {sorted(sample)}")
+    all_boxes = [np.asarray(sample["boxes"], np.float64).reshape(-1, 4) for sample in samples]
+    image = np.repeat(np.arange(len(samples)), [len(some) for some in all_boxes])
+    classes = _column(samples, "classes", image, name, np.int64)
+    if classes.size and classes.min() < 0:
+        raise ValueError(
+            f"{name} of image {image[classes.argmin()]} have the class {classes.min()}; classes count from 0. "
+            "If it marks the padding of a batch, use zoo.metrics.detection.unbatch"
+        )
+    joined = np.concatenate(all_boxes) if all_boxes else np.zeros((0, 4))
+    if not np.isfinite(joined).all():
+        bad = np.flatnonzero(~np.isfinite(joined).all(axis=1))[0]
+        raise ValueError(f"{name} of image {image[bad]} have a box that is not finite: {joined[bad].tolist()}")
+    try:
+        boxes.check(joined, box_format)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return image, classes, boxes.convert(joined, box_format, "xywh")
+
+
+def _column(
+    samples: Sequence[Sample], key: str, image: np.ndarray, name: str, dtype: Any, *, default: np.ndarray | None = None
+) -> np.ndarray:
+    """One number per object, from all samples."""
+    if default is not None and not any(key in sample for sample in samples):
+        return default
+    lengths = np.bincount(image, minlength=len(samples))
+    parts = []
+    end = 0
+    for i, (sample, length) in enumerate(zip(samples, lengths.tolist(), strict=True)):
+        start, end = end, end + length
+        if key in sample:
+            part = np.asarray(sample[key])
+        elif default is not None:
+            part = default[start:end]
+        else:
+            raise ValueError(f"{name} of image {i} have no {key}; they have {sorted(sample)}")
+        if part.size != length:
+            raise ValueError(f"{name} of image {i} have {length} boxes, but {part.size} {key}")
+        parts.append(part.reshape(-1))
+    if not parts:
+        return np.zeros(0, dtype)
+    values = np.concatenate(parts)
+    converted = values.astype(dtype)
+    if np.issubdtype(dtype, np.integer) and (converted != values).any():
+        wrong = values[converted != values][0]
+        raise ValueError(f"{name} of image {image[converted != values][0]} have {key} that are not whole: {wrong}")
+    return converted
+
+
+def _within(area: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """bool [ranges, n]"""
+    return (area >= ranges[:, :1]) & (area <= ranges[:, 1:])
+
+
+def _rank_in_group(group: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """For rising rows of a table that is sorted by group: the how-manieth different row of its group each is."""
+    different, back = np.unique(rows, return_inverse=True)
+    groups = group[different]
+    return (np.arange(len(different)) - np.searchsorted(groups, groups))[back]
