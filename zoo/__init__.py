@@ -13,7 +13,9 @@ from typing import Any
 # Public name -> module that defines it. Imported on first use, so that `import zoo` loads no TensorFlow.
 _EXPORTS = {
     "create_model": "zoo.models",
+    "imagenet_classes": "zoo.weights",
     "list_models": "zoo.models",
+    "load_weights": "zoo.weights",
 }
 
 __all__ = sorted(_EXPORTS)
