@@ -26,6 +26,9 @@ class Twin(NamedTuple):
 
 
 TWINS = [
+    Twin("vgg16", "VGG16", "vgg16"),
+    Twin("inception_v3", "InceptionV3", "inception_v3"),
+    Twin("xception", "Xception", "xception"),
     Twin("resnet50", "ResNet50", "resnet"),
     Twin("resnet50_v2", "ResNet50V2", "resnet_v2"),
     Twin("densenet121", "DenseNet121", "densenet"),
@@ -38,6 +41,8 @@ TWINS = [
     Twin("mobilenet_v3_large_075", "MobileNetV3Large", options={"alpha": 0.75}),
 ]
 SLOW_TWINS = [
+    Twin("vgg19", "VGG19", "vgg19"),
+    Twin("inception_resnet_v2", "InceptionResNetV2", "inception_resnet_v2"),
     Twin("resnet101", "ResNet101", "resnet"),
     Twin("resnet152", "ResNet152", "resnet"),
     Twin("resnet101_v2", "ResNet101V2", "resnet_v2"),
@@ -82,17 +87,22 @@ def randomise(model: keras.Model, images: np.ndarray) -> None:
 
 
 def copy_weights(theirs: keras.Model, ours: keras.Model, keras_layer, *, bgr: bool) -> int:
-    """Copies by the names that a family's `keras_layer` gives; returns how many numbers it copied."""
+    """Copies by the names that a family's `keras_layer` gives; where it has none, for theirs number their layers
+    through, in the order of the layers. Returns how many numbers it copied."""
+    targets = [layer for layer in ours.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
+    if keras_layer is None:
+        in_order = [layer for layer in theirs.layers if layer.weights]
+        names = {layer.name: source.name for layer, source in zip(targets, in_order, strict=True)}
+        keras_layer = names.__getitem__
     sources = {layer.name: layer for layer in all_layers(theirs)}
+    first = next(layer.name for layer in targets if isinstance(layer, keras.layers.Conv2D))
     copied, biases = 0, {}
-    for layer in ours.layers:
-        if isinstance(layer, keras.layers.Normalization) or not layer.weights:
-            continue
+    for layer in targets:
         values = {weight.name: np.asarray(weight) for weight in sources[keras_layer(layer.name)].weights}
         copied += sum(value.size for value in values.values())
         if "bias" in values and "bias" not in {weight.name for weight in layer.weights}:
             biases[layer.name.removesuffix("_conv") + "_bn"] = values["bias"]
-        if bgr and layer.name == "stem_conv":
+        if bgr and layer.name == first:
             values["kernel"] = values["kernel"][:, :, ::-1]
         for weight in layer.weights:
             weight.assign(values[weight.name].reshape(weight.shape))
@@ -120,7 +130,7 @@ def test_the_outputs_are_those_of_keras_applications(twin):
 
     ours = zoo.create_model(twin.ours, input_shape=shape, num_classes=10, classifier_activation=None)
     bgr = getattr(family_of(twin.ours).VARIANTS[twin.ours], "normalisation", None) == "caffe"
-    copied = copy_weights(theirs, ours, family_of(twin.ours).keras_layer, bgr=bgr)
+    copied = copy_weights(theirs, ours, getattr(family_of(twin.ours), "keras_layer", None), bgr=bgr)
     constants = sum(7 for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
     assert copied == theirs.count_params() - constants, "a weight of theirs was not copied"
 

@@ -52,7 +52,7 @@ class GoogLeNet(Variant):
     large: int = 5
     last_pool: int = 3
     dropout: float = 0.4
-    scheme: str = "caffe"
+    normalisation: str = "caffe"
     se_ratio: int = 0
 
 
@@ -61,17 +61,17 @@ VARIANTS = {
     "googlenet_auxiliary": GoogLeNet(auxiliary=True, min_size=80),
     "googlenet_bn": GoogLeNet(batch_norm=True),
     "googlenet_bn_auxiliary": GoogLeNet(auxiliary=True, batch_norm=True, min_size=80),
-    "googlenet_torchvision": GoogLeNet(batch_norm=True, large=3, last_pool=2, dropout=0.2, scheme="symmetric"),
+    "googlenet_torchvision": GoogLeNet(batch_norm=True, large=3, last_pool=2, dropout=0.2, normalisation="symmetric"),
 }
 
 
 def trunk(image, variant: GoogLeNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024]`, rounded up; with auxiliary classifiers, a dict of the
-    feature map under "predictions" and of those that the classifiers look at."""
+    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024]`, rounded up; with auxiliary classifiers, a dict of that
+    "feature_map" and of those that the classifiers look at."""
     conv = conv_bn if variant.batch_norm else conv_relu
     maps = {}
 
-    x = normalise(image, variant.scheme)
+    x = normalise(image, variant.normalisation)
     x = conv(x, 64, 7, strides=2, padding="symmetric", name="conv1")
     x = pool(x, name="pool1")
     x = x if variant.batch_norm else LocalResponseNormalization(name="pool1_lrn")(x)
@@ -90,14 +90,14 @@ def trunk(image, variant: GoogLeNet):
             x = squeeze_excite(x, ratio=variant.se_ratio, name=f"{name}_se")
         if module in AUXILIARY:
             maps[AUXILIARY[module]] = x
-    return {"predictions": x, **maps} if variant.auxiliary else x
+    return {"feature_map": x, **maps} if variant.auxiliary else x
 
 
 def head(x, variant: GoogLeNet, num_classes: int, activation: str | None):
     """The classes' probabilities; with auxiliary classifiers, a dict of three of them."""
     if not variant.auxiliary:
         return classifier(x, num_classes, activation=activation, dropout=variant.dropout)
-    main = classifier(x["predictions"], num_classes, activation=activation, dropout=variant.dropout)
+    main = classifier(x["feature_map"], num_classes, activation=activation, dropout=variant.dropout)
     conv = conv_bn if variant.batch_norm else conv_relu
     side = partial(auxiliary_classifier, num_classes=num_classes, activation=activation, conv=conv)
     return {"predictions": main, **{name: side(x[name], name=name) for name in AUXILIARY.values()}}

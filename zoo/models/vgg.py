@@ -22,16 +22,16 @@ CHANNELS = (64, 128, 256, 512, 512)
 
 @dataclass(frozen=True)
 class VGG(Variant):
-    """`convolutions` in each of the five blocks; `scheme` of `zoo.blocks.normalise`."""
+    """`convolutions` in each of the five blocks; `normalisation` as in `zoo.blocks.normalise`."""
 
     convolutions: tuple[int, ...]
-    scheme: str = "caffe"
+    normalisation: str = "caffe"
     dropout: float = 0.5
 
 
 VARIANTS = {
-    "vgg11": VGG((1, 1, 2, 2, 2), scheme="imagenet"),
-    "vgg13": VGG((2, 2, 2, 2, 2), scheme="imagenet"),
+    "vgg11": VGG((1, 1, 2, 2, 2), normalisation="imagenet"),
+    "vgg13": VGG((2, 2, 2, 2, 2), normalisation="imagenet"),
     "vgg16": VGG((2, 2, 3, 3, 3)),
     "vgg19": VGG((2, 2, 4, 4, 4)),
 }
@@ -39,7 +39,7 @@ VARIANTS = {
 
 def trunk(image, variant: VGG):
     """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 512]`, rounded down at each pooling."""
-    x = normalise(image, variant.scheme)
+    x = normalise(image, variant.normalisation)
     for block, (channels, convolutions) in enumerate(zip(CHANNELS, variant.convolutions, strict=True), 1):
         for i in range(1, convolutions + 1):
             x = DefaultConv2D(channels, name=f"block{block}_conv{i}")(x)
