@@ -4,7 +4,8 @@ A family is one file of this folder, named after its paper's network, and holds
 
 * a frozen dataclass (a `Variant`) whose fields are the columns of the paper's table;
 * `VARIANTS`, its rows by name;
-* `trunk(image, variant)`, from RGB in 0..255 to the last feature map, normalisation included;
+* `trunk(image, variant)`, from RGB in 0..255 to the last feature map, normalisation included; where the head needs
+  more than that, a dict that has it as "feature_map";
 * `head(x, variant, num_classes, activation)`, from there to the class probabilities.
 
 So a network that is not in a table is a row of one's own:
@@ -32,6 +33,8 @@ __all__ = ["FAMILIES", "Variant", "create_model", "list_models"]
 # can be listed without importing Keras.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "alexnet": ("alexnet",),
+    "convnext": ("convnext_tiny",),
+    "csp": ("cspresnet50", "cspdarknet53"),
     "densenet": ("densenet121", "densenet169", "densenet201"),
     "efficientnet": (
         *(f"efficientnet_b{i}" for i in range(8)),
@@ -76,8 +79,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "resnet_v2": ("resnet50_v2", "resnet101_v2", "resnet152_v2"),
     "resnext": ("resnext50_32x4d", "resnext101_32x8d"),
+    "senet": ("se_resnet50", "se_resnet101", "se_resnet152", "se_resnext50_32x4d", "se_inception"),
     "textbook": ("fashion_cnn", "fashion_dense", "mnist_convnet", "mnist_dense"),
     "vgg": ("vgg11", "vgg13", "vgg16", "vgg19"),
+    "vit": ("vit_tiny_patch16", "vit_small_patch16", "vit_base_patch16"),
+    "wide_resnet": ("wrn_28_10", "wrn_16_8", "wrn_40_4"),
     "xception": ("xception",),
     "zfnet": ("zfnet",),
 }
@@ -171,6 +177,8 @@ def create_model(
     x = family.trunk(image, row)
     if include_top:
         x = family.head(x, row, row.num_classes if num_classes is None else num_classes, classifier_activation)
+    elif isinstance(x, dict):
+        x = x["feature_map"]
     model = keras.Model(image, x, name=name)
     if weights is not None:
         from zoo.weights import load_weights
