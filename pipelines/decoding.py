@@ -20,8 +20,8 @@ def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
     - The format is told by the contents, never by a name.
     - The EXIF orientation of JPEG, PNG and WebP is applied (`orientation`, `upright`).
     - Grey and palette images become RGB; CMYK JPEGs too, as Pillow converts them (without a colour profile).
-    - Transparency of PNG and WebP is composited over white. A GIF's transparent pixels are black; a BMP's fourth
-      channel is ignored.
+    - Alpha channels and palettes' transparency of PNG and WebP are composited over white. A single colour that a PNG
+      declares transparent keeps its colour, a GIF's transparent pixels are black, a BMP's fourth channel is ignored.
     - Of 16-bit PNGs the upper 8 bits are kept.
     - Of animations the first frame is returned.
     - JPEGs are decoded with the accurate integer DCT, to the very pixels that Pillow gives.
@@ -49,12 +49,12 @@ def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
         [
             lambda: _decode_other(contents),
             lambda: tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"),
-            lambda: _over_white(tf.io.decode_png(contents, channels=4)),
+            lambda: _decode_png(contents),
             lambda: _decode_webp(contents),
             lambda: _decode_bmp(contents),
         ],
     )
-    return upright(image, orientation(contents))
+    return upright(tf.ensure_shape(image, [None, None, 3]), orientation(contents))
 
 
 def _container(contents: tf.Tensor) -> tf.Tensor:
@@ -67,6 +67,24 @@ def _decode_other(contents: tf.Tensor) -> tf.Tensor:
     """A GIF's first frame, or TensorFlow's error about an unknown format."""
     image = tf.io.decode_image(contents, channels=3, expand_animations=False)
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_png(contents: tf.Tensor) -> tf.Tensor:
+    """Any PNG, over white.
+
+    The file's own number of channels is asked for: with `channels=4`, TensorFlow fills the alpha of images of less
+    than 8 bits with the largest value of so many bits, which is next to invisible.
+    """
+    image = tf.io.decode_png(contents, channels=0)
+    return tf.switch_case(
+        tf.shape(image)[-1] - 1,
+        [
+            lambda: tf.repeat(image, 3, axis=-1),
+            lambda: _over_white(tf.repeat(image[..., :1], 3, axis=-1), image[..., 1:]),
+            lambda: image,
+            lambda: _over_white(image[..., :3], image[..., 3:]),
+        ],
+    )
 
 
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
@@ -88,7 +106,7 @@ def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
 
     frames = tf.io.decode_webp(tf.cond(animated, announce_alpha, lambda: contents))
     frame = frames[0]
-    return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over_white(frame), lambda: frame)
+    return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over_white(frame[..., :3], frame[..., 3:]), lambda: frame)
 
 
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
@@ -109,15 +127,10 @@ def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.shape(image)[-1] == 1, look_up, lambda: image[..., :3])
 
 
-def _over_white(rgba: tf.Tensor) -> tf.Tensor:
-    """`uint8 [h, w, 4]` composited over white: `uint8 [h, w, 3]`."""
-    rgb, alpha = rgba[..., :3], rgba[..., 3:]
-
-    def blend() -> tf.Tensor:
-        opacity = tf.cast(alpha, tf.float32) / 255
-        return tf.cast(tf.round(255 - (255 - tf.cast(rgb, tf.float32)) * opacity), tf.uint8)
-
-    return tf.cond(tf.reduce_all(alpha == 255), lambda: rgb, blend)
+def _over_white(rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    """`uint8 [h, w, 3]` with opacities `uint8 [h, w, 1]`, composited over white: `uint8 [h, w, 3]`."""
+    opacity = tf.cast(alpha, tf.float32) / 255
+    return tf.cast(tf.round(255 - (255 - tf.cast(rgb, tf.float32)) * opacity), tf.uint8)
 
 
 # Orientation
