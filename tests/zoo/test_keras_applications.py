@@ -38,6 +38,7 @@ TWINS = [
     Twin("mobilenet_v2_035", "MobileNetV2", "mobilenet_v2", {"alpha": 0.35}),
     Twin("mobilenet_v3_small", "MobileNetV3Small"),
     Twin("mobilenet_v3_large", "MobileNetV3Large"),
+    Twin("efficientnet_b0", "EfficientNetB0"),
     Twin("mobilenet_v3_large_075", "MobileNetV3Large", options={"alpha": 0.75}),
 ]
 SLOW_TWINS = [
@@ -49,6 +50,8 @@ SLOW_TWINS = [
     Twin("resnet152_v2", "ResNet152V2", "resnet_v2"),
     Twin("densenet169", "DenseNet169", "densenet"),
     Twin("densenet201", "DenseNet201", "densenet"),
+    Twin("convnext_tiny", "ConvNeXtTiny"),
+    *(Twin(f"efficientnet_b{i}", f"EfficientNetB{i}") for i in range(1, 8)),
 ]
 
 
@@ -63,9 +66,10 @@ def randomise(model: keras.Model, images: np.ndarray) -> None:
     random = np.random.default_rng(1)
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
-            # The constants are in their file of weights, and not in a fresh model
-            layer.set_weights([IMAGENET_MEAN, np.square(IMAGENET_STD), 0])
-            layer.finalize_state()
+            if layer.weights:
+                # The constants are in their file of weights, and not in a fresh model
+                layer.set_weights([np.array(IMAGENET_MEAN), np.square(IMAGENET_STD), np.array(0)])
+                layer.finalize_state()
             continue
         for weight in layer.weights:
             if len(weight.shape) > 1:
@@ -105,7 +109,9 @@ def copy_weights(theirs: keras.Model, ours: keras.Model, keras_layer, *, bgr: bo
         if bgr and layer.name == first:
             values["kernel"] = values["kernel"][:, :, ::-1]
         for weight in layer.weights:
-            weight.assign(values[weight.name].reshape(weight.shape))
+            # A dense layer is their 1x1 convolution, a depthwise one their grouped; a lone weight may have no name
+            value = values[weight.name] if weight.name in values else values.popitem()[1]
+            weight.assign(value.reshape(weight.shape))
     for name, bias in biases.items():
         layer = ours.get_layer(name)
         layer.moving_mean.assign(layer.moving_mean - bias)
@@ -131,7 +137,7 @@ def test_the_outputs_are_those_of_keras_applications(twin):
     ours = zoo.create_model(twin.ours, input_shape=shape, num_classes=10, classifier_activation=None)
     bgr = getattr(family_of(twin.ours).VARIANTS[twin.ours], "normalisation", None) == "caffe"
     copied = copy_weights(theirs, ours, getattr(family_of(twin.ours), "keras_layer", None), bgr=bgr)
-    constants = sum(7 for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
+    constants = sum(layer.count_params() for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
     assert copied == theirs.count_params() - constants, "a weight of theirs was not copied"
 
     expected = np.asarray(theirs(prepared, training=False))

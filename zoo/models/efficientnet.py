@@ -9,7 +9,9 @@ that grows to 0.2 with depth.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
 
 import keras
 
@@ -17,7 +19,17 @@ from zoo.blocks import conv_bn, inverted_residual, normalise, scaled_channels
 from zoo.heads import classifier
 from zoo.models import Variant
 
-__all__ = ["VARIANTS", "EfficientNet", "head", "trunk"]
+__all__ = [
+    "VARIANTS",
+    "EfficientNet",
+    "compound_scaling",
+    "head",
+    "keras_layer",
+    "scaling_candidates",
+    "search_scaling",
+    "torch_modules",
+    "trunk",
+]
 
 # Table 1: expansion, channels, layers, kernel size, stride of stages 2 to 8.
 STAGES = (
@@ -95,6 +107,112 @@ def layers(stage: int, variant: EfficientNet) -> int:
     repeats = STAGES[stage][2]
     fixed = variant.lite and stage in (0, len(STAGES) - 1)
     return repeats if fixed else math.ceil(repeats * variant.depth)
+
+
+def compound_scaling(
+    phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15, base: EfficientNet | None = None
+) -> EfficientNet:
+    """Scales depth, width and image size of a network at once, for about `2 ** phi` times the multiply-adds.
+
+    They come out higher where few layers are rounded up: 2.6 times at phi = 1 for B0 (the table has 2.6, too).
+
+    Source: Tan & Le 2019, equation 3; the factors are those that section 3.3 found for B0. The table of B1 to B7 has
+    rounded values, and from B4 on larger images than the equation gives.
+
+    Args:
+        phi: how much to scale; 0 leaves the network as it is.
+        alpha, beta, gamma: factors of depth, width and image size at phi = 1, each at least 1.
+        base: the network to scale; B0 unless told.
+
+    Returns:
+        A row that `zoo.create_model` takes. Its dropout grows to 0.5 at phi = 6, as in the table.
+
+    Raises:
+        ValueError: a factor below 1.
+
+    Example:
+
+    >>> row = compound_scaling(1)
+    >>> row.depth, row.width, row.image_size
+    (1.2, 1.1, 258)
+    """
+    if min(alpha, beta, gamma) < 1:
+        raise ValueError(f"alpha, beta and gamma are at least 1 (equation 3), got {alpha}, {beta}, {gamma}")
+    base = base or VARIANTS["efficientnet_b0"]
+    return replace(
+        base,
+        depth=base.depth * alpha**phi,
+        width=base.width * beta**phi,
+        image_size=round(base.image_size * gamma**phi),
+        dropout=min(0.5, max(base.dropout, base.dropout + (0.5 - base.dropout) * phi / 6)),
+    )
+
+
+def scaling_candidates(*, step: float = 0.05, tolerance: float = 0.1) -> list[tuple[float, float, float]]:
+    """All (alpha, beta, gamma) on a grid from 1 for which alpha * beta**2 * gamma**2 is about 2.
+
+    Multiply-adds grow with depth, and with the squares of width and image size: such a network costs about twice as
+    much. Source: Tan & Le 2019, equation 3.
+
+    Args:
+        step: of the grid.
+        tolerance: how far from 2 the product may be.
+
+    Raises:
+        ValueError: a step that is not positive.
+
+    >>> candidates = scaling_candidates()
+    >>> (1.2, 1.1, 1.15) in candidates, len(candidates)
+    (True, 109)
+    """
+    if step <= 0:
+        raise ValueError(f"the grid needs a step above 0, got {step}")
+    # No factor can be more than 2 + tolerance
+    grid = [round(1 + i * step, 6) for i in range(int((1 + tolerance) / step) + 1)]
+    return [
+        (alpha, beta, gamma)
+        for alpha, beta, gamma in product(grid, grid, grid)
+        if abs(alpha * beta**2 * gamma**2 - 2) <= tolerance
+    ]
+
+
+def search_scaling(
+    score: Callable[[EfficientNet], float],
+    *,
+    candidates: list[tuple[float, float, float]] | None = None,
+    base: EfficientNet | None = None,
+) -> list[tuple[float, tuple[float, float, float]]]:
+    """Tries ways to spend twice the multiply-adds: step 1 of Tan & Le 2019, section 3.3.
+
+    Args:
+        score: of a network, given its row at phi = 1; higher is better. In the paper it is the accuracy after
+            training; the accuracy after a short training, or a cost, negated, are what fits a smaller budget.
+        candidates: (alpha, beta, gamma); `scaling_candidates()` unless told.
+        base: the network to scale; B0 unless told.
+
+    Returns:
+        (score, (alpha, beta, gamma)) of each candidate, the best first.
+
+    Example: the factors that come nearest to twice the cost by the paper's estimate.
+
+    >>> def nearness(row):
+    ...     return -abs(row.depth * row.width**2 * (row.image_size / 224) ** 2 - 2)
+    >>> best, *_ = search_scaling(nearness, candidates=[(1.1, 1.2, 1.1), (1.2, 1.1, 1.15)])
+    >>> best[1]
+    (1.2, 1.1, 1.15)
+    """
+    if candidates is None:
+        candidates = scaling_candidates()
+    scored = [
+        (score(compound_scaling(1, alpha=alpha, beta=beta, gamma=gamma, base=base)), (alpha, beta, gamma))
+        for alpha, beta, gamma in candidates
+    ]
+    return sorted(scored, key=lambda found: found[0], reverse=True)
+
+
+def keras_layer(name: str) -> str:
+    """The name in `keras.applications` of a layer of B0 to B7: the same."""
+    return name
 
 
 def torch_modules(model) -> dict[str, str]:

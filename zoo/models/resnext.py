@@ -4,9 +4,9 @@ Xie, Girshick, Dollár, Tu & He 2017, "Aggregated Residual Transformations for D
 grouped convolution of figure 3c. 32x4d: 32 groups, of 4 channels each in the first stage.
 """
 
-from zoo.models.resnet import ResNet
+from zoo.models.resnet import ResNet, torch_modules
 
-__all__ = ["VARIANTS"]
+__all__ = ["VARIANTS", "torch_modules"]
 
 VARIANTS = {
     "resnext50_32x4d": ResNet((3, 4, 6, 3), stride_at="3x3", groups=32, group_width=4),
