@@ -449,6 +449,28 @@ def test_a_zip_directory_that_points_elsewhere(tmp_path):
         read(path)
 
 
+def test_storages_that_end_after_the_file(tmp_path):
+    path = write_old(tmp_path / "a.pth", dictionary(a=tensor()))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="storage '0' ends 1 bytes after the file"):
+        read(path)
+    path = write_zip(tmp_path / "b.pth", dictionary(a=tensor(storage(elements=1000))))
+    contents = bytearray(path.read_bytes())
+    struct.pack_into("<II", contents, directory_entry(contents, "archive/data/0") + 20, 4000, 4000)
+    path.write_bytes(contents)
+    with pytest.raises(ValueError, match=r"record 'archive/data/0' ends \d+ bytes after the file"):
+        read(path)
+
+
+def test_a_record_that_is_called_compressed(tmp_path):
+    path = write_zip(tmp_path / "a.pth", dictionary(a=tensor()))
+    contents = bytearray(path.read_bytes())
+    struct.pack_into("<H", contents, directory_entry(contents, "archive/data/0") + 10, zipfile.ZIP_DEFLATED)
+    path.write_bytes(contents)
+    with pytest.raises(ValueError, match="is compressed"):
+        read(path)
+
+
 def test_records_that_overlap(tmp_path):
     # Four storages of 4 kB each that all lie in the same 4 kB: what must be converted would grow without bound.
     sources = {str(i): storage(str(i), kind="HalfStorage", elements=2000) for i in range(4)}
