@@ -385,7 +385,7 @@ class PatchTokens(keras.layers.Layer):
         n, height, width, channels = keras.ops.shape(inputs)
         position = keras.ops.reshape(self.position[1:], (1, *self.grid, channels))
         if tuple(inputs.shape[1:3]) != self.grid:
-            position = keras.ops.image.resize(position, (height, width), interpolation="bilinear")
+            position = resize_bilinear(position, (height, width))
         tokens = keras.ops.reshape(inputs + keras.ops.cast(position, inputs.dtype), (n, height * width, channels))
         first = keras.ops.broadcast_to(self.class_token + self.position[:1], (n, 1, channels))
         return keras.ops.concatenate([first, tokens], axis=1)
@@ -397,6 +397,15 @@ class PatchTokens(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "grid": self.grid}
+
+
+def resize_bilinear(images, size: tuple):
+    """`keras.ops.image.resize`, also to a size that is a tensor, which it does not take (Keras 3.15)."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.image.resize(images, size, interpolation="bilinear")
+    import tensorflow as tf
+
+    return tf.cast(tf.image.resize(images, size, method="bilinear"), images.dtype)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -452,6 +461,7 @@ class BlockLayer(keras.layers.Layer):
             # Height and width stay open, so that one layer serves all sizes
             x = keras.Input((*(None for _ in input_shape[1:-1]), input_shape[-1]), dtype=self.compute_dtype)
             self.graph = keras.Model(x, self.block_function()(x, **self.options, name=self.name))
+            self.graph.trainable = self.trainable
         finally:
             keras.config.set_dtype_policy(policy)
 
