@@ -5,8 +5,8 @@
 
 Prints a line an epoch, then one line of JSON, and writes `benchmarks/records/fashion_mnist_NETWORK.csv`, which the
 notebooks draw. The test set decides nothing: the residual network is taken as its last epoch leaves it, the textbook's
-at its best epoch on validation images that are kept from training. The data are those of Debian's package `dataset-fashion-mnist`, or else
-`keras.datasets`, which downloads them.
+at its best epoch on validation images that are kept from training. The data are those of Debian's package
+`dataset-fashion-mnist`, or else `keras.datasets`, which downloads them.
 """
 
 import argparse
