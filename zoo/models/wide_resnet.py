@@ -11,6 +11,7 @@ import keras
 from zoo.blocks import bn_activation, normalise, preactivation_unit
 from zoo.heads import classifier
 from zoo.models import Variant
+from zoo.models.resnet import EPSILON
 
 __all__ = ["VARIANTS", "WideResNet", "head", "trunk"]
 
@@ -53,9 +54,10 @@ def trunk(image, variant: WideResNet):
                 16 * variant.width * 2**group,
                 strides=2 if group > 0 and unit == 0 else 1,
                 dropout=variant.dropout,
+                epsilon=EPSILON,
                 name=f"group{group + 2}_unit{unit + 1}",
             )
-    return bn_activation(x, activation="relu", name="top")
+    return bn_activation(x, activation="relu", epsilon=EPSILON, name="top")
 
 
 def head(x, variant: WideResNet, num_classes: int, activation: str | None):
