@@ -12,6 +12,7 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo` loads no TensorFlow.
 _EXPORTS = {
+    "cost": "zoo.cost",
     "create_model": "zoo.models",
     "imagenet_classes": "zoo.weights",
     "list_models": "zoo.models",
