@@ -197,7 +197,7 @@ def _from_torch(model: "keras.Model", arrays: dict[str, np.ndarray], modules: di
             module = modules.get(layer.name, f"(a module for {layer.name})")
             name = f"{module}.{TORCH_PARAMETERS.get(variable.name, variable.name)}"
             array = unused.pop(name, None)
-            fits.append(_Fit(variable, name, None if array is None else _keras_axes(layer, variable, array)))
+            fits.append(_Fit(variable, name, None if array is None else _keras_axes(model, layer, variable, array)))
     # Modules whose layer is known and not in the model: a classifier that was left out.
     absent = {module for layer, module in modules.items() if layer not in {each.name for each in model.layers}}
     left_out = sorted(name for name in unused if name.rpartition(".")[0] in absent)
@@ -206,12 +206,16 @@ def _from_torch(model: "keras.Model", arrays: dict[str, np.ndarray], modules: di
     return fits + [_Fit(None, name, array) for name, array in unused.items() if name not in left_out]
 
 
-def _keras_axes(layer: "keras.Layer", variable: "keras.Variable", array: np.ndarray) -> np.ndarray:
+def _keras_axes(
+    model: "keras.Model", layer: "keras.Layer", variable: "keras.Variable", array: np.ndarray
+) -> np.ndarray:
     """PyTorch's [out, in, height, width] as [height, width, in, out]; a dense [out, in] as [in, out]."""
     import keras
 
     if variable.name != "kernel" or array.ndim != len(variable.shape):
         return array
+    if isinstance(layer, keras.layers.Dense) and array.size == np.prod(variable.shape):
+        array = _flattened_channels_last(model, layer, array)
     space = range(2, array.ndim)
     if not isinstance(layer, keras.layers.DepthwiseConv2D):
         return array.transpose(*space, 1, 0)
@@ -219,6 +223,17 @@ def _keras_axes(layer: "keras.Layer", variable: "keras.Variable", array: np.ndar
     array = array.transpose(*space, 0, 1)
     multiplier = layer.depth_multiplier
     return array if array.shape[2] % multiplier else array.reshape(*array.shape[:2], -1, multiplier)
+
+
+def _flattened_channels_last(model: "keras.Model", layer: "keras.Layer", array: np.ndarray) -> np.ndarray:
+    """Weights [out, in] on a flattened map, which PyTorch flattens as [c, h, w], for the map flattened as [h, w, c]."""
+    import keras
+
+    for source in model.layers:
+        if isinstance(source, keras.layers.Flatten) and source.output is layer.input and len(source.input.shape) == 4:
+            _, height, width, channels = source.input.shape
+            return array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
+    return array
 
 
 def _assign(model: "keras.Model", fits: list[_Fit], *, source: Path) -> None:
