@@ -118,12 +118,20 @@ def conv_bn(
     Returns:
         `[n, h / strides, w / strides, filters]` (rounded up under "same" padding).
 
+    Raises:
+        ValueError: channels or filters that are not a multiple of `groups`.
+
     Example:
 
     >>> x = keras.Input((7, 9, 3))
     >>> conv_bn(x, 8, 3, strides=2, name="stem").shape
     (None, 4, 5, 8)
     """
+    if x.shape[-1] % groups or filters % groups:
+        raise ValueError(
+            f"{name}: {x.shape[-1]} channels cannot be split into {groups} groups that make {filters} together: "
+            f"both have to be multiples of {groups}; change them, or the number of groups"
+        )
     x, padding = keras_padding(x, kernel_size, padding, strides=strides, dilation_rate=dilation_rate, name=name)
     layer = GroupedConv2D if groups > 1 else keras.layers.Conv2D
     x = layer(
@@ -553,10 +561,18 @@ def transition(x, compression: float = 0.5, *, epsilon: float = 1e-3, momentum: 
     Returns:
         `[n, h / 2, w / 2, c * compression]`, each rounded down.
 
+    Raises:
+        ValueError: a compression outside (0, 1], or that leaves no channel.
+
     >>> transition(keras.Input((7, 9, 52)), name="transition1").shape
     (None, 3, 4, 26)
     """
     filters = int(x.shape[-1] * compression)
+    if not 1 <= filters <= x.shape[-1]:
+        raise ValueError(
+            f"{name}: compression {compression} makes {filters} channels of {x.shape[-1]}: "
+            "make it a share in (0, 1] that leaves at least one"
+        )
     x = bn_activation(x, activation="relu", epsilon=epsilon, momentum=momentum, name=name)
     x = DefaultConv2D(filters, kernel_size=1, use_bias=False, activation=None, name=f"{name}_conv")(x)
     return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)
