@@ -64,8 +64,8 @@ VARIANTS = {
     "efficientnet_lite0": EfficientNet(1.0, 1.0, 0.2, lite=True, image_size=224),
     "efficientnet_lite1": EfficientNet(1.0, 1.1, 0.2, lite=True, image_size=240),
     "efficientnet_lite2": EfficientNet(1.1, 1.2, 0.3, lite=True, image_size=260),
-    "efficientnet_lite3": EfficientNet(1.2, 1.4, 0.3, lite=True, image_size=300),
-    "efficientnet_lite4": EfficientNet(1.4, 1.8, 0.3, lite=True, image_size=380),
+    "efficientnet_lite3": EfficientNet(1.2, 1.4, 0.3, lite=True, image_size=280),
+    "efficientnet_lite4": EfficientNet(1.4, 1.8, 0.3, lite=True, image_size=300),
 }
 
 
