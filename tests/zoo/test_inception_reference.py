@@ -1,0 +1,68 @@
+"""Networks without a twin in `keras.applications`, from AlexNet to Inception-v4, held to PyTorch's own operations.
+
+`data/make_inception_reference.py` made the expected logits; weights and images are drawn here as there.
+"""
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo.models import family_of
+from zoo.weights import TORCH_PARAMETERS, load_weights
+
+DATA = Path(__file__).parent / "data"
+RECIPE = runpy.run_path(str(DATA / "make_torch_reference.py"))
+SIZES = {
+    "alexnet": (67, 104),
+    "zfnet": (59, 90),
+    "vgg11": (64, 107),
+    "googlenet": (75, 107),
+    "googlenet_torchvision": (75, 107),
+    "inception_v4": (83, 107),
+}
+
+
+def torch_shape(*shape: int) -> tuple[int, ...]:
+    """[height, width, in, out] -> [out, in, height, width]; [in, out] -> [out, in]."""
+    return (shape[-1], shape[-2], *shape[:-2]) if len(shape) > 1 else shape
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_logits_are_those_of_pytorch(name, monkeypatch):
+    row = family_of(name).VARIANTS[name]
+    if name == "inception_v4":
+        row = replace(row, repeats=(1, 1, 1))
+    model = zoo.create_model(row, input_shape=(*SIZES[name], 3), num_classes=10, classifier_activation=None)
+    modules = {layer.name: layer.name for layer in model.layers}
+    if name in ("vgg11", "googlenet_torchvision"):
+        modules = family_of(name).torch_modules(model)
+    arrays = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            key = f"{modules[layer.name]}.{TORCH_PARAMETERS[variable.name]}"
+            arrays[key] = RECIPE["draw"](key, torch_shape(*variable.shape))
+    monkeypatch.setattr("zoo.weights.read", lambda path: arrays)
+    load_weights(model, "given.pth", torch_modules=lambda model: modules)
+
+    images = RECIPE["images"](SIZES[name])
+    with np.load(DATA / "inception_reference.npz") as file:
+        expected = file[name]
+    scale = np.abs(expected).max()
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2 * scale, "outputs this alike prove nothing"
+    np.testing.assert_allclose(model(images) / scale, expected / scale, atol=1e-4)
+    np.testing.assert_allclose(model(images[:1]) / scale, expected[:1] / scale, atol=1e-4)
+
+
+def test_auxiliary_weights_of_a_torchvision_file_have_a_place():
+    """A file of torchvision's has them; a model without auxiliary classifiers leaves them out by name."""
+    model = zoo.create_model("googlenet_torchvision", input_shape=(75, 107, 3), num_classes=10)
+    modules = family_of("googlenet_torchvision").torch_modules(model)
+    ours = {layer.name for layer in model.layers}
+    left_out = {theirs for name, theirs in modules.items() if name not in ours}
+    parts = ("conv.conv", "conv.bn", "fc1", "fc2")
+    assert left_out == {f"aux{i}.{part}" for i in (1, 2) for part in parts}
+    assert {layer.name for layer in model.layers if layer.weights} <= set(modules)
