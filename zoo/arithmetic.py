@@ -153,7 +153,7 @@ def multiply_adds(operation: keras.Operation, inputs: Sequence[Shape], output: S
     if kind.__name__ in ("Matmul", "Dot") and len(inputs) == 2:
         return prod(output) * inputs[0][-1]
     if kind.__name__ == "Einsum":
-        return _einsum(getattr(operation, "subscripts", ""), *inputs)
+        return _einsum(operation.subscripts, *((1, *shape) for shape in inputs))
     return None if kind.__name__ in {*OPS_WITH_PRODUCTS, "Matmul", "Dot"} else 0
 
 

@@ -26,7 +26,7 @@ def slot_bytes(optimizer: str | keras.Optimizer, variables: Iterable[Any]) -> in
     Raises:
         ValueError: a name that Keras does not know.
 
-    Example, where a 1000 x 1000 matrix has two moments in Adam; in Adafactor one average, and those of rows and columns:
+    Example, where a 1000 x 1000 matrix has two moments in Adam; in Adafactor one, and the means of rows and columns:
 
     >>> matrix = keras.Variable(keras.ops.zeros((1000, 1000)))
     >>> slot_bytes("sgd", [matrix]), slot_bytes("adam", [matrix]), slot_bytes("adafactor", [matrix])
