@@ -4,8 +4,15 @@ Szegedy et al. 2015, "Going Deeper with Convolutions", table 1 and figure 3. Wit
 PyTorch, `googlenet_torchvision`, and the paper's own sizes, `googlenet_bn`; response normalisation then goes, as Ioffe
 & Szegedy 2015 found (section 4.2.1).
 
-A network with auxiliary classifiers has a dict of outputs: train it with `loss_weights=LOSS_WEIGHTS`, and drop them
-afterwards (`include_top` or the row without them).
+A network with auxiliary classifiers has a dict of outputs, of which "predictions" is the one to use after training:
+
+>>> import zoo
+>>> from zoo.models import googlenet
+>>> model = zoo.create_model("googlenet_auxiliary", input_shape=(80, 96, 3), num_classes=5)
+>>> loss = dict.fromkeys(model.output, "sparse_categorical_crossentropy")
+>>> model.compile("sgd", loss, loss_weights=googlenet.LOSS_WEIGHTS)
+>>> googlenet.LOSS_WEIGHTS
+{'predictions': 1.0, 'auxiliary1': 0.3, 'auxiliary2': 0.3}
 
 torchvision's weights were trained with a few differences from the paper, which their row repeats: 3x3 kernels where the
 paper has 5x5; the last pooling of 2x2; dropout of 0.2; pixels in -1..1. Its auxiliary classifiers pool their maps to
