@@ -1,0 +1,25 @@
+"""Detectors, and the parts they are made of."""
+
+import importlib
+from typing import Any
+
+# Public name -> module that defines it. Imported on first use, so that `import zoo.detection` loads no TensorFlow.
+_EXPORTS = {
+    "hard_nms": "zoo.detection.nms",
+    "soft_nms": "zoo.detection.nms",
+    "suppress": "zoo.detection.nms",
+    "suppress_portable": "zoo.detection.nms",
+    "suppress_soft": "zoo.detection.nms",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
