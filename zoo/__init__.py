@@ -12,11 +12,13 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo` loads no TensorFlow.
 _EXPORTS = {
+    "compound_scaling": "zoo.models.efficientnet",
     "cost": "zoo.cost",
     "create_model": "zoo.models",
     "imagenet_classes": "zoo.weights",
     "list_models": "zoo.models",
     "load_weights": "zoo.weights",
+    "search_scaling": "zoo.models.efficientnet",
 }
 
 __all__ = sorted(_EXPORTS)
