@@ -114,7 +114,7 @@ class CocoResult:
             value = measure(threshold=level, area=area, max_detections=count)
             span = f"{self.thresholds[0]:.2f}:{self.thresholds[-1]:.2f}" if level is None else f"{level:.2f}"
             lines.append(
-                f" Average {kind:<9} ({'AP' if kind == 'Precision' else 'AR'}) @[ IoU={span:<9} | area={area:>6} "
+                f" Average {kind:<10} ({'AP' if kind == 'Precision' else 'AR'}) @[ IoU={span:<9} | area={area:>6} "
                 f"| maxDets={count:>3} ] = {value:.3f}"
             )
         return "\n".join(lines)

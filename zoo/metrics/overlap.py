@@ -34,7 +34,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ig
         counts = truth != ignore
         truth, prediction = truth[counts], prediction[counts]
     for name, ids in (("truth", truth), ("prediction", prediction)):
-        if not (np.issubdtype(ids.dtype, np.integer) or not ids.size):
+        if ids.size and ids.dtype.kind not in "bui":
             raise ValueError(
                 f"expected integer class ids, got a {name} of {ids.dtype}; take the argmax of scores first"
             )
