@@ -6,16 +6,25 @@ from typing import Any
 # Public name -> module that defines it. Imported on first use, so that `import transfer` loads no TensorFlow.
 _EXPORTS: dict[str, str] = {
     "Backbone": "transfer.backbones",
+    "Contract": "transfer.exporting",
     "Evaluation": "transfer.evaluation",
+    "ExportError": "transfer.exporting",
     "FrozenWeightsChanged": "transfer.freezing",
     "History": "transfer.training",
+    "Predictor": "transfer.predictor",
+    "Proof": "transfer.exporting",
+    "Run": "transfer.run",
     "TrainingDiverged": "transfer.training",
     "backbone": "transfer.backbones",
     "classifier": "transfer.heads",
     "evaluate": "transfer.evaluation",
+    "export": "transfer.exporting",
     "fine_tune": "transfer.training",
+    "fit": "transfer.run",
     "freeze": "transfer.freezing",
     "list_backbones": "transfer.backbones",
+    "load": "transfer.predictor",
+    "score": "transfer.run",
     "unfreeze": "transfer.freezing",
 }
 
