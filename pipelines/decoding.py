@@ -13,7 +13,6 @@ import tensorflow as tf
 __all__ = ["decode_image", "orientation", "upright"]
 
 
-@tf.autograph.experimental.do_not_convert
 def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
     """Decode one JPEG, PNG, GIF, BMP or WebP file into upright RGB.
 
@@ -43,7 +42,13 @@ def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
     >>> decode_image(tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))).shape
     TensorShape([2, 3, 3])
     """
-    contents = tf.convert_to_tensor(contents, tf.string)
+    return _decode(tf.convert_to_tensor(contents, tf.string), ratio)
+
+
+# Traced once a process: building this graph takes longer than decoding a hundred photos.
+@tf.function(autograph=False)
+def _decode(contents: tf.Tensor, ratio: int) -> tf.Tensor:
+    contents = tf.ensure_shape(contents, [])
     image = tf.switch_case(
         _container(contents),
         [
@@ -54,7 +59,7 @@ def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
             lambda: _decode_bmp(contents),
         ],
     )
-    return upright(tf.ensure_shape(image, [None, None, 3]), orientation(contents))
+    return upright(tf.ensure_shape(image, [None, None, 3]), _read_orientation(contents))
 
 
 def _container(contents: tf.Tensor) -> tf.Tensor:
@@ -65,8 +70,7 @@ def _container(contents: tf.Tensor) -> tf.Tensor:
 
 def _decode_other(contents: tf.Tensor) -> tf.Tensor:
     """A GIF's first frame, or TensorFlow's error about an unknown format."""
-    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
+    return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
 
 def _decode_png(contents: tf.Tensor) -> tf.Tensor:
@@ -150,7 +154,6 @@ _TURNS = [
 ]
 
 
-@tf.autograph.experimental.do_not_convert
 def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
     """Turn an image, or a mask, as its EXIF orientation says.
 
@@ -172,7 +175,6 @@ def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
     return tf.ensure_shape(tf.cond(tag > 1, turn, lambda: image), [None, None, channels])
 
 
-@tf.autograph.experimental.do_not_convert
 def orientation(contents: Any) -> tf.Tensor:
     """The EXIF orientation of a JPEG, PNG or WebP file: scalar `int32`, 1 to 8, and 1 where there is none.
 
@@ -185,10 +187,15 @@ def orientation(contents: Any) -> tf.Tensor:
     >>> int(orientation(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8))))
     1
     """
-    contents = tf.convert_to_tensor(contents, tf.string)
-    size = tf.strings.length(contents)
+    return _read_orientation(tf.convert_to_tensor(contents, tf.string))
+
+
+@tf.function(autograph=False)
+def _read_orientation(contents: tf.Tensor) -> tf.Tensor:
+    contents = tf.ensure_shape(contents, [])
     # A search for the word costs a hundredth of a walk through the blocks, and few files have it.
-    mentions_exif = tf.strings.length(tf.strings.regex_replace(contents, "(?i)exif", "", False)) < size
+    without = tf.strings.regex_replace(contents, "(?i)exif", "", replace_global=False)
+    mentions_exif = tf.strings.length(without) < tf.strings.length(contents)
 
     def look_up() -> tf.Tensor:
         nowhere = tf.constant(0, tf.int64)
