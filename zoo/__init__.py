@@ -21,10 +21,15 @@ _EXPORTS = {
     "search_scaling": "zoo.models.efficientnet",
 }
 
-__all__ = sorted(_EXPORTS)
+# Modules that one writes after `import zoo` alone: `zoo.layers.ResidualUnit(64)`.
+_MODULES = ("blocks", "heads", "layers", "models")
+
+__all__ = sorted([*_EXPORTS, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_EXPORTS[name])
