@@ -7,12 +7,14 @@ and freezing work on it. `name` is the prefix of the layers' names: `conv_bn(x, 
 Shapes are `[n, height, width, channels]` throughout; the dtype is that of Keras' policy.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import keras
+import numpy as np
 
-from zoo.layers import DropPath, GroupedConv2D
+from zoo.layers import DropPath, GroupedConv2D, gelu
 
 __all__ = [
     "DefaultConv2D",
@@ -55,13 +57,15 @@ def normalise(image, scheme: str):
     """Brings RGB in 0..255 to what a network was trained on, as layers of the model.
 
     Args:
-        image: `[n, h, w, c]` in 0..255; three channels for the schemes with a value per channel.
+        image: `[n, h, w, c]` in 0..255.
         scheme: "unit" for 0..1; "symmetric" for -1..1; "imagenet" for 0..1 less ImageNet's mean, over its standard
             deviation; "caffe" for 0..255 less ImageNet's mean (in RGB: where weights want BGR, they are reordered when
             they are read); "none".
 
     Returns:
-        The shape of `image`.
+        `[n, h, w, c]`. "imagenet" and "caffe" have a value for each colour, which further channels take in turn. Fewer
+        than three they repeat until there is one for each colour, so that a grey image becomes what the same image in
+        RGB does: no single channel could, since convolutions pad with zeros what has been normalised.
 
     Raises:
         ValueError: unknown scheme.
@@ -76,12 +80,21 @@ def normalise(image, scheme: str):
     if scheme == "symmetric":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(image)
     if scheme == "imagenet":
-        x = keras.layers.Rescaling(1 / 255, name="rescaling")(image)
-        variance = [deviation**2 for deviation in IMAGENET_STD]
-        return keras.layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="normalization")(x)
+        return _by_colour(image, 255 * np.array(IMAGENET_MEAN), 255 * np.array(IMAGENET_STD))
     if scheme == "caffe":
-        return keras.layers.Normalization(mean=CAFFE_MEAN, variance=[1.0] * 3, name="normalization")(image)
+        return _by_colour(image, np.array(CAFFE_MEAN), np.ones(3))
     raise ValueError(f'scheme is one of "unit", "symmetric", "imagenet", "caffe", "none"; got {scheme!r}')
+
+
+def _by_colour(x, mean: np.ndarray, deviation: np.ndarray):
+    """Less the mean and over the deviation of each channel's colour.
+
+    A `Rescaling`, since the constants of a `Normalization` are lost when Keras (3.15) exports a model to ONNX.
+    """
+    if (repeats := math.ceil(len(mean) / x.shape[-1])) > 1:
+        x = keras.layers.Concatenate(name="colours")([x] * repeats)
+    scale, offset = (np.resize(value, x.shape[-1]).tolist() for value in (1 / deviation, -mean / deviation))
+    return keras.layers.Rescaling(scale, offset=offset, name="rescaling")(x)
 
 
 def conv_bn(
@@ -657,7 +670,7 @@ def transformer_block(x, heads: int, *, expansion: int = 4, epsilon: float = 1e-
     branch = keras.layers.MultiHeadAttention(heads, channels // heads, name=f"{name}_attention")(branch, branch)
     x = residual_add(branch, x, name=f"{name}_attention")
     branch = keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_mlp_norm")(x)
-    branch = keras.layers.Dense(channels * expansion, activation="gelu", name=f"{name}_mlp_expand")(branch)
+    branch = keras.layers.Dense(channels * expansion, activation=gelu, name=f"{name}_mlp_expand")(branch)
     branch = keras.layers.Dense(channels, name=f"{name}_mlp_project")(branch)
     return residual_add(branch, x, name=f"{name}_mlp")
 

@@ -6,6 +6,7 @@ this module before `keras.models.load_model` reads a file that has them.
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "ScaledAdd",
     "SqueezeExcite",
     "block_layer",
+    "gelu",
     "leaky_relu",
 ]
 
@@ -298,6 +300,21 @@ class ScaledAdd(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="zoo")
+def gelu(x):
+    """`x` times the probability that a standard normal number is below `x`, without approximation.
+
+    By the error function: Keras' own `"gelu"` takes the complementary one, which ONNX does not have and TensorFlow
+    computes more slowly on a CPU (for 9.6 million numbers 197 ms, this 144).
+
+    Source: Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 2.
+
+    >>> gelu(np.array([-1.0, 0.0, 1.0], "float64")).numpy().round(3).tolist()
+    [-0.159, 0.0, 0.841]
+    """
+    return 0.5 * x * (1 + keras.ops.erf(x * math.sqrt(0.5)))
+
+
+@keras.saving.register_keras_serializable(package="zoo")
 def leaky_relu(x):
     """ReLU that lets a tenth of what is negative through, as Darknet's does. Keras' own `"leaky_relu"` lets a fifth.
 
@@ -383,12 +400,23 @@ class PatchTokens(keras.layers.Layer):
 
     def call(self, inputs):
         n, height, width, channels = keras.ops.shape(inputs)
-        position = keras.ops.reshape(self.position[1:], (1, *self.grid, channels))
-        if tuple(inputs.shape[1:3]) != self.grid:
-            position = resize_bilinear(position, (height, width))
-        tokens = keras.ops.reshape(inputs + keras.ops.cast(position, inputs.dtype), (n, height * width, channels))
+        # [rows, columns * c] -> [h, columns, c] -> [h, w, c], by products of matrices, which every runtime has
+        # (OpenVINO does not resize what is constant)
+        rows, columns = self.grid
+        position = keras.ops.reshape(self.position[1:], (rows, columns * channels))
+        position = keras.ops.matmul(self.interpolation(height, rows), position)
+        position = keras.ops.reshape(position, (height, columns, channels))
+        position = keras.ops.matmul(self.interpolation(width, columns), position)
+        tokens = keras.ops.reshape(inputs + position, (n, height * width, channels))
         first = keras.ops.broadcast_to(self.class_token + self.position[:1], (n, 1, channels))
         return keras.ops.concatenate([first, tokens], axis=1)
+
+    def interpolation(self, size, grid: int):
+        """`[size, grid]`: how much each of `grid` positions counts at each of `size` places along the same side."""
+        places = (keras.ops.arange(size, dtype="float32") + 0.5) * (grid / keras.ops.cast(size, "float32")) - 0.5
+        places = keras.ops.clip(places, 0, grid - 1)
+        distance = keras.ops.abs(places[:, None] - keras.ops.arange(grid, dtype="float32"))
+        return keras.ops.cast(keras.ops.maximum(0.0, 1 - distance), self.compute_dtype)
 
     def compute_output_spec(self, inputs):
         n, height, width, channels = inputs.shape
@@ -397,15 +425,6 @@ class PatchTokens(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "grid": self.grid}
-
-
-def resize_bilinear(images, size: tuple):
-    """`keras.ops.image.resize`, also to a size that is a tensor, which it does not take (Keras 3.15)."""
-    if keras.backend.backend() != "tensorflow":
-        return keras.ops.image.resize(images, size, interpolation="bilinear")
-    import tensorflow as tf
-
-    return tf.cast(tf.image.resize(images, size, method="bilinear"), images.dtype)
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import keras
 
 from zoo.blocks import normalise, residual_add
-from zoo.layers import LayerScale
+from zoo.layers import LayerScale, gelu
 from zoo.models import Variant
 
 __all__ = ["VARIANTS", "ConvNeXt", "convnext_block", "head", "keras_layer", "trunk"]
@@ -58,7 +58,7 @@ def convnext_block(x, *, drop_path: float = 0.0, name: str):
     channels = x.shape[-1]
     branch = keras.layers.DepthwiseConv2D(7, padding="same", name=f"{name}_dwconv")(x)
     branch = keras.layers.LayerNormalization(epsilon=EPSILON, name=f"{name}_norm")(branch)
-    branch = keras.layers.Dense(4 * channels, activation="gelu", name=f"{name}_expand")(branch)
+    branch = keras.layers.Dense(4 * channels, activation=gelu, name=f"{name}_expand")(branch)
     branch = keras.layers.Dense(channels, name=f"{name}_project")(branch)
     branch = LayerScale(name=f"{name}_scale")(branch)
     return residual_add(branch, x, drop_path=drop_path, name=name)
