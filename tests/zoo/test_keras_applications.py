@@ -1,58 +1,28 @@
-"""Networks that `keras.applications` has, too: the same weights give the same outputs.
+"""Networks that `keras.applications` has, too: with the files that Keras downloads, ours give the same outputs.
 
-Their weights, batch-norm statistics and biases are random here, so that nothing can be right by being zero or one.
-Sizes are odd and height is not width, so that padding and rounding show.
+There is no network here. What a download would bring is written from a model of `keras.applications` with random
+weights, biases and batch-norm statistics, so that nothing can be right by being zero or one. Sizes are odd and height
+is not width, so that padding and rounding show.
 """
 
-import importlib
-from typing import NamedTuple
+import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 import zoo
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
-from zoo.models import family_of
+from zoo.weight_fitting import from_application
+from zoo.weights import PRETRAINED, FromKeras
 
 SIZE = (75, 107)
-
-
-class Twin(NamedTuple):
-    ours: str
-    theirs: str
-    preprocessing: str | None = None  # module of keras.applications; None where their model takes 0..255
-    options: dict = {}  # noqa: RUF012 (never changed)
-
-
-TWINS = [
-    Twin("vgg16", "VGG16", "vgg16"),
-    Twin("inception_v3", "InceptionV3", "inception_v3"),
-    Twin("xception", "Xception", "xception"),
-    Twin("resnet50", "ResNet50", "resnet"),
-    Twin("resnet50_v2", "ResNet50V2", "resnet_v2"),
-    Twin("densenet121", "DenseNet121", "densenet"),
-    Twin("mobilenet_v1", "MobileNet", "mobilenet"),
-    Twin("mobilenet_v1_025", "MobileNet", "mobilenet", {"alpha": 0.25}),
-    Twin("mobilenet_v2", "MobileNetV2", "mobilenet_v2"),
-    Twin("mobilenet_v2_035", "MobileNetV2", "mobilenet_v2", {"alpha": 0.35}),
-    Twin("mobilenet_v3_small", "MobileNetV3Small"),
-    Twin("mobilenet_v3_large", "MobileNetV3Large"),
-    Twin("efficientnet_b0", "EfficientNetB0"),
-    Twin("mobilenet_v3_large_075", "MobileNetV3Large", options={"alpha": 0.75}),
-]
-SLOW_TWINS = [
-    Twin("vgg19", "VGG19", "vgg19"),
-    Twin("inception_resnet_v2", "InceptionResNetV2", "inception_resnet_v2"),
-    Twin("resnet101", "ResNet101", "resnet"),
-    Twin("resnet152", "ResNet152", "resnet"),
-    Twin("resnet101_v2", "ResNet101V2", "resnet_v2"),
-    Twin("resnet152_v2", "ResNet152V2", "resnet_v2"),
-    Twin("densenet169", "DenseNet169", "densenet"),
-    Twin("densenet201", "DenseNet201", "densenet"),
-    Twin("convnext_tiny", "ConvNeXtTiny"),
-    *(Twin(f"efficientnet_b{i}", f"EfficientNetB{i}") for i in range(1, 8)),
-]
+NAMES = [name for name, row in PRETRAINED.items() if isinstance(row, FromKeras)]
+# One for each thing that can go wrong: biases that are folded, colours in the other order, layers known by their order,
+# 1x1 convolutions as dense layers. EfficientNets have a test of their own.
+FAST = {"mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small", "resnet50", "xception"}
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -60,16 +30,24 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model._flatten_layers(include_self=False) if not hasattr(layer, "layers")]
 
 
+def normalisations(model: keras.Model) -> list[keras.layers.Layer]:
+    """Those whose constants are in the file of weights."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization) and layer.weights]
+
+
+def give_constants(model: keras.Model, variance: np.ndarray) -> None:
+    for layer in normalisations(model):
+        layer.set_weights([np.array(IMAGENET_MEAN), variance, np.array(0)])
+        layer.finalize_state()
+
+
 def randomise(model: keras.Model, images: np.ndarray) -> None:
     """Random weights, and batch-norm statistics that are random, but near enough to the true ones of some images that
     activations depend on the image, and neither explode nor vanish."""
     random = np.random.default_rng(1)
+    give_constants(model, np.square(IMAGENET_STD))
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
-            if layer.weights:
-                # The constants are in their file of weights, and not in a fresh model
-                layer.set_weights([np.array(IMAGENET_MEAN), np.square(IMAGENET_STD), np.array(0)])
-                layer.finalize_state()
             continue
         for weight in layer.weights:
             if len(weight.shape) > 1:
@@ -90,57 +68,102 @@ def randomise(model: keras.Model, images: np.ndarray) -> None:
         norm.moving_variance.assign(variance * random.uniform(0.7, 1.4, variance.shape))
 
 
-def copy_weights(theirs: keras.Model, ours: keras.Model, keras_layer, *, bgr: bool) -> int:
-    """Copies by the names that a family's `keras_layer` gives; where it has none, for theirs number their layers
-    through, in the order of the layers. Returns how many numbers it copied."""
-    targets = [layer for layer in ours.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
-    if keras_layer is None:
-        in_order = [layer for layer in theirs.layers if layer.weights]
-        names = {layer.name: source.name for layer, source in zip(targets, in_order, strict=True)}
-        keras_layer = names.__getitem__
-    sources = {layer.name: layer for layer in all_layers(theirs)}
-    first = next(layer.name for layer in targets if isinstance(layer, keras.layers.Conv2D))
-    copied, biases = 0, {}
-    for layer in targets:
-        values = {weight.name: np.asarray(weight) for weight in sources[keras_layer(layer.name)].weights}
-        copied += sum(value.size for value in values.values())
-        if "bias" in values and "bias" not in {weight.name for weight in layer.weights}:
-            biases[layer.name.removesuffix("_conv") + "_bn"] = values["bias"]
-        if bgr and layer.name == first:
-            values["kernel"] = values["kernel"][:, :, ::-1]
-        for weight in layer.weights:
-            # A dense layer is their 1x1 convolution, a depthwise one their grouped; a lone weight may have no name
-            value = values[weight.name] if weight.name in values else values.popitem()[1]
-            weight.assign(value.reshape(weight.shape))
-    for name, bias in biases.items():
-        layer = ours.get_layer(name)
-        layer.moving_mean.assign(layer.moving_mean - bias)
-    return copied
+@pytest.fixture
+def downloads(monkeypatch, tmp_path):
+    """Call it with a model, and what Keras downloads from then on is the file of that model's weights."""
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    # The hashes are those of the true files
+    monkeypatch.setattr("keras.src.utils.file_utils.validate_file", lambda *args, **options: True)
+
+    def bring(model: keras.Model) -> list[str]:
+        tried = []
+
+        def retrieve(url, target, progress):
+            tried.append(url)
+            with h5py.File(target, "w") as file:
+                save_weights_to_hdf5_group(file, model)
+
+        monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", retrieve)
+        return tried
+
+    return bring
+
+
+def photos(size: tuple[int, int]) -> np.ndarray:
+    """Squares of colour, since the mean of white noise, which most of a network sees, is the same everywhere."""
+    squares = np.random.default_rng(2).uniform(0, 255, (2, 5, 8, 3)).astype("float32")
+    scale = -(-size[0] // 5)
+    return squares.repeat(scale, axis=1).repeat(scale, axis=2)[:, : size[0], : size[1]]
+
+
+def random_application(name: str, size: tuple[int, int], *, include_top: bool = True) -> tuple[keras.Model, np.ndarray]:
+    """The model of `keras.applications` at that size, and the logits, or the feature map, that it has for `photos`."""
+    row = PRETRAINED[name]
+    build = getattr(keras.applications, row.application)
+    options = {} if row.alpha is None else {"alpha": row.alpha}
+    options |= {"classifier_activation": None} if include_top else {}
+    model = build(weights=None, input_shape=(*size, 3), include_top=include_top, **options)
+    # It may change its argument
+    images = sys.modules[build.__module__].preprocess_input(photos(size).copy())
+    randomise(model, images)
+    return model, np.asarray(model(images, training=False))
+
+
+def check(ours: keras.Model, size: tuple[int, int], expected: np.ndarray) -> None:
+    scale = np.abs(expected).max()
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2 * scale, "outputs this alike prove nothing"
+    np.testing.assert_allclose(np.asarray(ours(photos(size), training=False)) / scale, expected / scale, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "twin", [*TWINS, *(pytest.param(twin, marks=pytest.mark.slow) for twin in SLOW_TWINS)], ids=lambda twin: twin.ours
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
-def test_the_outputs_are_those_of_keras_applications(twin):
-    shape = (*SIZE, 3)
-    theirs = getattr(keras.applications, twin.theirs)(
-        weights=None, input_shape=shape, classes=10, classifier_activation=None, **twin.options
-    )
-    # Squares of colour, since the mean of white noise, which most of a network sees, is the same everywhere
-    images = np.random.default_rng(2).uniform(0, 255, (2, 5, 8, 3)).astype("float32")
-    images = images.repeat(16, axis=1).repeat(16, axis=2)[:, : SIZE[0], : SIZE[1]]
-    prepared = images.copy()  # preprocessing may change its argument
-    if twin.preprocessing:
-        prepared = importlib.import_module(f"keras.applications.{twin.preprocessing}").preprocess_input(prepared)
-    randomise(theirs, prepared)
+def test_the_outputs_are_those_of_keras_applications(name, downloads):
+    # The dense layers of a VGG are for one size
+    size = (224, 224) if name.startswith("vgg") else SIZE
+    theirs, expected = random_application(name, size)
+    give_constants(theirs, np.array(IMAGENET_STD))  # in place of the variance, as in the true files
+    downloads(theirs)
+    ours = zoo.create_model(name, input_shape=(*size, 3), classifier_activation=None, weights="imagenet")
+    check(ours, size, expected)
 
-    ours = zoo.create_model(twin.ours, input_shape=shape, num_classes=10, classifier_activation=None)
-    bgr = getattr(family_of(twin.ours).VARIANTS[twin.ours], "normalisation", None) == "caffe"
-    copied = copy_weights(theirs, ours, getattr(family_of(twin.ours), "keras_layer", None), bgr=bgr)
-    constants = sum(layer.count_params() for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
-    assert copied == theirs.count_params() - constants, "a weight of theirs was not copied"
 
-    expected = np.asarray(theirs(prepared, training=False))
-    scale = np.abs(expected).max()
-    assert np.abs(expected[0] - expected[1]).max() > 1e-2 * scale, "outputs this alike prove nothing"
-    np.testing.assert_allclose(np.asarray(ours(images, training=False)) / scale, expected / scale, atol=1e-4)
+@pytest.mark.parametrize("name", ["mobilenet_v2_035", pytest.param("vgg16", marks=pytest.mark.slow)])
+def test_without_a_top_the_file_is_the_one_without_a_top(name, downloads):
+    theirs, expected = random_application(name, SIZE, include_top=False)
+    tried = downloads(theirs)
+    ours = zoo.create_model(name, input_shape=(*SIZE, 3), include_top=False, weights="imagenet")
+    assert ("notop" in tried[0]) or ("no_top" in tried[0])
+    check(ours, SIZE, expected)
+
+
+def test_efficientnet_as_keras_itself_reads_the_file(downloads):
+    """A layer that is not in the file makes up there for a standard deviation in place of a variance."""
+    theirs, _ = random_application("efficientnet_b0", SIZE)
+    give_constants(theirs, np.array(IMAGENET_STD))
+    tried = downloads(theirs)
+    theirs = keras.applications.EfficientNetB0(weights="imagenet", classifier_activation=None)
+    ours = zoo.create_model("efficientnet_b0", classifier_activation=None, weights="imagenet")
+    assert len(tried) == 1, "the second time, the file is in the cache"
+    check(ours, (224, 224), np.asarray(theirs(photos((224, 224)), training=False)))
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "message"),
+    [
+        (
+            np.array(IMAGENET_MEAN),
+            np.array(IMAGENET_STD),
+            r"deviation \[0.229, .*, but .* trained with \[0.4785, 0.4733",
+        ),
+        (np.zeros(3), np.square(IMAGENET_STD), r"the mean \[0.485, .*, but .* trained with \[0.0, 0.0, 0.0\]"),
+    ],
+)
+def test_an_efficientnet_that_normalises_in_another_way_is_refused(mean, variance, message):
+    """Such as one trained without the layer that makes up for the deviation."""
+    theirs = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
+    ours = zoo.create_model("efficientnet_b0", input_shape=(32, 32, 3), include_top=False)
+    theirs.layers[2].set_weights([mean, variance, np.array(0)])
+    theirs.layers[2].finalize_state()
+    with pytest.raises(ValueError, match=message):
+        from_application(ours, theirs, keras_layer=None, bgr=False)

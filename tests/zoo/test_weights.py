@@ -13,8 +13,16 @@ import keras
 import numpy as np
 import pytest
 
-from zoo.models import FAMILIES, create_model, efficientnet, list_models
-from zoo.weights import PRETRAINED, ImageNetClass, imagenet_classes, load_weights, pretrained_file
+from zoo.models import FAMILIES, create_model, efficientnet, family_of, list_models
+from zoo.weights import (
+    PRETRAINED,
+    FromKeras,
+    FromPackage,
+    ImageNetClass,
+    imagenet_classes,
+    load_weights,
+    pretrained_file,
+)
 
 DATA = Path(__file__).parent / "data"
 RECIPE = runpy.run_path(str(DATA / "make_lite_reference.py"))
@@ -126,9 +134,23 @@ def test_rows_name_models_of_the_zoo_and_their_crops():
     assert set(PRETRAINED) <= set(list_models())
     assert PRETRAINED["efficientnet_lite0"].crop_fraction == 0.875
     for name, row in PRETRAINED.items():
-        assert row.image_size == efficientnet.VARIANTS[name].image_size
-        assert row.licence == "Apache-2.0"
-        assert row.interpolation == "bicubic"
+        assert row.image_size == family_of(name).VARIANTS[name].image_size
+        assert 0.8 < row.crop_fraction < 1
+        assert row.interpolation in ("bilinear", "bicubic")
+        if isinstance(row, FromPackage):
+            assert (row.licence, row.interpolation) == ("Apache-2.0", "bicubic")
+        else:
+            assert callable(getattr(keras.applications, row.application))
+            assert row.alpha == getattr(family_of(name).VARIANTS[name], "alpha", None)
+
+
+def test_keras_weights_are_known_for_every_network_that_keras_has():
+    rows = [row for row in PRETRAINED.values() if isinstance(row, FromKeras)]
+    networks = {name for name in dir(keras.applications) if name[0].isupper()}
+    others = {"ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtXLarge", "NASNetLarge", "NASNetMobile"}
+    assert networks - {row.application for row in rows} == others | {
+        x for x in networks if x.startswith("EfficientNetV2")
+    }
 
 
 def test_finding_the_file_does_not_import_its_package():
@@ -152,7 +174,7 @@ def test_a_package_without_its_file_is_named(monkeypatch, tmp_path):
 
 
 def test_a_model_without_known_weights():
-    with pytest.raises(ValueError, match="no ImageNet weights are known for 'efficientnet_lite4'; they are for eff"):
+    with pytest.raises(ValueError, match="no ImageNet weights are known for 'efficientnet_lite4'; they are for con"):
         load_weights(named("efficientnet_lite4"), "imagenet")
 
 
@@ -277,7 +299,7 @@ def test_a_classifier_with_other_classes_stays_fresh_and_says_so(lite0):
 
 
 def test_without_a_top_the_file_s_classifier_is_left_out_and_logged(lite0, caplog):
-    with caplog.at_level(logging.INFO, logger="zoo.weights"), warnings.catch_warnings():
+    with caplog.at_level(logging.INFO, logger="zoo.weight_fitting"), warnings.catch_warnings():
         warnings.simplefilter("error")
         model = create_model("efficientnet_lite0", include_top=False, input_shape=(32, 64, 3), weights="imagenet")
     assert "no place for _fc.bias, _fc.weight: left out" in caplog.text
@@ -353,7 +375,7 @@ def test_other_types_and_byte_orders_are_converted(checkpoint):
 def test_a_family_without_names_in_pytorch(monkeypatch, checkpoint):
     monkeypatch.delattr(efficientnet, "torch_modules")
     model = named("efficientnet_lite0")
-    with pytest.raises(ValueError, match="whose names are not known for efficientnet_lite0"):
+    with pytest.raises(ValueError, match="PyTorch's names, and those of efficientnet_lite0 there are not known"):
         load_weights(model, checkpoint({}))
 
 

@@ -136,24 +136,29 @@ def create_model(
     weights: Any = None,
     include_top: bool = True,
     classifier_activation: str | None = "softmax",
+    in_channels: str | None = None,
 ) -> "keras.Model":
     """Builds a flat functional model that takes RGB in 0..255 and normalises inside.
 
     Args:
         variant: a name from `list_models`, or a row of a family's table with values of one's own.
-        num_classes: width of the classifier; unless told, the variant's own, which is 1000 for photos.
+        num_classes: width of the classifier; unless told, the variant's own, which is 1000 for photos. If told, and
+            the weights are for another number, the classifier starts afresh, and a warning says so.
         input_shape: (height, width, channels); height and width may be None where the head allows it. The variant's
             own size unless told.
         weights: None for random ones; "imagenet"; or the path of a file that `zoo.weights.load_weights` reads.
         include_top: False ends the model at the last feature map.
         classifier_activation: of the last layer; None gives logits.
+        in_channels: "adapt" lets weights into a model for images of other channels than they were trained on: the
+            kernel of the first convolution is summed or tiled and rescaled, so that a grey image gives the same first
+            activation, and a warning says so.
 
     Returns:
         `[n, height, width, channels]` in 0..255 -> float32 `[n, num_classes]`, or the last feature map.
 
     Raises:
-        ValueError: unknown name, an input smaller than the network can take, `num_classes` where there is no top, or
-            weights that do not fit.
+        ValueError: unknown name, an input smaller than the network can take, `num_classes` where there is no top,
+            `in_channels` where there are no weights, or weights that do not fit.
         FileNotFoundError: weights that cannot be had; the message says how to get them.
 
     Example:
@@ -171,6 +176,8 @@ def create_model(
     family = family_of(row)
     if not include_top and num_classes is not None:
         raise ValueError(f"include_top=False has no classifier for num_classes={num_classes}: give only one of them")
+    if in_channels is not None and weights is None:
+        raise ValueError(f"in_channels={in_channels!r} adapts weights, but weights is None: give only one of them")
     shape = _checked_shape(name, row, input_shape)
 
     image = keras.Input(shape, name="image")
@@ -183,7 +190,7 @@ def create_model(
     if weights is not None:
         from zoo.weights import load_weights
 
-        load_weights(model, weights)
+        load_weights(model, weights, fresh_head=num_classes is not None, in_channels=in_channels)
     return model
 
 
