@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint notebooks clean
 
 demo: .venv/.installed
 	$(BIN)/zoo demo
@@ -17,6 +17,9 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+notebooks: .venv/.installed-dev
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
