@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import zoo
 from pipelines.preprocessing import EvaluationCrop
 from zoo.models import Variant, family_of
-from zoo.weights import PRETRAINED, Pretrained
+from zoo.weights import PRETRAINED, FromPackage, Pretrained
 
 if TYPE_CHECKING:
     import keras
@@ -175,7 +175,7 @@ def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "k
     except Exception as error:  # Keras raises no narrower one
         if "URL fetch failure" not in str(error):
             raise
-        own = ", ".join(sorted(PRETRAINED))
+        own = ", ".join(name for name, row in PRETRAINED.items() if isinstance(row, FromPackage))
         raise FileNotFoundError(
             f"the ImageNet weights of keras:{name} are not on this machine, and a download was tried and failed "
             f"({error}). Connect to the network and try again; or take a backbone whose weights come as a package "

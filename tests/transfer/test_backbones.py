@@ -131,7 +131,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("xception", "keras:Xception"),
+        ("Xception", "keras:Xception"),
         ("keras:mobilenetv2", "keras:MobileNetV2"),
         ("EfficientNet-Lite0", "efficientnet_lite0"),
         ("zzz", "transfer.list_backbones"),
