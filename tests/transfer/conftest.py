@@ -1,0 +1,73 @@
+"""A folder of photos and a finished run on it, shared by the tests of everything that works on runs."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import EvaluationCrop
+from transfer import run as run_module
+from transfer.backbones import Backbone
+
+# Class folders as people have them, and the colour that tells each class apart.
+CLASSES = {"Blüten & Blätter": (200, 60, 60), "sea": (40, 70, 220), "<meadow>": (60, 190, 40)}
+PER_CLASS = 12
+
+
+def write_photos(folder: Path, classes=tuple(CLASSES), *, per_class: int = PER_CLASS, seed: int = 0) -> Path:
+    """One sub-folder a class, with noisy pictures of one colour in several sizes and formats."""
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(per_class):
+            height, width = rng.integers(30, 70, 2)
+            pixels = np.clip(rng.normal(CLASSES[name], 40, (height, width, 3)), 0, 255).astype("uint8")
+            suffix = ("jpg", "png", "webp")[i % 3]
+            Image.fromarray(pixels).save(folder / name / f"photo {i}.{suffix}")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "my photos")
+
+
+@pytest.fixture
+def make_photos():
+    return write_photos
+
+
+def tiny_backbone(name, *, image_size=None, weights="imagenet") -> Backbone:
+    """Stands for a pretrained network: three convolutions that can be trained in a second."""
+    size = (image_size or 32,) * 2
+    image = keras.Input((*size, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
+    for i, filters in enumerate((8, 16, 24)):
+        init = keras.initializers.HeNormal(seed=i)
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", kernel_initializer=init, use_bias=False)(x)
+        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.ReLU()(x)
+    return Backbone(name, keras.Model(image, x, name="tiny"), EvaluationCrop(size), weights, None)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Lets runs use the tiny network whatever they ask for."""
+    monkeypatch.setattr(run_module, "make_backbone", tiny_backbone)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run, and the photos that it was trained on: not to be changed."""
+    place = tmp_path_factory.mktemp("finished")
+    data = write_photos(place / "my photos")
+    (data / "sea" / "empty.jpg").write_bytes(b"")
+    (data / "sea" / "words, \udcff.jpg").write_text("no picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "make_backbone", tiny_backbone)
+        run = run_module.fit(
+            data, place / "run", head_epochs=6, epochs=2, head_learning_rate=2e-2, batch_size=8, progress=False
+        )
+    return run, data
