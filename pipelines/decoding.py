@@ -279,8 +279,12 @@ def _walk(contents: tf.Tensor, start: int, look: Any) -> tf.Tensor:
         found, following, ended = look(at)
         return tf.where(ended, tf.cast(size, tf.int64), following), found
 
+    def is_open(at: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+        return (at < tf.cast(size, tf.int64)) & (found == 0)
+
     at, found = tf.constant(start, tf.int64), tf.constant(0, tf.int64)
-    return tf.while_loop(lambda at, found: (at < tf.cast(size, tf.int64)) & (found == 0), step, [at, found])[1]
+    # The bound is for files made up of empty blocks to keep a server busy; cameras write a few dozen.
+    return tf.while_loop(is_open, step, [at, found], maximum_iterations=2000)[1]
 
 
 def _bytes(contents: tf.Tensor, start: Any, count: Any) -> tf.Tensor:

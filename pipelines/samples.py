@@ -1,5 +1,6 @@
 """What the sources hand over: labelled images that are not decoded yet, in three splits, and what was left out."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class Samples:
 
     def __post_init__(self) -> None:
         images = self.images
-        if not isinstance(images, np.ndarray):
+        if not isinstance(images, np.ndarray) or images.dtype.kind == "U":
             images = _objects(images)
         is_pixels = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3
         is_encoded = images.dtype == object and {type(image) for image in images} in ({str}, {bytes}, set())
@@ -93,7 +94,7 @@ class Data:
 
 def _objects(items: Iterable[Any]) -> np.ndarray:
     """A one-dimensional array of Python objects: unlike NumPy's own strings, it keeps trailing zero bytes."""
-    items = list(items)
+    items = [str(item) if isinstance(item, (os.PathLike, np.str_)) else item for item in items]
     array = np.empty(len(items), object)
     array[:] = items
     return array

@@ -150,6 +150,17 @@ def test_a_phone_photo_with_other_segments_before_exif(look, exported):
     assert np.array_equal(exported.decode(tf.constant(contents)), pillow_rgb(contents))
 
 
+def test_webp_with_a_chunk_of_odd_length_before_exif(look):
+    exif = Image.Exif()
+    exif[274] = 5
+    contents = encode(picture(), "WEBP", exif=exif)
+    at = contents.rindex(b"EXIF")
+    contents = contents[:at] + b"XTRA\3\0\0\0abc\0" + contents[at:]
+    contents = contents[:4] + (len(contents) - 8).to_bytes(4, "little") + contents[8:]
+    assert Image.open(BytesIO(contents)).getexif()[274] == 5
+    assert int(look(contents)) == 5
+
+
 def test_the_word_in_a_comment_is_no_orientation(look, exported):
     contents = encode(picture(), "JPEG", comment=b"Exif\0\0II*\0")
     assert int(look(contents)) == 1
@@ -184,6 +195,11 @@ def test_orientation_never_fails_on_random_changes(look):
             for _ in range(6):
                 changed[rng.integers(len(changed))] = rng.integers(256)
             assert 1 <= int(look(bytes(changed[: rng.integers(1, len(changed))]))) <= 8
+
+
+def test_files_of_endless_padding_are_given_up_soon(look):
+    assert int(look(b"\xff\xd8Exif" + b"\xff" * 1_000_000)) == 1
+    assert int(look(b"\xff\xd8" + b"\xff" * 1_000_000 + b"\xff\xe1\0\x0aExif\0\0")) == 1
 
 
 def test_masks_turn_as_images_do():

@@ -289,6 +289,8 @@ def test_samples_are_chosen_by_slice_mask_and_indices():
     assert samples[np.array([2, 0])].names == ("z", "x")
     assert samples[samples.labels == 7].names == ()
     assert len(Samples([], [], [])) == 0
+    for paths in ([Path("a"), Path("b")], np.array(["a", "b"])):
+        assert Samples(paths, [0, 1], ["x", "y"]).images.tolist() == ["a", "b"]
 
 
 @pytest.mark.parametrize(
