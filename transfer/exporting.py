@@ -318,7 +318,8 @@ def _encoded(photo: Photo, index: int) -> bytes:
 
 def _write_keras(model: keras.Model, path: Path, contract: Contract) -> None:
     # A model of the same layers, but not compiled: what an optimizer remembers is of no use to whoever predicts.
-    keras.Model(model.input, model.output, name=model.name).save(path)
+    # (A Sequential model knows its `inputs`, and its `input` only once it was called.)
+    keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("contract.json", contract.to_json())
 

@@ -15,7 +15,16 @@ import keras
 
 from zoo.features import last_feature_map, levels
 
-__all__ = ["FrozenWeightsChanged", "fingerprints", "freeze", "frozen_layers", "raise_if_changed", "trunk", "unfreeze"]
+__all__ = [
+    "FrozenWeightsChanged",
+    "as_fraction",
+    "fingerprints",
+    "freeze",
+    "frozen_layers",
+    "raise_if_changed",
+    "trunk",
+    "unfreeze",
+]
 
 
 class FrozenWeightsChanged(RuntimeError):
@@ -85,7 +94,7 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
         return len(layers)
     if part == "all":
         return 0
-    fraction = _fraction(part)
+    fraction = as_fraction(part)
     if fraction is not None:
         if not 0 <= fraction <= 1:
             raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {part}")
@@ -100,7 +109,12 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
     return layers.index(model.get_layer(below[-1])) + 1 if below else 0
 
 
-def _fraction(part: str | float) -> float | None:
+def as_fraction(part: str | float) -> float | None:
+    """The part as a number, also where it is one in writing, as on a command line; None if it is none.
+
+    >>> as_fraction(0.3), as_fraction("0.3"), as_fraction("c4")
+    (0.3, 0.3, None)
+    """
     if isinstance(part, Real):
         return float(part)
     try:

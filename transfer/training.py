@@ -153,7 +153,7 @@ def _plan(head_epochs, epochs, unfreeze, head_learning_rate, learning_rate) -> l
             raise ValueError(f"{name} is a positive number, got {rate}")
     stages = [_Stage("head", "none", head_epochs, head_learning_rate), _Stage("top", unfreeze, epochs, learning_rate)]
     plan = [stage for stage in stages if stage.epochs]
-    if unfreeze in ("none", 0):
+    if unfreeze == "none" or freezing.as_fraction(unfreeze) == 0:
         plan = [stage for stage in plan if stage.name == "head"]
     if not plan:
         raise ValueError(
@@ -255,6 +255,8 @@ def _check_data(model: keras.Model, dataset: tf.data.Dataset, name: str) -> None
     spec = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)):
         raise ValueError(f"{name} has to be {expected}; got {spec}")
+    if dataset.cardinality() in (0, tf.data.INFINITE_CARDINALITY):
+        raise ValueError(f"{name} has to be a finite number of {expected}; it is empty, or repeats for ever")
     if not tf.TensorShape(images).is_compatible_with(spec[0].shape):
         raise ValueError(f"{name} has to be {expected}; got images {spec[0].shape}")
     if not (spec[1].shape.rank == 1 and spec[1].dtype.is_integer):

@@ -146,6 +146,7 @@ def test_it_compiles_anew_whatever_the_model_was_compiled_for(data):
         ({"epochs": 0}, ["head"]),
         ({"unfreeze": "none"}, ["head"]),
         ({"unfreeze": 0.0}, ["head"]),
+        ({"unfreeze": "0"}, ["head"]),
         ({"unfreeze": "all", "head_epochs": 1, "epochs": 1}, ["head", "top"]),
     ],
 )
@@ -262,3 +263,6 @@ def test_data_that_does_not_fit_is_refused(data):
         tune(make_model(), (train.map(lambda images, labels: (images[:, 1:], labels)), valid))
     with pytest.raises(ValueError, match="train has to be"):
         tune(make_model(), (train.map(lambda images, labels: images), valid))
+    for bad in (train.repeat(), train.take(0)):
+        with pytest.raises(ValueError, match="valid has to be a finite number of batches"):
+            tune(make_model(), (train, bad))
