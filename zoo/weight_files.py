@@ -10,6 +10,8 @@ import numpy as np
 
 __all__ = ["read_keras", "read_safetensors", "read_weights_h5"]
 
+MAX_REASON = 600  # characters of Keras' messages
+
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a `.safetensors` file; bfloat16, which NumPy has not, as float32.
@@ -100,11 +102,9 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # of many kinds: whatever a layer makes of a strange configuration
-        reason = str(error).split(" Full object config")[0].strip() or type(error).__name__
+        # Keras quotes the file, and has the reason somewhere in between
+        reason = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config")[0]
         raise ValueError(
             f"{path} cannot be read as a .keras file of layers that are known here: {reason[:MAX_REASON]}"
         ) from error
     return {variable.path: np.asarray(variable) for variable in model.weights}
-
-
-MAX_REASON = 600  # characters of Keras' message, which may quote the whole file

@@ -37,6 +37,7 @@ __all__ = [
     "FromPackage",
     "ImageNetClass",
     "Pretrained",
+    "application_fits",
     "imagenet_classes",
     "keras_application",
     "load_weights",
@@ -218,15 +219,28 @@ def keras_application(
                 **options,
             )
     except Exception as error:  # Keras raises no narrower one
-        if weights is None or not ("URL fetch failure" in str(error) or isinstance(error, OSError)):
+        failure = re.match(r"URL fetch failure on \S*?([^/\s]+): \S+ -- (.*)", str(error), re.DOTALL)
+        if failure is None and not isinstance(error, OSError):
             raise
-        file = re.search(r"[^/\s]+\.h5", str(error))
+        file, reason = failure.groups() if failure else (f"that of keras.applications.{row.application}", error)
         raise FileNotFoundError(
-            f"the ImageNet weights of {name} are not on this machine, and a download by Keras was tried and failed "
-            f"({error.__cause__ or error.__context__ or type(error).__name__}). Connect to the network and try again; "
-            f"or put the file {file[0] if file else 'of keras.applications.' + row.application} into the folder "
-            f"models of Keras' cache ($KERAS_HOME, or ~/.keras); or give weights=None, or the path of a file"
+            f"the ImageNet weights of {name} are not on this machine, and Keras could not download {file} ({reason}). "
+            "Connect to the network and try again; or put that file into the folder models of Keras' cache "
+            "($KERAS_HOME, or ~/.keras); or give weights=None, or the path of a file of your own"
         ) from error
+
+
+def application_fits(model: "keras.Model", application: "keras.Model") -> list["Fit"]:
+    """The weights of a model beside those of its twin in `keras.applications`, for `zoo.weight_fitting.assign`.
+
+    Raises:
+        ValueError: theirs normalises images in another way than the model does.
+    """
+    from zoo.weight_fitting import from_application
+
+    family = family_of(model.name)
+    caffe = getattr(family.VARIANTS[model.name], "normalisation", None) == "caffe"
+    return from_application(model, application, keras_layer=getattr(family, "keras_layer", None), bgr=caffe)
 
 
 def load_weights(
@@ -286,17 +300,14 @@ def _fits(
 ) -> tuple[str, list["Fit"], bool]:
     """What the weights are called in messages; each weight of the model beside its array; and whether the file was
     written from a model of ours, so that the channels of its kernels say nothing about those of its images."""
-    from zoo.weight_fitting import from_application, from_keras_names, from_torch, has_classifier, numbered
+    from zoo.weight_fitting import from_keras_names, from_torch, has_classifier, numbered
 
     row = PRETRAINED.get(model.name)
     if weights == "imagenet" and row is None:
         raise ValueError(f"no ImageNet weights are known for {model.name!r}; they are for {', '.join(PRETRAINED)}")
     if weights == "imagenet" and isinstance(row, FromKeras):
-        family = family_of(model.name)
         twin = keras_application(model.name, include_top=has_classifier(model))
-        caffe = getattr(family.VARIANTS[model.name], "normalisation", None) == "caffe"
-        fits = from_application(model, twin, keras_layer=getattr(family, "keras_layer", None), bgr=caffe)
-        return f"Keras' file for {row.application}", fits, False
+        return f"Keras' file for {row.application}", application_fits(model, twin), False
 
     path = pretrained_file(model.name) if weights == "imagenet" else Path(weights)
     kind = "".join(path.suffixes[-2:]) if path.suffix == ".h5" else path.suffix

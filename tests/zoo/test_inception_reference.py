@@ -33,7 +33,7 @@ def torch_shape(*shape: int) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_logits_are_those_of_pytorch(name, monkeypatch):
+def test_the_logits_are_those_of_pytorch(name, torch_file):
     row = family_of(name).VARIANTS[name]
     if name == "inception_v4":
         row = replace(row, repeats=(1, 1, 1))
@@ -46,8 +46,7 @@ def test_the_logits_are_those_of_pytorch(name, monkeypatch):
         for variable in layer.weights:
             key = f"{modules[layer.name]}.{TORCH_PARAMETERS[variable.name]}"
             arrays[key] = RECIPE["draw"](key, torch_shape(*variable.shape))
-    monkeypatch.setattr("zoo.weights.read", lambda path: arrays)
-    load_weights(model, "given.pth", torch_modules=lambda model: modules)
+    load_weights(model, torch_file(arrays), torch_modules=lambda model: modules)
 
     images = RECIPE["images"](SIZES[name])
     with np.load(DATA / "inception_reference.npz") as file:

@@ -6,6 +6,8 @@ is not width, so that padding and rounding show.
 """
 
 import sys
+from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import h5py
 import keras
@@ -15,8 +17,7 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 import zoo
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
-from zoo.weight_fitting import from_application
-from zoo.weights import PRETRAINED, FromKeras
+from zoo.weights import PRETRAINED, FromKeras, application_fits, keras_application
 
 SIZE = (75, 107)
 NAMES = [name for name, row in PRETRAINED.items() if isinstance(row, FromKeras)]
@@ -166,4 +167,43 @@ def test_an_efficientnet_that_normalises_in_another_way_is_refused(mean, varianc
     theirs.layers[2].set_weights([mean, variance, np.array(0)])
     theirs.layers[2].finalize_state()
     with pytest.raises(ValueError, match=message):
-        from_application(ours, theirs, keras_layer=None, bgr=False)
+        application_fits(ours, theirs)
+
+
+# What a download can meet
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (URLError("no network here"), r"mobilenet_2_5_224_tf\.h5 \(no network here\)"),
+        (HTTPError("a", 403, "Forbidden", None, None), r"mobilenet_2_5_224_tf\.h5 \(Forbidden\)"),
+        (TimeoutError("timed out"), r"that of keras\.applications\.MobileNet \(timed out\)"),
+    ],
+)
+def test_a_download_that_fails_names_the_file_and_what_to_do(error, what, monkeypatch, tmp_path):
+    def refuse(url, target, progress):
+        raise error
+
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", refuse)
+    with pytest.raises(FileNotFoundError, match=f"Keras could not download {what}. Connect to the") as caught:
+        zoo.create_model("mobilenet_v1_025", input_shape=(*SIZE, 3), weights="imagenet")
+    message = str(caught.value)
+    assert "folder models of Keras' cache" in message
+    assert "//" not in message
+
+
+def test_a_download_that_was_cut_off_is_refused(monkeypatch, tmp_path):
+    def half(url, target, progress):
+        Path(target).write_text("half")
+
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", half)
+    with pytest.raises(ValueError, match="Incomplete or corrupted file detected"):
+        zoo.create_model("mobilenet_v3_small", input_shape=(*SIZE, 3), weights="imagenet")
+
+
+def test_other_networks_have_no_such_file():
+    with pytest.raises(ValueError, match=r"has no weights for 'resnet18'; it has them for convnext_tiny, "):
+        keras_application("resnet18")

@@ -75,12 +75,11 @@ def with_se(model: keras.Model) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", [*torch_reference.RESNETS])
-def test_resnets_with_weights_in_torchvisions_names(name, expected, monkeypatch):
+def test_resnets_with_weights_in_torchvisions_names(name, expected, torch_file):
     model = zoo.create_model(name, input_shape=(*torch_reference.SIZE, 3), num_classes=10, classifier_activation=None)
     modules = with_se if name.startswith("se_") else None
     arrays = arrays_for(model, (modules or torch_modules)(model))
-    monkeypatch.setattr("zoo.weights.read", lambda path: arrays)
-    load_weights(model, "given.pth", torch_modules=modules)
+    load_weights(model, torch_file(arrays), torch_modules=modules)
     check(model, expected[name])
 
 
