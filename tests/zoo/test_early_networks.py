@@ -1,11 +1,13 @@
 """LeNet-5, the textbook networks, AlexNet, ZFNet, VGG and GoogLeNet: what is special to each."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 import zoo
-from zoo.models import googlenet, lenet
+from zoo.models import googlenet, lenet, vgg
 
 
 def images(model: keras.Model, n: int = 2, seed: int = 0) -> np.ndarray:
@@ -96,6 +98,20 @@ def test_lenet_sees_paper_as_minus_a_tenth_and_ink_as_1_175():
     y = np.asarray(rescaling(x))
     assert y[0, 0, 0, 0] == pytest.approx(1.175)
     assert y[0, 1, 1, 0] == pytest.approx(-0.1)
+
+
+# --- VGG
+
+
+def test_vgg_refuses_weights_that_expect_other_images():
+    row = replace(vgg.VARIANTS["vgg16"], normalisation="imagenet")
+    for variant, fits in (("vgg16", False), ("vgg11", True), (row, True)):
+        model = zoo.create_model(variant, input_shape=(32, 43, 3), include_top=False)
+        if fits:
+            assert vgg.torch_modules(model)["block5_conv1"].startswith("features.")
+        else:
+            with pytest.raises(ValueError, match="normalisation"):
+                vgg.torch_modules(model)
 
 
 # --- GoogLeNet

@@ -10,6 +10,7 @@ the standard deviation divided out as well.
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from zoo.blocks import DefaultConv2D, normalise
 from zoo.heads import dense_classifier
@@ -52,7 +53,16 @@ def head(x, variant: VGG, num_classes: int, activation: str | None):
 
 
 def torch_modules(model) -> dict[str, str]:
-    """Names of the layers in torchvision, which counts every convolution, activation and pooling."""
+    """Names of the layers in torchvision, which counts every convolution, activation and pooling.
+
+    Raises:
+        ValueError: the model only subtracts the mean from its images, as Caffe's weights expect.
+    """
+    if np.max(model.get_layer("rescaling").scale) == 1:
+        raise ValueError(
+            f"{model.name} normalises images for Caffe's weights, and weights from PyTorch expect it otherwise: give "
+            'them to a network of the row replace(VARIANTS[...], normalisation="imagenet")'
+        )
     names = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
     index = 0
     for layer in model.layers:
