@@ -12,13 +12,22 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo` loads no TensorFlow.
 _EXPORTS = {
+    "compare": "zoo.compare",
     "compound_scaling": "zoo.models.efficientnet",
+    "conv_output_size": "zoo.arithmetic",
     "cost": "zoo.cost",
     "create_model": "zoo.models",
+    "features": "zoo.features",
+    "fold_batch_norms": "zoo.convert",
     "imagenet_classes": "zoo.weights",
+    "info": "zoo.info",
+    "largest_batch": "zoo.memory",
     "list_models": "zoo.models",
     "load_weights": "zoo.weights",
+    "predict_memory": "zoo.memory",
+    "same_padding": "zoo.arithmetic",
     "search_scaling": "zoo.models.efficientnet",
+    "to_fully_convolutional": "zoo.convert",
 }
 
 # Modules that one writes after `import zoo` alone: `zoo.layers.ResidualUnit(64)`.

@@ -18,7 +18,7 @@ from zoo.layers import (
     ScaledAdd,
 )
 
-__all__ = ["conv_output_size", "multiply_adds", "normalised_operations", "same_padding"]
+__all__ = ["conv_output_size", "extra_operations", "multiply_adds", "same_padding"]
 
 Shape = Sequence[int]
 
@@ -265,14 +265,21 @@ def _(layer: RadialBasis, inputs, output):
     return layer.codes.size
 
 
-def normalised_operations(operation: keras.Operation, output: Shape) -> int:
-    """Operations of normalisation in inference: 2 a value for batch norm (scale, shift), 5 where the statistics are
-    those of the sample. The count of `fvcore`, which most published GMACs include.
+def extra_operations(operation: keras.Operation, inputs: Sequence[Shape], output: Shape) -> int:
+    """Operations of one call on one sample that `fvcore` counts besides multiply-adds, and so most published GMACs do.
 
-    >>> normalised_operations(keras.layers.BatchNormalization(), (7, 9, 2)), normalised_operations(_L.ReLU(), (7, 9, 2))
-    (252, 0)
+    Batch norm in inference: 2 a value (scale and shift). Normalisation by the sample's own statistics: 5 a value. The
+    mean of each map before a classifier: 1 for each value that goes in. All else, none: not even the means of
+    squeeze-and-excitation.
+
+    Args, Returns: as for `multiply_adds`.
+
+    >>> extra_operations(keras.layers.BatchNormalization(), [(7, 9, 2)], (7, 9, 2))
+    252
     """
     if isinstance(operation, keras.layers.BatchNormalization):
         return 2 * prod(output)
+    if isinstance(operation, keras.layers.GlobalAveragePooling2D):
+        return 0 if operation.keepdims else prod(inputs[0])
     statistics = (_L.LayerNormalization, _L.GroupNormalization, _L.RMSNormalization)
     return 5 * prod(output) if isinstance(operation, statistics) else 0

@@ -8,13 +8,14 @@ Bytes here are those of the textbook: what the layers put out, in their dtypes, 
 keeps of it is the matter of `zoo.predict_memory`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from zoo.arithmetic import conv_output_size, multiply_adds, normalised_operations, same_padding
+from zoo.arithmetic import conv_output_size, extra_operations, multiply_adds, same_padding
 from zoo.graph import Call, Graph, graph_of
 from zoo.optimizers import slot_bytes
 
@@ -37,7 +38,7 @@ class LayerCost:
         parameters: 0 where a shared layer is called again.
         trainable: those of the parameters that training changes.
         multiply_adds: of one image; None for a type that is not known.
-        norm_operations: of one image; see `zoo.arithmetic.normalised_operations`.
+        extra_operations: of one image; see `zoo.arithmetic.extra_operations`.
         activation_bytes: of all outputs, for the whole batch.
         receptive_field: (height, width) in input pixels that one output value depends on, as far as the image reaches;
             None where no image came in. Gates computed from the whole map (squeeze-and-excitation) do not count.
@@ -50,7 +51,7 @@ class LayerCost:
     parameters: int
     trainable: int
     multiply_adds: int | None
-    norm_operations: int
+    extra_operations: int
     activation_bytes: int
     receptive_field: tuple[int, int] | None
     stride: tuple[float, float] | None
@@ -100,10 +101,11 @@ class Cost:
 
     @property
     def gmacs(self) -> float:
-        """10**9 multiply-adds of one image as `fvcore` and timm's tables count, with the operations of normalisation.
+        """10**9 multiply-adds of one image as `fvcore` and timm's tables count them: with `extra_operations`.
 
-        By a few percent more than `multiply_adds`; in networks of cheap depthwise convolutions it is felt."""
-        return (self.multiply_adds + sum(layer.norm_operations for layer in self.layers)) / 1e9
+        A few percent more than `multiply_adds`, most of all where depthwise convolutions make those cheap.
+        """
+        return (self.multiply_adds + sum(layer.extra_operations for layer in self.layers)) / 1e9
 
     @property
     def activation_bytes(self) -> int:
@@ -122,10 +124,8 @@ class Cost:
         return state + self.input_bytes + self.activation_bytes
 
     def frame(self) -> "pandas.DataFrame":
-        """The rows as a data frame, one column for each attribute of `LayerCost`."""
-        import pandas
-
-        return pandas.DataFrame([asdict(layer) for layer in self.layers])
+        """The rows as a data frame, one column for each attribute of `LayerCost`. See `data_frame`."""
+        return data_frame([asdict(layer) for layer in self.layers])
 
     def table(self) -> "rich.table.Table":
         """The rows and totals as a table for `rich.print`."""
@@ -220,7 +220,7 @@ def cost(
     if batch_size < 1:
         raise ValueError(f"batch_size is at least 1, got {batch_size}")
     graph = graph_of(model, input_shape=input_shape, batch_size=batch_size)
-    _check_sizes(graph)
+    check_sizes(graph)
     fields = _fields(graph)
     seen: set[int] = set()
     layers = tuple(_layer_cost(call, fields, seen) for call in graph.calls)
@@ -251,6 +251,22 @@ DTYPE_BYTES = {
 }
 
 
+def data_frame(rows: Sequence[dict[str, Any]]) -> "pandas.DataFrame":
+    """Rows of a table as a data frame.
+
+    Raises:
+        ImportError: the package `pandas` is not installed.
+
+    >>> list(data_frame([{"name": "conv", "parameters": 9}]).columns)
+    ['name', 'parameters']
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError('a data frame needs the package pandas: pip install "transfer-zoo[notebooks]"') from error
+    return pandas.DataFrame(rows)
+
+
 def readable(number: float, unit: str = "") -> str:
     """A number with three digits and a prefix of the SI (MB is 10**6 bytes).
 
@@ -266,7 +282,12 @@ def readable(number: float, unit: str = "") -> str:
     return f"{digits} {prefixes[power]}{unit}".strip()
 
 
-def _check_sizes(graph: Graph) -> None:
+def check_sizes(graph: Graph) -> None:
+    """Refuses a graph in which a size is open.
+
+    Raises:
+        ValueError: naming the input or the layer.
+    """
     for tensor in graph.inputs:
         if None in tensor.shape:
             example = tuple(224 if size is None else size for size in tensor.shape[1:])
@@ -287,14 +308,15 @@ def _layer_cost(call: Call, fields: dict, seen: set[int]) -> LayerCost:
     weights = [] if id(operation) in seen else getattr(operation, "weights", [])
     seen.add(id(operation))
     field, stride = fields[id(output)]
+    shapes = [tensor.shape[1:] for tensor in call.inputs]
     return LayerCost(
         name=call.name,
         type=type(operation).__name__,
         output_shape=tuple(output.shape),
         parameters=sum(prod(weight.shape) for weight in weights),
         trainable=sum(prod(weight.shape) for weight in weights if weight.trainable),
-        multiply_adds=multiply_adds(operation, [tensor.shape[1:] for tensor in call.inputs], output.shape[1:]),
-        norm_operations=normalised_operations(operation, output.shape[1:]),
+        multiply_adds=multiply_adds(operation, shapes, output.shape[1:]),
+        extra_operations=extra_operations(operation, shapes, output.shape[1:]),
         activation_bytes=sum(map(tensor_bytes, call.outputs)),
         receptive_field=field,
         stride=stride,

@@ -3,7 +3,7 @@
 Models inside models, and blocks as layers, are entered, so that a network looks the same however it was put together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import keras
 
 from zoo.layers import BlockLayer
 
-__all__ = ["Call", "Graph", "copied", "graph_of", "rebuild"]
+__all__ = ["Call", "Graph", "Replacement", "copied", "graph_of", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | N
     def record(name, operation, *args, **kwargs):
         tensors = _tensors((args, kwargs))
         with _naming(name, operation, tensors):
+            _check_features(operation, tensors)
             outputs = operation.compute_output_spec(*args, **kwargs)
         calls.append(Call(name, operation, tensors, _tensors(outputs)))
         return outputs
@@ -89,19 +90,27 @@ def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | N
     return Graph(_tensors(inputs), tuple(calls), _tensors(outputs))
 
 
+# What stands for an operation in a rebuilt model: a layer, or None for its first input; and the layer's weights.
+Replacement = tuple[keras.Operation | None, Sequence[Any]]
+
+
 def rebuild(
-    model: keras.Model, convert: Callable[[Call, tuple, dict], Any] | None = None, *, input_shape: Any = None
+    model: keras.Model,
+    convert: Callable[[Call], Replacement | None] | None = None,
+    *,
+    input_shape: Any = None,
+    graph: Graph | None = None,
 ) -> keras.Model:
     """A new model with the same graph: new layers, with copies of the weights. The model itself stays as it is.
 
     Args:
         model: functional or sequential. Models inside it are dissolved, so that the new one is flat.
-        convert: called as `convert(call, args, kwargs)` with each call of the old graph and the new tensors that it
-            would get; returns the new output, or `NotImplemented` to have the operation copied.
+        convert: called with each call of the graph; returns what is to stand for its operation, or None for a copy.
         input_shape: as for `graph_of`; None in it leaves a size open.
+        graph: the graph whose calls `convert` gets, if it was asked for before.
 
     Raises:
-        ValueError: as for `graph_of`.
+        ValueError: as for `graph_of`, or a model that was not built.
 
     Example:
 
@@ -110,31 +119,37 @@ def rebuild(
     >>> [layer.name for layer in rebuild(model, input_shape=(None, None, 3)).layers][1]
     'stem'
     """
-    model = _functional(model, input_shape)
-    calls = iter(graph_of(model).calls)
+    model = _functional(model)
+    calls = iter((graph or graph_of(model)).calls)
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name),
         _symbolic_inputs(model, input_shape, None),
     )
-    copies: dict[int, keras.Operation] = {}
+    replacements: dict[int, keras.Operation] = {}  # one for all calls of a shared layer
     names: set[str] = set()
 
     def build(name, operation, *args, **kwargs):
         call = next(calls)
         with _naming(name, operation, _tensors((args, kwargs))):
-            if convert is not None and (output := convert(call, args, kwargs)) is not NotImplemented:
-                return output
-            if id(operation) in copies:
-                return copies[id(operation)](*args, **kwargs)
-            new_name = operation.name if operation.name not in names else name.replace("/", "_")
-            names.add(new_name)
-            copies[id(operation)] = copy = copied(operation, name=new_name)
-            output = copy(*args, **kwargs)
-            if isinstance(operation, keras.layers.Layer):
-                copy.set_weights(operation.get_weights())
+            if id(operation) in replacements:
+                return replacements[id(operation)](*args, **kwargs)
+            new, weights = (convert and convert(call)) or _copy(operation, name, names)
+            if new is None:
+                return args[0]
+            names.add(new.name)
+            replacements[id(operation)] = new
+            output = new(*args, **kwargs)
+            if isinstance(new, keras.layers.Layer):
+                new.set_weights(weights)
             return output
 
     return keras.Model(inputs, _walk(model, inputs, build), name=model.name)
+
+
+def _copy(operation: keras.Operation, path: str, names: set[str]) -> Replacement:
+    """An operation of models inside the model keeps its name, unless another has it."""
+    new = copied(operation, name=operation.name if operation.name not in names else path.replace("/", "_"))
+    return new, operation.get_weights() if isinstance(operation, keras.layers.Layer) else []
 
 
 def copied(operation: keras.Operation, **changes: Any) -> Any:
@@ -195,7 +210,6 @@ def _tensors(structure: Any) -> tuple[keras.KerasTensor, ...]:
 def _naming(name: str, operation: keras.Operation, tensors: tuple) -> Iterator[None]:
     """Says which layer it was that refused its input."""
     try:
-        _check_features(operation, tensors)
         yield
     except (ValueError, TypeError, IndexError) as error:
         shapes = ", ".join(str(tensor.shape) for tensor in tensors)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import zoo
 from zoo import blocks
-from zoo.layers import GroupedConv2D, PatchMap, PatchTokens, leaky_relu
+from zoo.layers import GroupedConv2D, PatchMap, PatchTokens, gelu, leaky_relu
+from zoo.models.convnext import ConvNeXt
 from zoo.models.resnet import ResNet
 from zoo.models.vit import VisionTransformer
 from zoo.models.wide_resnet import WideResNet
@@ -151,3 +152,40 @@ def test_what_does_not_fit_is_refused_with_its_numbers(build, words):
 def test_a_row_that_makes_no_network_is_refused(row, words):
     with pytest.raises(ValueError, match=words):
         zoo.create_model(row, input_shape=(64, 64, 3))
+
+
+TINY_CONVNEXT = ConvNeXt((1, 1, 2, 1), (8, 12, 16, 24), 0.1)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("row", [TINY_VIT, TINY_CONVNEXT], ids=["vit", "convnext"])
+def test_attention_and_layer_scale_compute_in_half(row, policy):
+    exact = zoo.create_model(row, input_shape=(64, 80, 3), num_classes=5)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        half = zoo.create_model(row, input_shape=(64, 80, 3), num_classes=5)
+    finally:
+        keras.config.set_dtype_policy(before)
+    half.set_weights(exact.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 80, 3)).astype("float32")
+    answer = half(images)
+    assert answer.dtype == "float32"
+    np.testing.assert_allclose(answer, exact(images), atol=0.02)
+
+
+@pytest.mark.parametrize("row", [TINY_VIT, TINY_CONVNEXT], ids=["vit", "convnext"])
+def test_transformers_and_convnexts_are_exported_to_onnx(row, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    model = zoo.create_model(row, input_shape=(48, 80, 3), num_classes=5)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 48, 80, 3)).astype("float32")
+    expected = model(images)  # Keras exports no model that was never called
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {session.get_inputs()[0].name: images})
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_gelu_is_that_of_keras():
+    x = normal(1000) * 4
+    np.testing.assert_allclose(gelu(x), keras.activations.gelu(x, approximate=False), atol=1e-6)
