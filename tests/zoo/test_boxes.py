@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo import boxes
@@ -71,6 +71,7 @@ def test_formats_mean_what_keras_means(box_format):
     np.testing.assert_allclose(converted, expected, rtol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(solid_boxes, max_size=4), st.sampled_from(boxes.FORMATS))
 def test_conversion_and_back_is_the_identity(some, box_format):
     corners = np.array(some, "float64").reshape(-1, 4)
@@ -191,6 +192,7 @@ def test_other_mistakes_are_named():
 # Area, clipping, overlap
 
 
+@settings(deadline=None)
 @given(whole_boxes, whole_boxes)
 def test_overlap_of_whole_pixels_is_what_counting_them_gives(a, b):
     drawn = np.zeros((2, 12, 12), bool)
@@ -202,6 +204,7 @@ def test_overlap_of_whole_pixels_is_what_counting_them_gives(a, b):
     assert boxes.iou(a, b) == pytest.approx(shared / union if union else 0)
 
 
+@settings(deadline=None)
 @given(solid_boxes, st.integers(1, 100), st.integers(1, 100))
 def test_clipping_leaves_the_part_inside(box, height, width):
     clipped = boxes.clip(np.array(box), (height, width))
@@ -241,6 +244,7 @@ def test_complete_iou_is_keras_ciou():
     np.testing.assert_allclose(boxes.ciou(a, b), expected, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(solid_boxes, solid_boxes, coordinates, coordinates)
 def test_properties_of_overlap(a, b, dx, dy):
     a, b = np.array(a, "float64"), np.array(b, "float64")
@@ -384,6 +388,7 @@ def test_codes_are_those_of_keras():
     np.testing.assert_allclose(codes, np.asarray(expected)[:, [1, 0, 3, 2]], rtol=1e-4, atol=1e-5)  # there y, x, h, w
 
 
+@settings(deadline=None)
 @given(solid_boxes, solid_boxes)
 def test_decoding_undoes_encoding(box, anchor):
     box, anchor = np.array(box, "float64"), np.array(anchor, "float64")

@@ -167,6 +167,16 @@ def test_coco_worked_by_hand():
     assert result.per_class(threshold=0.85)[1] == 0
 
 
+def test_of_equal_overlaps_the_later_object_is_taken():
+    # The first detection lies between both objects, the second on the right one.
+    left, right = [0, 0, 100, 100], [40, 0, 140, 100]
+    detections = [{"boxes": [[20, 0, 120, 100], right], "classes": [0, 0], "scores": [0.9, 0.8]}]
+    for objects, found in (([left, right], 1), ([right, left], 2)):
+        truths = [{"boxes": objects, "classes": [0, 0]}]
+        assert detection.coco(truths, detections).average_recall(threshold=0.5) == found / 2
+        assert_equal_to_pycocotools(truths, detections)
+
+
 def test_crowds_take_any_number_of_detections_and_count_for_nothing():
     truths = [{"boxes": [[0, 0, 200, 200], [300, 0, 400, 100]], "classes": [0, 0], "crowd": [True, False]}]
     detections = [

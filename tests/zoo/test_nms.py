@@ -87,7 +87,7 @@ any_boxes = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(any_boxes, st.sampled_from([0, 0.25, 0.5, 1]), st.sampled_from([0, 0.5]))
 def test_hard_nms_is_the_loop_with_equal_scores_and_boxes_without_area(rows, iou_threshold, score_threshold):
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h, _, _ in rows], "float32").reshape(-1, 4)
