@@ -119,8 +119,8 @@ LAYERS = [
 @pytest.mark.parametrize("layer", [*map(L.Activation, ACTIVATIONS), *LAYERS], ids=lambda layer: layer.name)
 def test_layers_keep_what_tensorflows_gradient_reads(layer):
     model = behind_a_convolution(layer)
-    # Statistics of channels or pixels are kept, too, and are small
-    assert kept_by_rules(model) == pytest.approx(kept_by_tensorflow(model), rel=0.05)
+    # Statistics of channels or pixels are kept, too, and are small: one value for each of 32 channels
+    assert kept_by_rules(model) == pytest.approx(kept_by_tensorflow(model), rel=0.05, abs=4 * 32)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_slots_are_those_that_the_optimizer_makes(optimizer):
     before = {id(variable) for variable in real.variables}
     expected = slot_bytes(real, model.trainable_weights)
     real.build(model.trainable_weights)
-    slots = [variable for variable in real.variables if id(variable) not in before and variable.shape]
+    slots = [variable for variable in real.variables if id(variable) not in before and len(variable.shape)]
     assert expected == sum(4 * int(keras.ops.size(slot)) for slot in slots)
 
 
