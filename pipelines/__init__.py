@@ -7,18 +7,26 @@ from typing import Any
 _EXPORTS: dict[str, str] = {
     "Data": "pipelines.samples",
     "EvaluationCrop": "pipelines.preprocessing",
+    "Fault": "pipelines.scenes",
     "Samples": "pipelines.samples",
+    "Scene": "pipelines.scenes",
+    "SceneData": "pipelines.scenes",
     "Skipped": "pipelines.samples",
     "augment": "pipelines.augmentations",
     "augmentation": "pipelines.augmentations",
     "batches": "pipelines.loader",
     "check": "pipelines.checking",
     "check_data": "pipelines.checking",
+    "check_scenes": "pipelines.scene_loader",
     "decode_image": "pipelines.decoding",
     "orientation": "pipelines.decoding",
+    "padded_batches": "pipelines.scene_loader",
     "read_data": "pipelines.sources",
+    "read_scenes": "pipelines.annotations.reading",
+    "scene_dataset": "pipelines.scene_loader",
     "split": "pipelines.splits",
     "upright": "pipelines.decoding",
+    "write_scenes": "pipelines.annotations.reading",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.samples import Data, Samples, Skipped
-from pipelines.splits import split
+from pipelines.splits import fractions_to_take, group_keys, split
 
 __all__ = ["IMAGE_SUFFIXES", "read_data"]
 
@@ -39,6 +39,7 @@ def read_data(
     test: float = 0.15,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    group_by: Any = None,
 ) -> Data:
     """List a classification data set and divide it into train, valid and test.
 
@@ -58,6 +59,8 @@ def read_data(
             division wanted every other image to be trained on.
         seed: decides which images are taken.
         data_dir: where TensorFlow Datasets keeps prepared data; its own default when `None`.
+        group_by: keep images together in one split: a function of an image's name, a regular expression that is
+            searched for in the name, or "duplicates", near duplicates by their looks (`pipelines.splits.group_keys`).
 
     Returns:
         A `Data`. Classes are sorted by name (TensorFlow Datasets: in the data set's own order). Hidden files and
@@ -90,7 +93,7 @@ def read_data(
             f"{name}: expected two or more classes, found one ({class_names[0]!r}). Add a folder for each further "
             "class; or, if that folder is the one that holds the class folders, pass it instead"
         )
-    splits = _complete(given, class_names, valid=valid, test=test, seed=seed)
+    splits = _complete(given, class_names, valid=valid, test=test, seed=seed, group_by=group_by)
     return Data(tuple(class_names), *splits, tuple(skipped))
 
 
@@ -98,19 +101,16 @@ _Given = dict[str, Samples]  # "train", and as the source brings them along "val
 
 
 def _complete(
-    given: _Given, class_names: Sequence[str], *, valid: float, test: float, seed: int
+    given: _Given, class_names: Sequence[str], *, valid: float, test: float, seed: int, group_by: Any = None
 ) -> tuple[Samples, Samples, Samples]:
     """Take from the training images the splits that the source did not bring along."""
-    if "valid" in given:
-        valid = test = 0.0
-    elif "test" in given:
-        test = 0.0
+    groups = group_keys(given, group_by)
+    valid, test = fractions_to_take(given, valid=valid, test=test)
     pool = given["train"]
     # The name without the class: renaming a class folder then moves nothing.
     own_names = [name.split("/", 1)[-1] for name in pool.names]
-    train, taken_valid, taken_test = (
-        pool[chosen] for chosen in split(own_names, pool.labels, class_names, valid=valid, test=test, seed=seed)
-    )
+    parts = split(own_names, pool.labels, class_names, valid=valid, test=test, seed=seed, groups=groups)
+    train, taken_valid, taken_test = (pool[chosen] for chosen in parts)
     return train, given.get("valid", taken_valid), given.get("test", taken_test)
 
 

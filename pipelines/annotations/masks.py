@@ -1,0 +1,258 @@
+"""Mask PNGs: an image beside each photo whose pixels are class numbers, or colours that stand for classes."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.annotations.assembling import Draft, assemble, role_of
+from pipelines.annotations.documents import read_text
+from pipelines.annotations.faults import Log
+from pipelines.annotations.files import ImageIndex
+from pipelines.annotations.turning import turn_array
+from pipelines.scenes import SceneData
+
+__all__ = ["MaskFile", "find_folders", "read"]
+
+IGNORE = 255  # what Pascal VOC and most others give to pixels that are neither
+
+_IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs")
+_MASK_FOLDERS = ("masks", "SegmentationClass", "labels", "annotations", "mask")
+# Beside the photo's own name, what mask files are called.
+_ENDINGS = ("", "_mask", "-mask", "_label", "_seg", ".mask", "_L")
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask that is read when it is needed.
+
+    Args:
+        path: the mask.
+        codes: for each class its pixel value: an index, or a colour as `red * 65536 + green * 256 + blue`.
+        colored: whether `codes` are colours.
+        orientation: EXIF orientation of the photo, if the mask was drawn on the photo as it is stored.
+    """
+
+    path: str
+    codes: tuple[int, ...]
+    colored: bool = False
+    orientation: int = 1
+
+    def read(self) -> np.ndarray:
+        """The class of each pixel, `uint8 [h, w]`, upright; 255 for values that stand for no class."""
+        values = _values(self.path, colored=self.colored)
+        if self.codes == tuple(range(len(self.codes))) and not self.colored:
+            classes = np.where(values < len(self.codes), values, IGNORE).astype(np.uint8)
+        else:
+            order = np.argsort(self.codes)
+            sorted_codes = np.array(self.codes)[order]
+            at = np.minimum(np.searchsorted(sorted_codes, values), len(order) - 1)
+            classes = np.where(sorted_codes[at] == values, order[at], IGNORE).astype(np.uint8)
+        return np.ascontiguousarray(turn_array(classes, self.orientation))
+
+    def unknown(self) -> dict[int, int]:
+        """Values that stand for no class (255 among indices is none of these), and how many pixels have each."""
+        values, counts = np.unique(_values(self.path, colored=self.colored), return_counts=True)
+        known = set(self.codes) | (set() if self.colored else {IGNORE})
+        return {v: n for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in known}
+
+
+def _values(path: str | Path, *, colored: bool) -> np.ndarray:
+    """Indices or colour codes `int32 [h, w]`. Raises: ValueError, a coloured mask where indices are expected."""
+    with Image.open(path) as image:
+        if colored:
+            pixels = np.asarray(image.convert("RGB"), np.int32)
+            return pixels @ np.array([65536, 256, 1], np.int32)
+        if image.mode in ("RGB", "RGBA"):
+            pixels = np.asarray(image)[..., :3]
+            if (pixels == pixels[..., :1]).all():
+                return pixels[..., 0].astype(np.int32)
+            raise ValueError("is colour-coded: pass the colour of each class, colors={'sky': (0, 0, 255), ...}")
+        if image.mode == "LA":
+            return np.asarray(image.getchannel("L")).astype(np.int32)
+        return np.asarray(image).astype(np.int32)
+
+
+def read(
+    folder: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    group_by: Any = None,
+    strict: bool = False,
+    colors: Mapping[str, Sequence[int]] | None = None,
+    check: bool = True,
+) -> SceneData:
+    """Read photos and their masks.
+
+    The folder holds `images/` and `masks/` (or `JPEGImages/` and `SegmentationClass/`), with splits below these or
+    above (`images/train` and `masks/train`, or `train/images` and `train/masks`), or lists in
+    `ImageSets/Segmentation`. A mask is called like its photo, possibly with `_mask` at the end.
+
+    Args:
+        folder: where the data is.
+        class_names: `class_names[i]` is what value `i` of indexed masks stands for; `None` takes `classes.txt`, the
+            names of `colors`, or where there is neither, the numbers themselves. Masks of nothing but 0 and 255 are
+            of "background" and "object".
+        colors: for colour-coded masks (red, green, blue) of each class; `None` looks for a table of names and
+            colours: `labelmap.txt` (CVAT: `name:r,g,b::`) or `class_dict.csv` (`name,r,g,b`).
+        valid, test, seed, group_by: as for `pipelines.read_scenes`.
+        strict: raise at the first fault instead of listing it.
+        check: decode every mask, and list values that stand for no class. They count as 255, "to be ignored".
+
+    Returns:
+        A `SceneData` of scenes without objects and with a `mask`. What becomes of faults is listed in
+        `pipelines.annotations`.
+
+    Raises:
+        ValueError: no pairs of photos and masks, coloured masks without `colors`, or a fault and `strict`.
+    """
+    root = Path(folder)
+    log = Log(strict=strict)
+    pairs: dict[str, list[tuple[Path, str, Path]]] = {}
+    for role, image_folder, mask_folder in find_folders(root):
+        pairs.setdefault(role, []).extend(_pairs(image_folder, mask_folder, log))
+    if set(pairs) == {"train"}:
+        pairs = _listed(root, pairs["train"], log) or pairs
+    found_colors = colors if colors is not None else _find_colors(root, log)
+    if found_colors:
+        names = list(class_names) if class_names is not None else list(found_colors)
+        missing = [name for name in names if name not in found_colors]
+        if missing:
+            raise ValueError(f"{root}: expected a colour for each class, found none for {missing}")
+        codes: Sequence[int] = [65536 * r + 256 * g + b for r, g, b in (found_colors[name] for name in names)]
+    else:
+        masks = [mask for part in pairs.values() for _, _, mask in part]
+        names, codes = _indexed(root, class_names, masks, log)
+    drafts = {
+        role: [
+            draft
+            for image, name, mask in part
+            if (draft := _draft(image, name, mask, tuple(codes), bool(found_colors), check, log)) is not None
+        ]
+        for role, part in pairs.items()
+    }
+    return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
+
+
+def find_folders(root: Path) -> list[tuple[str, Path, Path]]:
+    """(split, folder of images, folder of masks) of each pair of folders below `root`."""
+    found = []
+    for base in (root, *sorted(path for path in root.iterdir() if path.is_dir() and role_of(path.name))):
+        images = next((base / name for name in _IMAGE_FOLDERS if (base / name).is_dir()), None)
+        masks = next((base / name for name in _MASK_FOLDERS if _has_images(base / name)), None)
+        if images is None or masks is None:
+            continue
+        splits = [path.name for path in sorted(masks.iterdir()) if path.is_dir() and role_of(path.name)]
+        splits = [name for name in splits if (images / name).is_dir()]
+        if splits:
+            found += [(role_of(name) or "train", images / name, masks / name) for name in splits]
+        else:
+            found.append(((role_of(base.name) if base != root else None) or "train", images, masks))
+    return found
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and next(folder.glob("**/*.[pPbBtTgG][nNmMiI][gGpPfF]*"), None) is not None
+
+
+def _pairs(images: Path, masks: Path, log: Log) -> list[tuple[Path, str, Path]]:
+    index = ImageIndex(masks)
+    photos = ImageIndex(images)
+    pairs = []
+    used = set()
+    for image in photos.paths:
+        name = image.relative_to(images)
+        stem = name.with_suffix("").as_posix()
+        mask = next((m for ending in _ENDINGS if (m := index.find(stem + ending)) is not None), None)
+        if mask is None:
+            log.add("no annotation", image, None, f"has no mask in {masks}; left out")
+            continue
+        used.add(mask)
+        pairs.append((image, name.as_posix(), mask))
+    for mask in index.paths:
+        if mask not in used:
+            log.add("missing image", mask, None, f"there is no image of that name in {images}; left out")
+    return pairs
+
+
+def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> dict[str, list[tuple[Path, str, Path]]]:
+    """The pairs by the lists in ImageSets/Segmentation; empty without a list to train from."""
+    by_name = {Path(name).with_suffix("").as_posix(): (image, name, mask) for image, name, mask in pairs}
+    roles: dict[str, list[tuple[Path, str, Path]]] = {}
+    for role, file in (("train", "train.txt"), ("valid", "val.txt"), ("test", "test.txt")):
+        path = root / "ImageSets" / "Segmentation" / file
+        if not path.is_file():
+            continue
+        for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
+            if line.strip() in by_name:
+                roles.setdefault(role, []).append(by_name[line.strip()])
+            elif line.strip():
+                log.add("no annotation", path, number, f"there is no photo with a mask for {line.strip()!r}; left out")
+    return roles if "train" in roles else {}
+
+
+def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
+    colors: dict[str, tuple[int, int, int]] = {}
+    for name in ("labelmap.txt", "class_dict.csv", "classes.csv"):
+        path = root / name
+        text = (read_text(path, log) or "") if path.is_file() else ""
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            row = line.split(":")[:2] if name.endswith(".txt") else next(csv.reader([line]))
+            values = row[1].split(",") if name.endswith(".txt") and len(row) > 1 else row[1:4]
+            try:
+                red, green, blue = (int(value) for value in values)
+            except ValueError:
+                if number > 1:  # the first may be the heads of the columns
+                    log.add("broken", path, number, f"expected a name and three numbers, received {line!r}; left out")
+                continue
+            colors[row[0].strip()] = (red, green, blue)
+    return colors
+
+
+def _indexed(
+    root: Path, class_names: Sequence[str] | None, masks: Sequence[Path], log: Log
+) -> tuple[list[str], Sequence[int]]:
+    """Names and pixel values of the classes of indexed masks."""
+    if class_names is not None:
+        return list(class_names), range(len(class_names))
+    if (root / "classes.txt").is_file():
+        names = [line.strip() for line in (read_text(root / "classes.txt", log) or "").splitlines() if line.strip()]
+        return names, range(len(names))
+    values: set[int] = set()
+    for mask in masks:
+        try:
+            values |= set(np.unique(_values(mask, colored=False)).tolist())
+        except OSError:
+            continue  # listed when the draft is made
+        except ValueError as error:
+            raise ValueError(f"{mask}: {error}") from error
+    if values == {0, IGNORE}:
+        return ["background", "object"], (0, IGNORE)
+    names = [str(number) for number in range(max(values - {IGNORE}, default=-1) + 1)]
+    return names, range(len(names))
+
+
+def _draft(
+    image: Path, name: str, mask: Path, codes: tuple[int, ...], colored: bool, check: bool, log: Log
+) -> Draft | None:
+    made = MaskFile(str(mask), codes, colored)
+    try:
+        with Image.open(mask) as opened:
+            size = opened.height, opened.width
+        unknown = made.unknown() if check else {}
+    except (OSError, ValueError) as error:
+        log.add("broken", mask, None, f"cannot be read as a mask: {error}; left out")
+        return None
+    if unknown:
+        shown = ", ".join(f"{f'#{v:06x}' if colored else v} ({n} pixels)" for v, n in list(unknown.items())[:5])
+        log.add("unknown class", mask, None, f"values that stand for no class: {shown}; to be ignored", kept=True)
+    return Draft(image, name, mask, size=size, mask=made)

@@ -1,0 +1,158 @@
+"""One call for every annotated data set: recognising the format, reading and writing."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.annotations import coco, labelme, masks, via, voc, yolo
+from pipelines.annotations.files import Keep
+from pipelines.scenes import Fault, SceneData
+
+__all__ = ["LAYOUTS", "layout_of", "read_scenes", "write_scenes"]
+
+LAYOUTS = ("voc", "yolo", "coco", "via", "labelme", "masks")
+
+
+def read_scenes(
+    spec: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    class_names: Sequence[str] | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    group_by: Any = None,
+    strict: bool = False,
+) -> SceneData:
+    """List a data set of annotated images and divide it into train, valid and test. No image is decoded here.
+
+    Args:
+        spec: a folder of annotations in one of the formats of `pipelines.annotations`, or a file (`.json`, `.yaml`).
+        layout: one of `LAYOUTS`; `None` recognises it.
+        class_names: the classes to read, in order; `None` takes those that the data defines (or, where it defines
+            none, those that occur, sorted by name). Objects of other classes are listed as faults.
+        valid, test: fractions of the training images to take for splits that the data does not bring along. Data with
+            a validation split gets no test split.
+        seed: decides which images are taken.
+        group_by: keep together in one split: a function of the image's name, a regular expression, or "duplicates"
+            (`pipelines.splits.group_keys`).
+        strict: raise a ValueError at the first fault in the data instead of listing it in `faults`.
+
+    Returns:
+        A `SceneData`. What becomes of faults is listed in `pipelines.annotations`.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a layout that is not recognised, no annotated images, or a fault and `strict`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pipelines import Scene, SceneData, write_scenes
+    >>> import numpy as np
+    >>> pixels = np.zeros([8, 9, 3], np.uint8)
+    >>> scenes = tuple(Scene(pixels, f"{i}.png", (8, 9), boxes=[[1, 2, 5, 6]], classes=[0]) for i in range(5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_scenes(SceneData(("bee",), scenes), folder, layout="yolo")
+    ...     data = read_scenes(folder)
+    >>> data.class_names, len(data), data.train[0].boxes.tolist()
+    (('bee',), 5, [[1.0, 2.0, 5.0, 6.0]])
+    """
+    path = Path(spec).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")
+    chosen = layout or layout_of(path)
+    if chosen not in LAYOUTS:
+        found = f"received layout={layout!r}" if layout else "found none of them"
+        raise ValueError(
+            f"{path}: {found}. Expected Pascal VOC (Annotations/*.xml), YOLO (data.yaml, or images/ and labels/), COCO "
+            "(JSON with images, annotations, categories), VGG Image Annotator or LabelMe JSON, or images/ and masks/; "
+            f"`layout` names it: one of {', '.join(LAYOUTS)}"
+        )
+    reader = {"voc": voc, "yolo": yolo, "coco": coco, "via": via, "labelme": labelme, "masks": masks}[chosen]
+    return reader.read(
+        path, class_names=class_names, valid=valid, test=test, seed=seed, group_by=group_by, strict=strict
+    )
+
+
+def write_scenes(
+    data: SceneData,
+    folder: str | os.PathLike[str],
+    *,
+    layout: Literal["voc", "yolo", "coco"],
+    images: Keep = "copy",
+    strict: bool = False,
+) -> tuple[Fault, ...]:
+    """Write a data set so that other tools, and `read_scenes`, can read it.
+
+    Args:
+        data: what to write.
+        folder: a new or empty folder.
+        layout: "voc", "yolo" or "coco".
+        images: "copy" the files, "link" to them, or "leave" them out.
+        strict: raise a ValueError, before anything is written, where the format has no place for something.
+
+    Returns:
+        What the format has no place for, one fault a kind.
+
+    Raises:
+        ValueError: an unknown layout, a folder that is not empty, or a loss and `strict`.
+    """
+    writers = {"voc": voc.write, "yolo": yolo.write, "coco": coco.write}
+    if layout not in writers:
+        raise ValueError(f"write_scenes: expected `layout` as one of {', '.join(writers)}; received {layout!r}")
+    return writers[layout](data, Path(folder), images=images, strict=strict)
+
+
+def layout_of(path: Path) -> str | None:
+    """Which of `LAYOUTS` a file or folder is, by the names in it and the first bytes of a few files; or `None`."""
+    if path.is_file():
+        if path.suffix.lower() in (".yaml", ".yml"):
+            return "yolo"
+        return _json_layout(path) if path.suffix.lower() == ".json" else None
+    if yolo.find_description(path) is not None:
+        return "yolo"
+    if any(_has(path / name, "**/*.xml") for name in voc.XML_FOLDERS):
+        return "voc"
+    jsons = itertools.islice(itertools.chain(path.glob("*.json"), path.glob("*/*.json")), 20)
+    for file in jsons:
+        found = _json_layout(file)
+        if found is not None:
+            return found
+    if _has(path / "labels", "**/*.txt") or _has(path / "train" / "labels", "*.txt"):
+        return "yolo"
+    if masks.find_folders(path):
+        return "masks"
+    if (path / "classes.txt").is_file():
+        return "yolo"
+    return "voc" if _is_voc_beside_images(path) else None
+
+
+def _has(folder: Path, pattern: str) -> bool:
+    return folder.is_dir() and next(folder.glob(pattern), None) is not None
+
+
+def _is_voc_beside_images(folder: Path) -> bool:
+    file = next(folder.glob("*.xml"), None)
+    return file is not None and b"<annotation" in file.read_bytes()[:4096]
+
+
+def _json_layout(file: Path) -> str | None:
+    """The format of a JSON file, by words that stand in its first or last few thousand bytes."""
+    if coco.looks_like(file):
+        return "coco"
+    with file.open("rb") as opened:
+        head = opened.read(65536)
+    if b'"shapes"' in head and b'"imagePath"' in head + _tail(file):
+        return "labelme"
+    if b'"_via_' in head or (b'"regions"' in head and b'"filename"' in head):
+        return "via"
+    return None
+
+
+def _tail(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 65536))
+        return opened.read()

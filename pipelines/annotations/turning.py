@@ -1,0 +1,63 @@
+"""What an EXIF orientation does to boxes, points and masks: the same turn that decoding gives the image."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["turn_array", "turn_boxes", "turn_points", "turned_size"]
+
+# For each value of the tag: swap rows and columns, then reverse the rows, then the columns (EXIF 2.32, 4.6.4, tag 274;
+# the table of pipelines.decoding).
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def turned_size(size: tuple[int, int], tag: int) -> tuple[int, int]:
+    """(height, width) of the upright image, from that of the stored one.
+
+    >>> turned_size((480, 640), 6)
+    (640, 480)
+    """
+    return (size[1], size[0]) if _TURNS[tag][0] else size
+
+
+def turn_points(points: Any, size: tuple[int, int], tag: int) -> np.ndarray:
+    """Points `[..., 2]` (x, y) of a stored image of (height, width) `size`, in the upright image.
+
+    >>> turn_points([[0, 0], [640, 0]], (480, 640), 6).tolist()
+    [[480.0, 0.0], [480.0, 640.0]]
+    """
+    swap, rows, columns = _TURNS[tag]
+    height, width = turned_size(size, tag)
+    points = np.asarray(points, np.float64)
+    x, y = (points[..., 1], points[..., 0]) if swap else (points[..., 0], points[..., 1])
+    return np.stack([width - x if columns else x, height - y if rows else y], axis=-1)
+
+
+def turn_boxes(boxes: Any, size: tuple[int, int], tag: int) -> np.ndarray:
+    """Boxes `[n, 4]` (xyxy) of a stored image, in the upright image.
+
+    >>> turn_boxes([[0, 0, 10, 20]], (480, 640), 3).tolist()
+    [[630.0, 460.0, 640.0, 480.0]]
+    """
+    corners = turn_points(np.asarray(boxes, np.float64).reshape(-1, 2, 2), size, tag)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=-1)
+
+
+def turn_array(pixels: np.ndarray, tag: int) -> np.ndarray:
+    """An image or mask `[h, w, ...]` as stored, upright.
+
+    >>> turn_array(np.array([[1, 2, 3]]), 6).tolist()
+    [[1], [2], [3]]
+    """
+    swap, rows, columns = _TURNS[tag]
+    pixels = pixels.swapaxes(0, 1) if swap else pixels
+    return pixels[:: -1 if rows else 1, :: -1 if columns else 1]

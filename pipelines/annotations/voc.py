@@ -1,0 +1,287 @@
+"""Pascal VOC: one XML file an image.
+
+What the files may hold: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html, section 8. Objects'
+`difficult` flag is read into `Scene.difficult`; `pose`, `truncated`, `occluded` and CVAT's `attributes` into
+`Scene.attributes`. Parts of persons (`<part>`) are not read.
+"""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.annotations.assembling import Draft, Found, assemble, images_below
+from pipelines.annotations.documents import Node, read_text, read_xml
+from pipelines.annotations.faults import Log
+from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
+from pipelines.scenes import Fault, Scene, SceneData
+
+__all__ = ["XML_FOLDERS", "read", "write"]
+
+_IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs")
+XML_FOLDERS = ("Annotations", "annotations", "xmls", "labels")
+# Of an <object>, what has a place of its own; the rest is kept as attributes.
+_PLACED = ("name", "bndbox", "difficult", "iscrowd", "polygon", "attributes", "part", "rle")
+# What an <object> says that is as good as nothing.
+_DEFAULTS = {"pose": "Unspecified", "truncated": "0", "occluded": "0"}
+
+
+def read(
+    folder: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    group_by: Any = None,
+    strict: bool = False,
+    origin: int | None = None,
+) -> SceneData:
+    """Read a folder of Pascal VOC annotations.
+
+    The folder holds `JPEGImages/` (or `images/`) and `Annotations/` (or `annotations/`), or images and XML files side
+    by side as LabelImg leaves them. Lists of names, one a line, in `ImageSets/Main/train.txt`, `val.txt`, `test.txt`
+    (`trainval.txt` where `train.txt` is not there) give the splits; otherwise images are divided by `pipelines.split`.
+    An image goes with the XML file of its name; else with the one that names it in `<filename>`.
+
+    Args:
+        folder: where the data is.
+        class_names: the classes to read, in order; `None` reads all that occur, sorted by name.
+        valid, test, seed, group_by: as for `pipelines.read_scenes`.
+        strict: raise at the first fault instead of listing it.
+        origin: what the upper left corner of the first pixel is called. Today's tools count from 0; the data of the
+            contests counts pixels from 1, both ends included, so that its `xmin` and `ymin` are lessened by 1. `None`
+            takes 1 for files whose `<database>` begins with "The VOC", else 0.
+
+    Returns:
+        A `SceneData`. What becomes of faults is listed in `pipelines.annotations`.
+
+    Raises:
+        ValueError: no annotated images to train on, or a fault and `strict`.
+    """
+    root = Path(folder)
+    log = Log(strict=strict)
+    xml_folder = _first_folder(root, XML_FOLDERS, lambda place: any(place.rglob("*.xml"))) or root
+    image_folder = _first_folder(root, _IMAGE_FOLDERS, lambda place: bool(images_below(place))) or root
+    index = ImageIndex(image_folder)
+    xmls = sorted(xml_folder.rglob("*.xml"))
+    files = {path.relative_to(xml_folder).with_suffix("").as_posix(): path for path in xmls}
+    lists = _read_lists(root / "ImageSets" / "Main", files, log)
+    used: set[Path] = set()
+    drafts: dict[str, list[Draft]] = {}
+    for role, chosen in lists.items():
+        drafts[role] = []
+        for name in chosen:
+            draft = _read_file(files[name], name, index, origin, log)
+            if draft is not None:
+                drafts[role].append(draft)
+                used.add(draft.image)
+    listed = {name for chosen in lists.values() for name in chosen}
+    for name in sorted(set(files) - listed):
+        log.add("not listed", files[name], None, f"is in no list of {root / 'ImageSets' / 'Main'}; left out")
+    # With lists, images of the files that are not listed, or do not parse, are not missing anything.
+    named = {index.find(name) for name in files}
+    for image in index.paths:
+        if image not in used and image not in named:
+            log.add("no annotation", image, None, f"has no XML file in {xml_folder}; left out")
+    return assemble(drafts, class_names, log, valid=valid, test=test, seed=seed, group_by=group_by)
+
+
+def _first_folder(root: Path, names: Sequence[str], holds: Any) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir() and holds(root / name)), None)
+
+
+def _read_lists(place: Path, files: Mapping[str, Path], log: Log) -> dict[str, list[str]]:
+    """The names of each split, those without an XML file left out; all for training where there are no lists."""
+    texts = {name: place / f"{name}.txt" for name in ("train", "trainval", "val", "test")}
+    texts = {name: path for name, path in texts.items() if path.is_file()}
+    if "train" in texts:
+        texts.pop("trainval", None)
+    if not any(name.startswith("train") for name in texts):
+        return {"train": list(files)}
+    lists: dict[str, list[str]] = {}
+    for name, path in texts.items():
+        lists[{"trainval": "train", "val": "valid"}.get(name, name)] = chosen = []
+        for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
+            entry = line.strip()
+            if not entry:
+                continue
+            found = next((e for e in (entry, entry.split()[0], Path(entry).stem) if e in files), None)
+            if found is None:
+                log.add("no annotation", path, number, f"there is no XML file for {entry!r}; left out")
+            else:
+                chosen.append(found)
+    return lists
+
+
+def _read_file(path: Path, name: str, index: ImageIndex, origin: int | None, log: Log) -> Draft | None:
+    root = read_xml(path, log)
+    if root is None:
+        return None
+    if root.tag != "annotation":
+        log.add("broken", path, root.line, f"expected the root <annotation>, received <{root.tag}>; left out")
+        return None
+    image = index.find(name) or index.find(root.words("filename"))
+    if image is None:
+        claimed = root.words("filename") or f"{name}.jpg"
+        filename = root.find("filename")
+        line = filename.line if isinstance(filename, Node) else None
+        log.add("missing image", path, line, f"there is no image {name}.* or {claimed} in {index.folder}; left out")
+        return None
+    if origin is None:
+        origin = int(root.words("source/database").startswith("The VOC"))
+    size: tuple[int, int] | None
+    try:
+        size = int(root.words("size/height")), int(root.words("size/width"))
+    except ValueError:
+        size = None
+    size = size if size and min(size) > 0 else None  # some tools write zeros
+    objects = [found for node in _nodes(root, "object") if (found := _read_object(node, path, origin, log)) is not None]
+    return Draft(image, image.relative_to(index.folder).as_posix(), path, objects, size=size)
+
+
+def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
+    class_name = node.words("name")
+    if not class_name:
+        log.add("broken", path, node.line, "an object without <name>; left out")
+        return None
+    try:
+        corners = [float(node.words(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
+    except ValueError:
+        log.add("broken", path, node.line, f"{class_name!r}: <bndbox> does not hold four numbers; left out")
+        return None
+    box = node.find("bndbox")
+    attributes: dict[str, Any] = {
+        child.tag: (child.text or "").strip() for child in node if child.tag not in _PLACED and not len(child)
+    }
+    attributes = {key: value for key, value in attributes.items() if value != _DEFAULTS.get(key)}
+    for item in node.iterfind("attributes/attribute"):
+        value = item.findtext("value") or ""
+        is_json = item.find("value[@type='json']") is not None
+        attributes[(item.findtext("name") or "").strip()] = _parse(value) if is_json else value
+    polygons = [
+        np.array([[float(p.findtext("x") or "nan"), float(p.findtext("y") or "nan")] for p in polygon.iterfind("pt")])
+        for polygon in node.iterfind("polygon")
+    ]
+    runs = node.findtext("rle")
+    return Found(
+        class_name,
+        (corners[0] - origin, corners[1] - origin, corners[2], corners[3]),
+        box.line if isinstance(box, Node) else node.line,
+        difficult=node.words("difficult") == "1",
+        crowd=node.words("iscrowd") == "1",
+        outline=_parse(runs) if runs is not None else tuple(polygons) or None,
+        attributes=attributes,
+    )
+
+
+def _parse(text: str) -> Any:
+    """JSON, or the text itself where somebody else's tool wrote what is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _nodes(root: Node, tag: str) -> Iterator[Node]:
+    return (node for node in root.iterfind(tag) if isinstance(node, Node))
+
+
+def write(data: SceneData, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
+    """Write a data set as Pascal VOC: `Annotations/NAME.xml`, `JPEGImages/NAME.jpg`, `ImageSets/Main/{train,...}.txt`.
+
+    `read` gives the same scenes back: coordinates are written with as many digits as that takes, outlines, crowds and
+    attributes in elements of their own, as CVAT does (readers that do not know them pass over them). The order of the
+    classes is not kept (VOC has none): `read(..., class_names=data.class_names)` restores it.
+
+    Args:
+        data: what to write.
+        folder: a new or empty folder.
+        images: "copy" the files, "link" to them, or "leave" them out (to write annotations alone).
+        strict: raise a ValueError, before anything is written, where something would be lost.
+
+    Returns:
+        What VOC has no place for (masks of classes, identities, time stamps), and was left out.
+
+    Raises:
+        ValueError: the folder is not empty, or two images differ in their suffix alone.
+    """
+    scenes = [scene for part in data.splits.values() for scene in part]
+    names = stems(scenes)
+    lossy = note_lossy(data, folder, holds={"outlines", "crowd", "difficult", "attributes"}, strict=strict)
+    root = put_images(scenes, folder, ["JPEGImages/" + scene.name for scene in scenes], images)
+    for scene, name in zip(scenes, names, strict=True):
+        path = root / "Annotations" / f"{name}.xml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree = ElementTree.ElementTree(_annotation(scene, data.class_names))
+        ElementTree.indent(tree, "\t")
+        tree.write(path, "utf-8", xml_declaration=True)
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for role, part in data.splits.items():
+        if part:
+            text = "".join(f"{name}\n" for name in stems(part))
+            (lists / f"{'val' if role == 'valid' else role}.txt").write_text(text, "utf-8")
+    return lossy
+
+
+def _annotation(scene: Scene, class_names: Sequence[str]) -> ElementTree.Element:
+    root = ElementTree.Element("annotation")
+    _add(root, "folder", "JPEGImages")
+    _add(root, "filename", Path(scene.name).name)
+    _add(_add(root, "source"), "database", "Unknown")
+    size = _add(root, "size")
+    for key, value in (("width", scene.size[1]), ("height", scene.size[0]), ("depth", 3)):
+        _add(size, key, str(value))
+    _add(root, "segmented", str(int(any(outline is not None for outline in scene.outlines or ()))))
+    for index in range(len(scene)):
+        _add_object(root, scene, index, class_names)
+    return root
+
+
+def _add_object(root: ElementTree.Element, scene: Scene, index: int, class_names: Sequence[str]) -> None:
+    node = _add(root, "object")
+    attributes = dict((scene.attributes or ())[index])
+    _add(node, "name", class_names[scene.classes[index]])
+    for key, default in _DEFAULTS.items():
+        if isinstance(attributes.get(key, default), str):
+            _add(node, key, attributes.pop(key, default))
+    _add(node, "difficult", str(int(scene.difficult[index])))
+    if scene.crowd[index]:
+        _add(node, "iscrowd", "1")
+    box = _add(node, "bndbox")
+    for key, number in zip(("xmin", "ymin", "xmax", "ymax"), scene.boxes[index].tolist(), strict=True):
+        _add(box, key, _number(number))
+    outline = (scene.outlines or ())[index]
+    if isinstance(outline, Mapping):
+        _add(node, "rle", json.dumps(dict(outline)))
+    elif outline is not None:
+        for points in outline:
+            polygon = _add(node, "polygon")
+            for x, y in np.asarray(points).tolist():
+                point = _add(polygon, "pt")
+                _add(point, "x", _number(x))
+                _add(point, "y", _number(y))
+    if attributes:
+        others = _add(node, "attributes")
+        for key, value in attributes.items():
+            item = _add(others, "attribute")
+            _add(item, "name", key)
+            if isinstance(value, str):
+                _add(item, "value", value)
+            else:
+                _add(item, "value", json.dumps(value)).set("type", "json")
+
+
+def _add(parent: ElementTree.Element, tag: str, text: str | None = None) -> ElementTree.Element:
+    node = ElementTree.SubElement(parent, tag)
+    node.text = text
+    return node
+
+
+def _number(value: float) -> str:
+    """Whole numbers without a point, as VOC's own; others with all their digits."""
+    return str(int(value)) if value == int(value) else repr(value)

@@ -1,0 +1,275 @@
+"""YOLO text: one file an image, one line an object: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon).
+
+Classes count from 0, coordinates are shares of the image's width and height. The layout is described at
+https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralytics.com/datasets/segment/.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipelines.annotations.assembling import SPLIT_NAMES, Draft, Found, assemble, images_below
+from pipelines.annotations.documents import read_text
+from pipelines.annotations.faults import Log
+from pipelines.annotations.files import Keep, note_lossy, put_images, stems
+from pipelines.annotations.outlines import outline_box
+from pipelines.scenes import Fault, Scene, SceneData
+
+__all__ = ["find_description", "read", "write"]
+
+# Lists of class names, one a line: LabelImg's, Darknet's, Roboflow's.
+_NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt", "train/_darknet.labels")
+_OTHER_TEXTS = ("classes.txt", "train.txt", "val.txt", "test.txt")
+
+
+def read(
+    folder: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    group_by: Any = None,
+    strict: bool = False,
+) -> SceneData:
+    """Read a folder of YOLO annotations.
+
+    Images lie in a folder `images`, their text files in the same place below `labels` beside it; or both side by
+    side. Splits are those of `data.yaml` (folders, or text files with a path a line), else folders
+    (`images/train` or `train/images`); without either, images are divided by `pipelines.split`. An image without a
+    text file, or with an empty one, is an image without objects.
+
+    Args:
+        folder: where the data is, or the path of its YAML description.
+        class_names: `None` takes the names in the YAML description or in `classes.txt`; where there is neither,
+            the numbers themselves.
+        valid, test, seed, group_by: as for `pipelines.read_scenes`.
+        strict: raise at the first fault instead of listing it.
+
+    Returns:
+        A `SceneData`; objects that were given as polygons have these as `outlines`, and the box around them.
+        What becomes of faults is listed in `pipelines.annotations`.
+
+    Raises:
+        ValueError: no images to train on, a description that is broken, or a fault and `strict`.
+    """
+    root = Path(folder)
+    log = Log(strict=strict)
+    description = root if root.is_file() else find_description(root)
+    root = description.parent if description is not None else root
+    settings = {} if description is None else _load(description)
+    names = list(class_names) if class_names is not None else _class_names(settings, description, root, log)
+    parts = _split_images(root, settings, description)
+    drafts: dict[str, list[Draft]] = {}
+    for role, places in parts.items():
+        drafts[role] = []
+        for base, image, source, line in places:
+            label = _label_path(image)
+            text = read_text(label, log) if label.is_file() else ""
+            if text is None:
+                continue
+            name = image.relative_to(base).as_posix() if image.is_relative_to(base) else image.name
+            objects = list(_read_objects(label, text, names, log))
+            drafts[role].append(Draft(image, name, source or label, objects, line=line, relative=True))
+    _report_lone_labels({place[1] for places in parts.values() for place in places}, log)
+    if names is None:
+        highest = max((int(f.class_name) for p in drafts.values() for d in p for f in d.objects), default=-1)
+        names = [str(number) for number in range(highest + 1)]
+    return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
+
+
+def find_description(folder: Path) -> Path | None:
+    """The YAML file in `folder` that describes a YOLO data set: `data.yaml`, or else one that has `names`.
+
+    Raises:
+        ValueError: `data.yaml` is broken.
+    """
+    usual = folder / "data.yaml"
+    if usual.is_file():
+        return usual
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            settings = _load(path)
+        except ValueError:
+            continue
+        if "names" in settings:
+            return path
+    return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not valid YAML in UTF-8: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected keys such as train, val and names, received {type(settings).__name__}")
+    return settings
+
+
+def _class_names(settings: dict[str, Any], description: Path | None, root: Path, log: Log) -> list[str] | None:
+    names = settings.get("names")
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise ValueError(f"{description}: expected the keys of `names` to be 0, 1, 2 ..., received {sorted(names)}")
+        return [str(names[number]) for number in range(len(names))]
+    if isinstance(names, list):
+        return [str(name) for name in names]
+    if names is not None:
+        raise ValueError(f"{description}: expected `names` as a list or as numbers and names, received {names!r}")
+    for place in (*_NAME_LISTS, *(path.name for path in sorted(root.glob("*.names")))):
+        if (root / place).is_file():
+            text = read_text(root / place, log) or ""
+            return [line.strip() for line in text.splitlines() if line.strip()]
+    return None
+
+
+# An image: the folder its name counts from, its path, and the list and line that names it, if one does.
+_Place = tuple[Path, Path, Path | None, int | None]
+
+
+def _split_images(root: Path, settings: dict[str, Any], description: Path | None) -> dict[str, list[_Place]]:
+    parts: dict[str, list[_Place]] = {}
+    for key in ("train", "val", "valid", "test"):
+        entries = settings.get(key)
+        if not entries:
+            continue
+        for entry in entries if isinstance(entries, list) else [entries]:
+            parts.setdefault(SPLIT_NAMES[key], []).extend(_listed_images(str(entry), root, settings, description))
+    if parts:
+        return parts
+    for folder in sorted(path for path in (*root.glob("*"), *root.glob("images/*")) if path.is_dir()):
+        role = SPLIT_NAMES.get(folder.name.lower())
+        images = folder / "images" if (folder / "images").is_dir() else folder
+        if role is not None and "labels" not in folder.parts[len(root.parts) :]:
+            parts.setdefault(role, []).extend((images, path, None, None) for path in images_below(images))
+    if "train" in parts:
+        return parts
+    images = root / "images" if (root / "images").is_dir() else root
+    return {"train": [(images, path, None, None) for path in images_below(images)]}
+
+
+def _listed_images(entry: str, root: Path, settings: dict[str, Any], description: Path | None) -> Iterator[_Place]:
+    """What one entry of the description stands for: a folder of images, or a text file with a path a line."""
+    base = root / str(settings.get("path") or "")
+    # Roboflow writes ../train/images into a file that lies beside train; and descriptions are moved to other machines.
+    candidates = [base / entry, root / entry, root / re.sub(r"^(\.\./)+", "", entry)]
+    place = next((path for path in candidates if path.exists()), None)
+    if place is None:
+        raise ValueError(f"{description}: names {entry!r}, but there is no {' nor '.join(map(str, candidates))}")
+    if place.is_dir():
+        yield from ((place, path, None, None) for path in images_below(place))
+        return
+    for number, line in enumerate(place.read_text("utf-8-sig").splitlines(), start=1):
+        if line.strip():
+            candidates = [base / line.strip(), place.parent / line.strip()]
+            image = next((path for path in candidates if path.is_file()), candidates[0])
+            yield image.parent, image, place, number
+
+
+def _label_path(image: Path) -> Path:
+    """`labels` instead of the last `images` in the path, and `.txt`; beside the image where there is no `images`."""
+    parts = list(image.with_suffix(".txt").parts)
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] == "images":
+            swapped = Path(*parts[:index], "labels", *parts[index + 1 :])
+            return swapped if swapped.parents[len(parts) - index - 2].is_dir() else image.with_suffix(".txt")
+    return image.with_suffix(".txt")
+
+
+def _read_objects(path: Path, text: str, names: Sequence[str] | None, log: Log) -> Iterator[Found]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            values = [float(word) for word in words]
+            class_index = int(values[0])
+            is_polygon = len(values) >= 7 and len(values) % 2 == 1
+            if class_index != values[0] or class_index < 0 or not (len(values) == 5 or is_polygon):
+                raise ValueError
+        except (ValueError, OverflowError):
+            log.add(
+                "broken",
+                path,
+                number,
+                "expected a class number and then x, y, width, height or the corners of a polygon, "
+                f"received {line.strip()[:60]!r}; left out",
+            )
+            continue
+        if names is not None and class_index >= len(names):
+            class_name = f"class {class_index}"
+        else:
+            class_name = str(class_index) if names is None else names[class_index]
+        if is_polygon:
+            points = np.array(values[1:]).reshape(-1, 2)
+            yield Found(class_name, outline_box([points]), number, outline=(points,))
+        else:
+            cx, cy, width, height = values[1:]
+            yield Found(class_name, (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2), number)
+
+
+def _report_lone_labels(images: set[Path], log: Log) -> None:
+    labels = {_label_path(image) for image in images}
+    for folder in sorted({label.parent for label in labels}):
+        for path in sorted(folder.glob("*.txt")):
+            if path not in labels and path.name not in _OTHER_TEXTS and "readme" not in path.name.lower():
+                log.add("missing image", path, None, "there is no image of that name; left out")
+
+
+def write(data: SceneData, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
+    """Write a data set in YOLO's layout: `images/SPLIT/NAME.jpg`, `labels/SPLIT/NAME.txt`, `data.yaml`.
+
+    `read` gives the same boxes back, to the last bit of `float32`. An object with one polygon is written as that
+    polygon, unless its box is another; such objects, and those of several polygons, are written as boxes.
+
+    Args:
+        data: what to write.
+        folder: a new or empty folder.
+        images: "copy" the files, "link" to them, or "leave" them out (to write annotations alone).
+        strict: raise a ValueError, before anything is written, where something would be lost.
+
+    Returns:
+        What YOLO's text has no place for (outlines of several parts, difficult, crowd, ...), and was left out.
+
+    Raises:
+        ValueError: the folder is not empty, or two images of a split differ in their suffix alone.
+    """
+    lossy = note_lossy(data, folder, holds=set(), strict=strict, fits=_fits)
+    parts = {"val" if role == "valid" else role: part for role, part in data.splits.items() if part}
+    named = [(role, scene, stem) for role, part in parts.items() for scene, stem in zip(part, stems(part), strict=True)]
+    places = [f"images/{role}/{scene.name}" for role, scene, _ in named]
+    root = put_images([scene for _, scene, _ in named], folder, places, images)
+    for role, scene, stem in named:
+        path = root / "labels" / role / f"{stem}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(_line(scene, index) for index in range(len(scene))), "utf-8")
+    settings: dict[str, Any] = {role: f"images/{role}" for role in parts}
+    settings["names"] = dict(enumerate(data.class_names))
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    (root / "data.yaml").write_text(text, "utf-8")
+    return lossy
+
+
+def _fits(scene: Scene, index: int) -> bool:
+    """Whether the object is one polygon, of three corners or more, with its box around it."""
+    outline = (scene.outlines or ())[index]
+    if outline is None or isinstance(outline, dict) or len(outline) != 1 or len(outline[0]) < 3:
+        return False
+    height, width = scene.size
+    box = np.clip(outline_box(outline), 0, [width, height, width, height])
+    return bool(np.allclose(box, scene.boxes[index], atol=1e-3))
+
+
+def _line(scene: Scene, index: int) -> str:
+    height, width = scene.size
+    if _fits(scene, index):
+        numbers = ((scene.outlines or ())[index][0] / [width, height]).reshape(-1).tolist()
+    else:
+        x1, y1, x2, y2 = scene.boxes[index].tolist()
+        numbers = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height]
+    return " ".join([str(scene.classes[index]), *(repr(number) for number in numbers)]) + "\n"

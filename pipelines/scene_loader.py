@@ -1,0 +1,224 @@
+"""From scenes to a tf.data.Dataset of samples with boxes, and to batches of them.
+
+One sample is one dict, the same for every source:
+
+    image      uint8 [h, w, 3], upright RGB
+    boxes      float32 [n, 4], xyxy, absolute pixels of that image
+    classes    int32 [n]
+    crowd      bool [n]
+    difficult  bool [n]
+    ids        int32 [n], identities within a clip, -1 for none
+    path       string, the file, or the scene's name where the image is not a file
+    mask       uint8 [h, w], class of each pixel          if masks="classes"
+    instances  bool [n, h, w], the pixels of each object  if masks="instances"
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.annotations.outlines import class_mask, instance_masks
+from pipelines.checking import check
+from pipelines.decoding import decode_image
+from pipelines.samples import Samples
+from pipelines.scenes import Fault, Scene, SceneData
+
+__all__ = ["check_scenes", "padded_batches", "scene_dataset"]
+
+# What padding rows hold; everything else that is ragged is padded with zeros.
+_PADDING = {"classes": -1, "ids": -1}
+
+
+def scene_dataset(
+    scenes: Sequence[Scene],
+    *,
+    masks: str | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """A data set of samples, one dict for each scene (see the head of this module), images of their own sizes.
+
+    Args:
+        scenes: for example `read_scenes(folder).train`. Images without objects are samples too.
+        masks: `None`, "classes" (`pipelines.annotations.outlines.class_mask`) or "instances" (`instance_masks`).
+        shuffle: in a new order each epoch, over all scenes.
+        seed: decides the orders.
+
+    Returns:
+        A `tf.data.Dataset`, one epoch long. Resize its samples, then make batches with `padded_batches`.
+
+    Raises:
+        ValueError: no scenes, or an unknown kind of `masks`.
+
+    Example:
+
+    >>> scene = Scene(np.zeros([6, 8, 3], np.uint8), "a", (6, 8), boxes=[[1, 2, 5, 6]], classes=[3])
+    >>> sample = next(iter(scene_dataset([scene], masks="classes")))
+    >>> sample["image"].shape, sample["boxes"].numpy().tolist(), int(sample["mask"][3, 3])
+    (TensorShape([6, 8, 3]), [[1.0, 2.0, 5.0, 6.0]], 4)
+    """
+    scenes = tuple(scenes)
+    if not scenes:
+        raise ValueError("scene_dataset: expected at least one scene, received none")
+    if masks not in (None, "classes", "instances"):
+        raise ValueError(f'scene_dataset: expected `masks` as None, "classes" or "instances"; received {masks!r}')
+    starts = np.concatenate([[0], np.cumsum([len(scene) for scene in scenes])])
+    columns = {
+        "boxes": np.concatenate([scene.boxes for scene in scenes]),
+        "classes": np.concatenate([scene.classes for scene in scenes]),
+        "crowd": np.concatenate([scene.crowd for scene in scenes]),
+        "difficult": np.concatenate([scene.difficult for scene in scenes]),
+        "ids": np.concatenate([scene.identities for scene in scenes]),
+    }
+    paths = tf.constant([os.fsencode(s.image if isinstance(s.image, str) else s.name) for s in scenes], tf.string)
+    load = _image_loader(scenes, paths)
+
+    def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        start, end = tf.unstack(tf.gather(starts, [index, index + 1]))
+        sample = {key: tf.convert_to_tensor(column)[start:end] for key, column in columns.items()}
+        sample["image"] = load(index)
+        sample["path"] = paths[index]
+        if masks == "classes":
+            mask = tf.numpy_function(lambda i: class_mask(scenes[i]), [index], tf.uint8, stateful=False)
+            sample["mask"] = tf.ensure_shape(mask, [None, None])
+        elif masks == "instances":
+            each = tf.numpy_function(lambda i: instance_masks(scenes[i]), [index], tf.bool, stateful=False)
+            sample["instances"] = tf.ensure_shape(each, [None, None, None])
+        return sample
+
+    dataset = tf.data.Dataset.range(len(scenes))
+    if shuffle and len(scenes) > 1:
+        dataset = dataset.shuffle(len(scenes), seed=seed)
+    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From the number of a scene to its pixels, without leaving the graph where images are files or their contents."""
+    kinds = {type(scene.image) for scene in scenes}
+    if kinds == {str}:
+        return lambda index: decode_image(tf.io.read_file(paths[index]))
+    if kinds == {bytes}:
+        contents = tf.constant([scene.image for scene in scenes], tf.string)
+        return lambda index: decode_image(contents[index])
+
+    def pixels(index: int) -> np.ndarray:
+        image = scenes[index].image
+        if isinstance(image, np.ndarray):
+            return image
+        contents = image if isinstance(image, bytes) else tf.io.read_file(os.fsencode(image))
+        return decode_image(contents).numpy()
+
+    return lambda index: tf.ensure_shape(tf.numpy_function(pixels, [index], tf.uint8, stateful=False), [None, None, 3])
+
+
+def padded_batches(
+    dataset: tf.data.Dataset,
+    batch_size: int,
+    *,
+    max_boxes: int | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Batches of samples of one size, with as many rows of boxes for each image, and how many of them are real.
+
+    Args:
+        dataset: of sample dicts (`scene_dataset`), images resized to one size.
+        batch_size: images in a batch.
+        max_boxes: rows of boxes; `None` takes those of the fullest image of each batch.
+        drop_remainder: leave a last batch of fewer images out.
+
+    Returns:
+        A data set of dicts: `image` `[b, H, W, 3]`, `boxes` `float32 [b, m, 4]`, `classes` `int32 [b, m]` and what
+        else the samples have, padded at the end with boxes of zeros, of class -1 and identity -1, and `num_boxes`
+        `int32 [b]`.
+
+    Raises:
+        ValueError: images of no fixed size.
+        tf.errors.InvalidArgumentError: while reading, an image with more than `max_boxes` boxes.
+
+    Example:
+
+    >>> scenes = [Scene(np.zeros([6, 8, 3], np.uint8), str(n), (6, 8), [[0, 0, 2, 2]] * n, [1] * n) for n in range(3)]
+    >>> fix = lambda sample: sample | {"image": tf.ensure_shape(sample["image"], [6, 8, 3])}
+    >>> fixed = scene_dataset(scenes).map(fix)
+    >>> batch = next(iter(padded_batches(fixed, 3)))
+    >>> batch["boxes"].shape, batch["num_boxes"].numpy().tolist(), batch["classes"].numpy().tolist()
+    (TensorShape([3, 2, 4]), [0, 1, 2], [[-1, -1], [1, -1], [1, 1]])
+    """
+    spec = dataset.element_spec
+    if batch_size < 1:
+        raise ValueError(f"padded_batches: expected a batch_size of 1 or more, received {batch_size}")
+    if not spec["image"].shape.is_fully_defined():
+        raise ValueError(
+            f"padded_batches: expected images of one size, received {spec['image'].shape}. Resize each sample first, "
+            "boxes and masks with the image"
+        )
+
+    def count(sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        number = tf.shape(sample["boxes"])[0]
+        if max_boxes is not None:
+            fits = tf.debugging.Assert(
+                number <= max_boxes,
+                ["more boxes than max_boxes in", sample.get("path", ""), "boxes:", number, "max_boxes:", max_boxes],
+            )
+            with tf.control_dependencies([fits]):
+                number = tf.identity(number)
+        return sample | {"num_boxes": number}
+
+    shapes = {key: list(tensor.shape) for key, tensor in spec.items()} | {"num_boxes": []}
+    padding: dict[str, Any] = {}
+    for key, shape in shapes.items():
+        # Of what there is one an object, the first axis is open; masks must have got the image's size.
+        if max_boxes is not None and key in ("boxes", "classes", "crowd", "difficult", "ids", "instances"):
+            shape[0] = max_boxes
+        dtype = tf.int32 if key == "num_boxes" else spec[key].dtype
+        empty = b"" if dtype == tf.string else _PADDING.get(key, 0)
+        padding[key] = tf.constant(empty, dtype) if dtype == tf.string else tf.cast(empty, dtype)
+    batches = dataset.map(count, num_parallel_calls=tf.data.AUTOTUNE).padded_batch(
+        batch_size, padded_shapes=shapes, padding_values=padding, drop_remainder=drop_remainder
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def check_scenes(data: SceneData, *, progress: Callable[[int, int], None] | None = None) -> SceneData:
+    """Decode every image once and leave out those that cannot be; they are added to `faults`.
+
+    Args:
+        data: what `read_scenes` returned.
+        progress: called now and then with the number of images done and the number of all, over all splits.
+
+    Raises:
+        ValueError: no image of the train split can be decoded.
+    """
+    faults = list(data.faults)
+    kept: dict[str, tuple[Scene, ...]] = {}
+    before = 0
+    for role, part in data.splits.items():
+        good, bad = _check_part(part, lambda done, _, before=before: progress and progress(before + done, len(data)))  # type: ignore[misc]
+        kept[role] = good
+        faults += bad
+        before += len(part)
+    if data.train and not kept["train"]:
+        raise ValueError(f"none of {len(data.train)} images of the train split can be read. First: {faults[-1]}")
+    return SceneData(
+        data.class_names, kept["train"], kept["valid"], kept["test"], tuple(faults), class_ids=data.class_ids
+    )
+
+
+def _check_part(part: Sequence[Scene], progress: Callable[[int, int], Any]) -> tuple[tuple[Scene, ...], list[Fault]]:
+    encoded = [index for index, scene in enumerate(part) if not isinstance(scene.image, np.ndarray)]
+    faults = []
+    bad: set[int] = set()
+    for kind in (str, bytes):
+        chosen = [index for index in encoded if isinstance(part[index].image, kind)]
+        if not chosen:
+            continue
+        # The label is the scene's number, which says afterwards which ones are left.
+        samples = Samples([part[i].image for i in chosen], chosen, [part[i].name for i in chosen])
+        good, skipped = check(samples, progress=progress)
+        lost = sorted(set(chosen) - set(good.labels.tolist()))
+        bad |= set(lost)
+        faults += [Fault(skip.path, None, "unreadable image", f"{skip.reason}; left out") for skip in skipped]
+    return tuple(scene for index, scene in enumerate(part) if index not in bad), faults
