@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augmentations import augment as apply_layers
+from pipelines.changes import augment as apply_layers
 from pipelines.decoding import decode_image
 from pipelines.samples import Samples
 
