@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ class Samples:
         images: one entry an image: file paths (`str`), or encoded bytes (`bytes`: the contents of a JPEG, PNG,
             GIF, BMP or WebP file), or decoded RGB images of one size as one `uint8 [n, h, w, 3]` array.
             Stored as a NumPy array of objects, or as that `uint8` array.
-        labels: `[n]`, class indices; stored as `int32`.
+        labels: class indices `[n]`, stored as `int32`; or for several labels an image (0 or 1 each), and for numbers to
+            be predicted, `[n, k]`, stored as `float32`.
         names: what each image is called in reports, for example `"bees/39747887.jpg"`.
 
     Raises:
@@ -46,7 +47,8 @@ class Samples:
                 "Samples: expected `images` as file paths, as encoded bytes, or as one uint8 array [n, h, w, 3]; "
                 f"received {images.dtype} {list(images.shape)}"
             )
-        labels = np.asarray(self.labels, np.int32).reshape(-1)
+        labels = np.asarray(self.labels)
+        labels = labels.astype(np.float32) if labels.ndim == 2 else labels.astype(np.int32).reshape(-1)
         if not len(images) == len(labels) == len(self.names):
             raise ValueError(
                 "Samples: expected as many labels and names as images; "
@@ -80,13 +82,21 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A classification data set: its classes (label `i` means `class_names[i]`), its splits, and what was left out."""
+    """A data set for one label an image, several, or numbers: its splits, and what was left out.
+
+    `task` says what the labels of the samples are:
+
+        "classes"  one of the classes; label `i` means `class_names[i]`
+        "labels"   any number of labels; column `i` is 1 where `class_names[i]` holds, else 0
+        "numbers"  numbers to be predicted; column `i` is that of the target `class_names[i]`
+    """
 
     class_names: tuple[str, ...]
     train: Samples
     valid: Samples
     test: Samples
     skipped: tuple[Skipped, ...] = ()
+    task: str = field(default="classes", kw_only=True)
 
     def __len__(self) -> int:
         return len(self.train) + len(self.valid) + len(self.test)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.samples import Data, Samples, Skipped
-from pipelines.splits import fractions_to_take, group_keys, split
+from pipelines.splits import GroupBy, complete
+from pipelines.tables import read_arrays, read_table
 
 __all__ = ["IMAGE_SUFFIXES", "read_data"]
 
@@ -39,7 +40,7 @@ def read_data(
     test: float = 0.15,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
-    group_by: Any = None,
+    group_by: GroupBy = None,
 ) -> Data:
     """List a classification data set and divide it into train, valid and test.
 
@@ -51,6 +52,9 @@ def read_data(
             - `"tfds:NAME"`, a data set of TensorFlow Datasets, prepared (and downloaded) when it is not yet;
               `"tfds:FOLDER"`, a folder with a prepared data set, or of the layout of `tfds.ImageFolder`
               (`FOLDER/split/class/image.jpg`). Its examples are read into memory, still encoded;
+            - a `.csv` file with a row an image, of its path and class (`pipelines.read_table`, with its defaults);
+            - an `.npz` file of NumPy arrays `x_train`, `y_train` and, if there, `x_val`, `y_val`, `x_test`, `y_test`
+              (`pipelines.read_arrays`);
             - `"sklearn:digits"`, scikit-learn's 1,797 handwritten digits, 8x8 pixels, scaled to 0..255.
 
         valid, test: fractions to take from the training images, class by class (see `pipelines.splits.split`),
@@ -73,6 +77,8 @@ def read_data(
             than splits, a class in `val` or `test` that is not in `train`, an unknown name.
         ConnectionError: a data set of TensorFlow Datasets could not be prepared.
 
+    A folder of annotated images (Pascal VOC, YOLO, COCO, ...) is refused, and the error names `read_scenes`.
+
     Example:
 
     >>> data = read_data("sklearn:digits", valid=0.1, test=0.2)
@@ -82,6 +88,10 @@ def read_data(
     ((8, 8, 3), 1797)
     """
     name = os.fspath(spec)
+    if name.lower().endswith((".csv", ".tsv")):
+        return read_table(name, valid=valid, test=test, seed=seed, group_by=group_by)
+    if name.lower().endswith(".npz"):
+        return _read_npz(Path(name).expanduser(), valid=valid, test=test, seed=seed, group_by=group_by)
     if name.startswith("tfds:"):
         class_names, given, skipped = _read_tfds(name.removeprefix("tfds:"), data_dir)
     elif name.startswith("sklearn:"):
@@ -93,25 +103,13 @@ def read_data(
             f"{name}: expected two or more classes, found one ({class_names[0]!r}). Add a folder for each further "
             "class; or, if that folder is the one that holds the class folders, pass it instead"
         )
-    splits = _complete(given, class_names, valid=valid, test=test, seed=seed, group_by=group_by)
+    # The name without the class: renaming a class folder then moves nothing.
+    own_names = [name.split("/", 1)[-1] for name in given["train"].names]
+    splits = complete(given, class_names, valid=valid, test=test, seed=seed, group_by=group_by, own_names=own_names)
     return Data(tuple(class_names), *splits, tuple(skipped))
 
 
 _Given = dict[str, Samples]  # "train", and as the source brings them along "valid" and "test"
-
-
-def _complete(
-    given: _Given, class_names: Sequence[str], *, valid: float, test: float, seed: int, group_by: Any = None
-) -> tuple[Samples, Samples, Samples]:
-    """Take from the training images the splits that the source did not bring along."""
-    groups = group_keys(given, group_by)
-    valid, test = fractions_to_take(given, valid=valid, test=test)
-    pool = given["train"]
-    # The name without the class: renaming a class folder then moves nothing.
-    own_names = [name.split("/", 1)[-1] for name in pool.names]
-    parts = split(own_names, pool.labels, class_names, valid=valid, test=test, seed=seed, groups=groups)
-    train, taken_valid, taken_test = (pool[chosen] for chosen in parts)
-    return train, given.get("valid", taken_valid), given.get("test", taken_test)
 
 
 # Folders
@@ -127,6 +125,7 @@ def _read_folder(folder: Path) -> tuple[list[str], _Given, list[Skipped]]:
             f"{folder}: is a file. Expected a folder with one sub-folder of images for each class, "
             '"tfds:NAME" or "sklearn:digits"'
         )
+    _refuse_annotated(folder)
     parts, others = _split_folders(folder)
     skipped = [Skipped(str(other), "not one of the folders train, val and test") for other in others]
     for place in dict.fromkeys([folder, *parts.values()]):
@@ -149,6 +148,27 @@ def _read_folder(folder: Path) -> tuple[list[str], _Given, list[Skipped]]:
         skipped += left_out
     _require_every_class(given["train"], class_names, parts["train"], skipped)
     return class_names, given, skipped
+
+
+def _refuse_annotated(folder: Path) -> None:
+    """Raises a ValueError for folders that hold annotations, whose sub-folders would otherwise pass for classes."""
+    children = list(folder.iterdir())
+    names = {child.name.lower() for child in children}
+    signs = names & {"annotations", "labels", "masks", "segmentationclass", "imagesets"}
+    if not signs and not any(name.endswith((".yaml", ".yml", ".json", ".xml")) for name in names):
+        exported = (
+            child / name for child in children for name in ("_annotations.coco.json", "labels", "_darknet.labels")
+        )
+        if not any(path.exists() for path in exported):
+            return
+    from pipelines.annotations.reading import layout_of  # needs Pillow, which plain folders do not
+
+    layout = layout_of(folder)
+    if layout is not None:
+        raise ValueError(
+            f"{folder}: holds annotated images (layout {layout!r}), not one folder a class. "
+            f"Read it with pipelines.read_scenes({str(folder)!r})"
+        )
 
 
 def _split_folders(folder: Path) -> tuple[dict[str, Path], list[Path]]:
@@ -244,6 +264,26 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     text = ", ".join(repr(name) for name in names[:10])
     return text if len(names) <= 10 else f"{text} and {len(names) - 10} more"
+
+
+# Arrays
+
+
+def _read_npz(path: Path, *, valid: float, test: float, seed: int, group_by: GroupBy) -> Data:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Expected NumPy arrays x_train and y_train")
+    with np.load(path, allow_pickle=False) as arrays:
+        names = {role: role if role != "valid" else "val" for role in ("train", "valid", "test")}
+        missing = {"x_train", "y_train"} - set(arrays.files)
+        if missing:
+            raise ValueError(f"{path}: expected arrays x_train and y_train, found {_listed(arrays.files)}")
+        parts = {
+            role: (arrays[f"x_{name}"], arrays[f"y_{name}"])
+            for role, name in names.items()
+            if f"x_{name}" in arrays.files and f"y_{name}" in arrays.files
+        }
+    images, labels = parts.pop("train")
+    return read_arrays(images, labels, held_out=parts, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
 # scikit-learn

@@ -4,16 +4,19 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from pipelines.samples import Samples
 
-__all__ = ["fractions_to_take", "group_keys", "name_to_unit", "split"]
+__all__ = ["complete", "fractions_to_take", "group_keys", "name_to_unit", "split"]
 
 # How far a class's share of a split may be from the one asked for, before photos are moved to correct it.
 TOLERANCE = 0.02
+
+# What says which images belong together (`group_keys`).
+GroupBy: TypeAlias = Callable[[str], Any] | str | re.Pattern[str] | None
 
 
 def name_to_unit(name: str, *, seed: int = 0) -> float:
@@ -153,9 +156,37 @@ def fractions_to_take(given: Iterable[str], *, valid: float, test: float) -> tup
     return valid, 0.0 if "test" in given else test
 
 
-def group_keys(
-    given: Mapping[str, Samples], group_by: Callable[[str], Any] | str | re.Pattern[str] | None
-) -> list[str] | None:
+def complete(
+    given: Mapping[str, Samples],
+    class_names: Sequence[str] | None,
+    *,
+    valid: float,
+    test: float,
+    seed: int,
+    group_by: GroupBy = None,
+    own_names: Sequence[str] | None = None,
+) -> tuple[Samples, Samples, Samples]:
+    """Train, valid and test: as the source brings them along, the others taken from its training images.
+
+    Args:
+        given: "train" and, if the source has them, "valid" and "test".
+        class_names: for class by class division; `None` divides all images together (labels that are no classes).
+        valid, test: fractions to take (see `fractions_to_take`).
+        seed, group_by: see `split` and `group_keys`.
+        own_names: what decides about each training image, if not its whole name.
+    """
+    pool = given["train"]
+    groups = group_keys(given, group_by)
+    valid, test = fractions_to_take(given, valid=valid, test=test)
+    labels = np.zeros(len(pool), int) if class_names is None else pool.labels
+    names = pool.names if own_names is None else own_names
+    known = ["of images"] if class_names is None else class_names
+    parts = split(names, labels, known, valid=valid, test=test, seed=seed, groups=groups)
+    train, taken_valid, taken_test = (pool[chosen] for chosen in parts)
+    return train, given.get("valid", taken_valid), given.get("test", taken_test)
+
+
+def group_keys(given: Mapping[str, Samples], group_by: GroupBy) -> list[str] | None:
     r"""The key of each training image's group; images of one group must not be in two splits.
 
     Args:

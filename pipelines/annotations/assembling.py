@@ -17,7 +17,7 @@ from pipelines.annotations.turning import turn_boxes, turned_size
 from pipelines.samples import Samples
 from pipelines.scenes import Scene, SceneData
 from pipelines.sources import IMAGE_SUFFIXES
-from pipelines.splits import fractions_to_take, group_keys, split
+from pipelines.splits import GroupBy, fractions_to_take, group_keys, split
 
 __all__ = ["SPLIT_NAMES", "Draft", "Found", "assemble", "image_header", "images_below", "role_of"]
 
@@ -112,7 +112,7 @@ def assemble(
     valid: float,
     test: float,
     seed: int,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     class_ids: Sequence[int] | None = None,
 ) -> SceneData:
     """Check every draft against its image and class names, and divide what the source did not.

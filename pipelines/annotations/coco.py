@@ -18,6 +18,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
 from pipelines.annotations.outlines import outline_mask
 from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.splits import GroupBy
 
 __all__ = ["find_files", "looks_like", "read", "write"]
 
@@ -35,7 +36,7 @@ def read(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     strict: bool = False,
 ) -> SceneData:
     """Read COCO annotations.

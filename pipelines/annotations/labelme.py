@@ -13,6 +13,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.outlines import outline_box
 from pipelines.scenes import SceneData
+from pipelines.splits import GroupBy
 
 __all__ = ["read"]
 
@@ -26,7 +27,7 @@ def read(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     strict: bool = False,
 ) -> SceneData:
     """Read a folder of LabelMe annotations.

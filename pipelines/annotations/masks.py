@@ -4,7 +4,6 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.turning import turn_array
 from pipelines.scenes import SceneData
+from pipelines.splits import GroupBy
 
 __all__ = ["MaskFile", "find_folders", "read"]
 
@@ -84,7 +84,7 @@ def read(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     strict: bool = False,
     colors: Mapping[str, Sequence[int]] | None = None,
     check: bool = True,

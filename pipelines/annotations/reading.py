@@ -4,11 +4,12 @@ import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines.annotations import coco, labelme, masks, via, voc, yolo
 from pipelines.annotations.files import Keep
 from pipelines.scenes import Fault, SceneData
+from pipelines.splits import GroupBy
 
 __all__ = ["LAYOUTS", "layout_of", "read_scenes", "write_scenes"]
 
@@ -23,7 +24,7 @@ def read_scenes(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     strict: bool = False,
 ) -> SceneData:
     """List a data set of annotated images and divide it into train, valid and test. No image is decoded here.

@@ -18,6 +18,7 @@ from pipelines.annotations.documents import Node, read_text, read_xml
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
 from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.splits import GroupBy
 
 __all__ = ["XML_FOLDERS", "read", "write"]
 
@@ -36,7 +37,7 @@ def read(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     strict: bool = False,
     origin: int | None = None,
 ) -> SceneData:

@@ -18,6 +18,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images, stems
 from pipelines.annotations.outlines import outline_box
 from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.splits import GroupBy
 
 __all__ = ["find_description", "read", "write"]
 
@@ -33,7 +34,7 @@ def read(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    group_by: Any = None,
+    group_by: GroupBy = None,
     strict: bool = False,
 ) -> SceneData:
     """Read a folder of YOLO annotations.
