@@ -1,18 +1,19 @@
 """Finding the files that cannot be decoded, before a training run trips over one."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.decoding import decode_image
+from pipelines.decoding import MAX_PIXELS, decode_any, decode_image
 from pipelines.loader import as_dataset, read
 from pipelines.samples import Data, Samples, Skipped
 
-__all__ = ["check", "check_data"]
+__all__ = ["check", "check_data", "look"]
 
 Progress = Callable[[int, int], None]
 
@@ -20,11 +21,15 @@ Progress = Callable[[int, int], None]
 _RATIO = 8
 
 
-def check(samples: Samples, *, progress: Progress | None = None) -> tuple[Samples, tuple[Skipped, ...]]:
+def check(
+    samples: Samples, *, any_format: bool = False, progress: Progress | None = None
+) -> tuple[Samples, tuple[Skipped, ...]]:
     """Decode every image once, in parallel, and leave out those that cannot be decoded.
 
     Args:
         samples: images that are decoded already are returned as they are.
+        any_format: take TIFF and what else `pipelines.decode_any` reads, which `pipelines.batches` can train on, though
+            an exported model will not take such files. Otherwise what `pipelines.decode_image` does.
         progress: called now and then with the number of images done and the number of all.
 
     Returns:
@@ -42,34 +47,54 @@ def check(samples: Samples, *, progress: Progress | None = None) -> tuple[Sample
     if samples.decoded or len(samples) == 0:
         return samples, ()
 
-    def decoded_index(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # The shape is returned too because TensorFlow does not run what no result depends on.
-        return index, tf.shape(decode_image(read(image, samples), ratio=_RATIO))
-
-    dataset = tf.data.Dataset.zip(tf.data.Dataset.range(len(samples)), as_dataset(samples.images))
-    dataset = dataset.map(decoded_index, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
-    dataset = dataset.ignore_errors().batch(32)  # one element at a time: an error would take its batch along
+    decode = decode_any if any_format else lambda contents: decode_image(contents, ratio=_RATIO)
     readable = np.zeros(len(samples), bool)
-    done = 0
-    for indices, _ in dataset.as_numpy_iterator():
+    # The shape is asked for because TensorFlow does not run what no result depends on.
+    for indices, _ in look(samples, lambda contents: tf.shape(decode(contents)), progress=progress):
         readable[indices] = True
-        done += len(indices)
-        if progress is not None:
-            progress(done, len(samples))
     skipped = []
     for index in np.flatnonzero(~readable).tolist():
         image = samples.images[index]
-        skipped.append(Skipped(image if isinstance(image, str) else samples.names[index], _reason(image)))
+        skipped.append(Skipped(image if isinstance(image, str) else samples.names[index], _reason(image, any_format)))
     if skipped and progress is not None:
         progress(len(samples), len(samples))
     return samples[readable], tuple(skipped)
 
 
-def check_data(data: Data, *, progress: Progress | None = None) -> Data:
+def look(
+    samples: Samples, function: Callable[[tf.Tensor], Any], *, progress: Progress | None = None
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Apply a function to the contents of every image file, in parallel, and leave out those that it fails on.
+
+    Args:
+        samples: encoded images.
+        function: from a scalar string tensor to tensors, in the graph.
+        progress: called now and then with the number of images done and the number of all.
+
+    Yields:
+        The numbers `[b]` of some of the samples, in no particular order, and what the function gave for them.
+    """
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.range(len(samples)), as_dataset(samples.images))
+    dataset = dataset.map(
+        lambda index, image: (index, function(read(image, samples))),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=False,
+    )
+    dataset = dataset.ignore_errors().batch(32)  # one element at a time: an error would take its batch along
+    done = 0
+    for indices, results in dataset.as_numpy_iterator():
+        yield indices, results
+        done += len(indices)
+        if progress is not None:
+            progress(done, len(samples))
+
+
+def check_data(data: Data, *, any_format: bool = False, progress: Progress | None = None) -> Data:
     """`check` every split of a data set; what is left out is added to `data.skipped`.
 
     Args:
         data: what `pipelines.read_data` returned.
+        any_format: see `check`.
         progress: called now and then with the number of images done and the number of all, over all splits.
 
     Raises:
@@ -90,7 +115,7 @@ def check_data(data: Data, *, progress: Progress | None = None) -> Data:
             if progress is not None:
                 progress(done_before + done, len(data))
 
-        good, bad = check(samples, progress=report)
+        good, bad = check(samples, any_format=any_format, progress=report)
         lost = np.setdiff1d(samples.labels, good.labels)
         if len(lost) and (name == "train" or len(good) == 0):
             classes = ", ".join(repr(data.class_names[label]) for label in lost)
@@ -105,7 +130,7 @@ def check_data(data: Data, *, progress: Progress | None = None) -> Data:
     return Data(data.class_names, train, valid, test, tuple(skipped))
 
 
-def _reason(image: str | bytes) -> str:
+def _reason(image: str | bytes, any_format: bool = False) -> str:
     """Why this file cannot be decoded, in words."""
     if isinstance(image, str):
         try:
@@ -117,15 +142,18 @@ def _reason(image: str | bytes) -> str:
         return "an empty file (0 bytes)"
     try:
         picture = Image.open(BytesIO(image))
-        picture.load()
+        if picture.width * picture.height <= MAX_PIXELS:
+            picture.load()
     except Image.UnidentifiedImageError:
         return f"not an image: begins with {image[:16]!r}"
     except Exception as error:  # Pillow's decoders raise whatever their format's code does
         return f"damaged: {error}"
-    if picture.format not in ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP"):
+    if picture.width * picture.height > MAX_PIXELS:
+        return f"too large: {picture.width} x {picture.height} pixels, expected at most {MAX_PIXELS / 1e6:.0f} million"
+    if not any_format and picture.format not in ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP"):
         return f"a {picture.format} image: expected JPEG, PNG, GIF, BMP or WebP; convert it"
     try:
-        decode_image(image)
+        (decode_any if any_format else decode_image)(image)
     except tf.errors.OpError as error:
         message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message).strip()
         return f"damaged or of an unusual kind: {message}"

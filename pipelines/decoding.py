@@ -4,23 +4,45 @@ Everything here is TensorFlow operations without `py_function`, so that the same
 exported SavedModel, and a photo is turned and coloured alike in both. TensorFlow's own `decode_image` ignores the
 EXIF orientation, drops transparency, reads the palette indices of a BMP as grey levels, and writes past the end of
 its buffer when it is given an animated WebP without transparency (seen in 2.21).
+
+The one exception is `decode_any`, which leaves the graph for formats that TensorFlow does not know, and is for reading
+data only.
 """
 
+from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageOps
 
-__all__ = ["decode_image", "orientation", "upright"]
+__all__ = ["MAX_PIXELS", "decode_any", "decode_image", "decode_with_pillow", "image_size", "orientation", "upright"]
+
+# Larger images are refused before they are decoded: they would take 600 MB and more, which a file of a few kilobytes
+# can ask for.
+MAX_PIXELS = 200_000_000
+
+_WHITE = (255, 255, 255)
+_JPEG_RATIOS = (1, 2, 4, 8)
 
 
-def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
+def decode_image(
+    contents: Any,
+    *,
+    ratio: int = 1,
+    at_least: Sequence[int] | None = None,
+    background: Sequence[int] = _WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> tf.Tensor:
     """Decode one JPEG, PNG, GIF, BMP or WebP file into upright RGB.
 
     - The format is told by the contents, never by a name.
     - The EXIF orientation of JPEG, PNG and WebP is applied (`orientation`, `upright`).
     - Grey and palette images become RGB; CMYK JPEGs too, as Pillow converts them (without a colour profile).
-    - Alpha channels and palettes' transparency of PNG and WebP are composited over white. A single colour that a PNG
-      declares transparent keeps its colour, a GIF's transparent pixels are black, a BMP's fourth channel is ignored.
+    - Alpha channels and palettes' transparency of PNG and WebP are composited over `background`. A single colour that
+      a PNG declares transparent keeps its colour, a GIF's transparent pixels are black, a BMP's fourth channel is
+      ignored.
     - Of 16-bit PNGs the upper 8 bits are kept.
     - Of animations the first frame is returned.
     - JPEGs are decoded with the accurate integer DCT, to the very pixels that Pillow gives.
@@ -28,38 +50,226 @@ def decode_image(contents: Any, *, ratio: int = 1) -> tf.Tensor:
     Args:
         contents: scalar string tensor (or `bytes`), the whole file.
         ratio: 1, 2, 4 or 8. JPEGs are decoded at 1/ratio of their size, which is faster; other formats at full size.
+        at_least: (height, width) of the upright image that are enough. JPEGs are then decoded at the largest of these
+            ratios that leaves both; `ratio` has to be 1.
+        background: red, green and blue in 0..255, for what is transparent.
+        max_pixels: images of more are refused before they are decoded.
 
     Returns:
         `uint8 [h, w, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: not one of these formats, or damaged. (`pipelines.check` finds such files
-            beforehand and says why in words.)
+        tf.errors.InvalidArgumentError: not one of these formats, damaged, or too large. (`pipelines.check` finds such
+            files beforehand and says why in words.)
+        ValueError: an argument out of its range.
 
     Example:
 
     >>> import tensorflow as tf
     >>> decode_image(tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))).shape
     TensorShape([2, 3, 3])
+    >>> photo = tf.io.encode_jpeg(tf.zeros([600, 800, 3], tf.uint8))
+    >>> decode_image(photo, at_least=(224, 224)).shape
+    TensorShape([300, 400, 3])
     """
-    return _decode(tf.convert_to_tensor(contents, tf.string), ratio)
+    if ratio not in _JPEG_RATIOS or (ratio != 1 and at_least is not None):
+        raise ValueError(f"expected `ratio` of 1, 2, 4 or 8, and 1 with `at_least`; received {ratio!r}")
+    if len(background) != 3 or not all(0 <= value <= 255 for value in background):
+        raise ValueError(f"expected `background` as red, green and blue in 0..255, received {background!r}")
+    enough = None if at_least is None else (int(at_least[0]), int(at_least[1]))
+    return _decode(tf.convert_to_tensor(contents, tf.string), ratio, enough, tuple(background), int(max_pixels))
 
 
 # Traced once a process: building this graph takes longer than decoding a hundred photos.
 @tf.function(autograph=False)
-def _decode(contents: tf.Tensor, ratio: int) -> tf.Tensor:
+def _decode(
+    contents: tf.Tensor, ratio: int, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
+) -> tf.Tensor:
     contents = tf.ensure_shape(contents, [])
+    size = _stored_size(contents)
+    pixels = tf.cast(size[0], tf.int64) * tf.cast(size[1], tf.int64)
+    small_enough = tf.debugging.Assert(
+        pixels <= max_pixels, ["an image of", pixels, "pixels: expected at most", max_pixels]
+    )
+    tag = _read_orientation(contents)
+    with tf.control_dependencies([small_enough]):
+        contents = tf.identity(contents)
     image = tf.switch_case(
         _container(contents),
         [
             lambda: _decode_other(contents),
-            lambda: tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"),
-            lambda: _decode_png(contents),
-            lambda: _decode_webp(contents),
+            lambda: _decode_jpeg(contents, ratio, at_least, size, tag),
+            lambda: _decode_png(contents, background),
+            lambda: _decode_webp(contents, background),
             lambda: _decode_bmp(contents),
         ],
     )
-    return upright(tf.ensure_shape(image, [None, None, 3]), _read_orientation(contents))
+    return upright(tf.ensure_shape(image, [None, None, 3]), tag)
+
+
+def _decode_jpeg(
+    contents: tf.Tensor, ratio: int, at_least: tuple[int, int] | None, size: tf.Tensor, tag: tf.Tensor
+) -> tf.Tensor:
+    def decode(ratio: int) -> tf.Tensor:
+        return tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    if at_least is None:
+        return decode(ratio)
+    enough = tf.where(tag >= 5, at_least[::-1], at_least)  # the stored image lies on its side
+    halvings = tf.constant(_JPEG_RATIOS[1:], tf.int32)
+    fits = tf.reduce_all((size + halvings[:, None] - 1) // halvings[:, None] >= enough, axis=1)
+    return tf.switch_case(
+        tf.reduce_sum(tf.cast(fits, tf.int32)), [lambda ratio=ratio: decode(ratio) for ratio in _JPEG_RATIOS]
+    )
+
+
+def image_size(contents: Any) -> tf.Tensor:
+    """Height and width of the upright image that `decode_image` would give, from the head of the file.
+
+    Args:
+        contents: scalar string tensor (or `bytes`), the whole file.
+
+    Returns:
+        `int32 [2]`; zeros for what is no JPEG, PNG, WebP, BMP or GIF.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a JPEG whose head is damaged.
+
+    Example:
+
+    >>> image_size(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8))).numpy().tolist()
+    [2, 3]
+    """
+    return _image_size(tf.convert_to_tensor(contents, tf.string))
+
+
+@tf.function(autograph=False)
+def _image_size(contents: tf.Tensor) -> tf.Tensor:
+    size = _stored_size(contents)
+    return tf.where(_read_orientation(contents) >= 5, size[::-1], size)
+
+
+def _stored_size(contents: tf.Tensor) -> tf.Tensor:
+    """Height and width as the file's head gives them, before it is turned upright: `int32 [2]`."""
+    head = _bytes(contents, 0, 32)
+
+    def webp() -> tf.Tensor:
+        # Three kinds: extended (sizes less 1 in 24 bits), lossless (less 1 in 14 bits each) and lossy (14 bits each).
+        # https://developers.google.com/speed/webp/docs/riff_container, RFC 6386 section 9.1
+        extended = tf.stack([_number(head[27:30], little=True) + 1, _number(head[24:27], little=True) + 1])
+        bits = _number(head[21:25], little=True)
+        lossless = tf.stack([(bits // 2**14) % 2**14 + 1, bits % 2**14 + 1])
+        lossy = tf.stack([_number(head[28:30], little=True) % 2**14, _number(head[26:28], little=True) % 2**14])
+        kind = head[15]
+        return tf.where(kind == ord("X"), extended, tf.where(kind == ord("L"), lossless, lossy))
+
+    def signed(digits: tf.Tensor) -> tf.Tensor:
+        number = _number(digits, little=True)
+        return tf.minimum(number, 2**32 - number)  # a BMP that is stored from top to bottom has a negative height
+
+    gif = tf.reduce_all(head[:3] == list(b"GIF"))
+    size = tf.switch_case(
+        _container(contents),
+        [
+            lambda: tf.where(
+                gif,
+                tf.stack([_number(head[8:10], little=True), _number(head[6:8], little=True)]),
+                tf.zeros(2, tf.int64),
+            ),
+            lambda: tf.io.extract_jpeg_shape(contents, tf.int64)[:2],
+            lambda: tf.stack([_number(head[20:24]), _number(head[16:20])]),
+            webp,
+            lambda: tf.stack([signed(head[22:26]), signed(head[18:22])]),
+        ],
+    )
+    return tf.cast(tf.minimum(size, 2**31 - 1), tf.int32)
+
+
+def decode_any(
+    contents: Any,
+    *,
+    at_least: Sequence[int] | None = None,
+    background: Sequence[int] = _WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> tf.Tensor:
+    """As `decode_image`, and through Pillow what TensorFlow has no operation for: TIFF and whatever Pillow reads.
+
+    For reading data. It cannot be exported, since Pillow runs in Python.
+
+    Args:
+        contents, at_least, background, max_pixels: see `decode_image`.
+
+    Returns:
+        `uint8 [h, w, 3]`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: not an image, damaged, or too large.
+
+    Example:
+
+    >>> from io import BytesIO
+    >>> buffer = BytesIO()
+    >>> Image.new("RGB", (3, 2)).save(buffer, "TIFF")
+    >>> decode_any(buffer.getvalue()).shape
+    TensorShape([2, 3, 3])
+    """
+    enough = None if at_least is None else (int(at_least[0]), int(at_least[1]))
+    return _decode_any(tf.convert_to_tensor(contents, tf.string), enough, tuple(background), int(max_pixels))
+
+
+@tf.function(autograph=False)
+def _decode_any(
+    contents: tf.Tensor, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
+) -> tf.Tensor:
+    contents = tf.ensure_shape(contents, [])
+    known = (_container(contents) > 0) | (tf.strings.substr(contents, 0, 3) == b"GIF")
+
+    def through_pillow() -> tf.Tensor:
+        def decode(contents: bytes) -> np.ndarray:
+            try:
+                return decode_with_pillow(contents, background=background, max_pixels=max_pixels)
+            except OSError as error:
+                raise ValueError(str(error)) from error  # which TensorFlow takes for an invalid argument
+
+        return tf.numpy_function(decode, [contents], tf.uint8, stateful=False)
+
+    def in_graph() -> tf.Tensor:
+        return decode_image(contents, at_least=at_least, background=background, max_pixels=max_pixels)
+
+    return tf.ensure_shape(tf.cond(known, in_graph, through_pillow), [None, None, 3])
+
+
+def decode_with_pillow(
+    contents: bytes, *, background: Sequence[int] = _WHITE, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Any image that Pillow reads: upright, its first frame, transparency over `background`.
+
+    Of 16-bit grey the upper 8 bits are kept. Greys of 32 bits and of floating point have no agreed range and are
+    refused.
+
+    Returns:
+        `uint8 [h, w, 3]`.
+
+    Raises:
+        ValueError: too large, or of such greys.
+        OSError: not an image, or damaged.
+    """
+    try:
+        picture = Image.open(BytesIO(contents))
+        if picture.width * picture.height > max_pixels:
+            raise ValueError(f"an image of {picture.width * picture.height} pixels: expected at most {max_pixels}")
+        picture.load()
+    except (SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, about damaged heads
+        raise OSError(f"damaged: {error}") from error
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise ValueError(f"pixels of kind {picture.mode} (32 bits): expected 8 or 16 bits a channel; convert the image")
+    if picture.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (*background, 255)), picture)
+    return np.asarray(picture.convert("RGB"))
 
 
 def _container(contents: tf.Tensor) -> tf.Tensor:
@@ -73,8 +283,8 @@ def _decode_other(contents: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
 
-def _decode_png(contents: tf.Tensor) -> tf.Tensor:
-    """Any PNG, over white.
+def _decode_png(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
+    """Any PNG, over the background.
 
     The file's own number of channels is asked for: with `channels=4`, TensorFlow fills the alpha of images of less
     than 8 bits with the largest value of so many bits, which is next to invisible.
@@ -84,15 +294,15 @@ def _decode_png(contents: tf.Tensor) -> tf.Tensor:
         tf.shape(image)[-1] - 1,
         [
             lambda: tf.repeat(image, 3, axis=-1),
-            lambda: _over_white(tf.repeat(image[..., :1], 3, axis=-1), image[..., 1:]),
+            lambda: _over(background, tf.repeat(image[..., :1], 3, axis=-1), image[..., 1:]),
             lambda: image,
-            lambda: _over_white(image[..., :3], image[..., 3:]),
+            lambda: _over(background, image[..., :3], image[..., 3:]),
         ],
     )
 
 
-def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
-    """The first frame, over white.
+def _decode_webp(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
+    """The first frame, over the background.
 
     Frames of an animation are RGBA, but TensorFlow makes room for RGB when the header announces no transparency.
     So it is made to announce it: bits 1 and 4 of byte 20 say "animated" and "with alpha" when an extended header
@@ -110,7 +320,7 @@ def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
 
     frames = tf.io.decode_webp(tf.cond(animated, announce_alpha, lambda: contents))
     frame = frames[0]
-    return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over_white(frame[..., :3], frame[..., 3:]), lambda: frame)
+    return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over(background, frame[..., :3], frame[..., 3:]), lambda: frame)
 
 
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
@@ -131,10 +341,11 @@ def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.shape(image)[-1] == 1, look_up, lambda: image[..., :3])
 
 
-def _over_white(rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-    """`uint8 [h, w, 3]` with opacities `uint8 [h, w, 1]`, composited over white: `uint8 [h, w, 3]`."""
+def _over(background: tuple[int, ...], rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    """`uint8 [h, w, 3]` with opacities `uint8 [h, w, 1]`, composited over a colour: `uint8 [h, w, 3]`."""
     opacity = tf.cast(alpha, tf.float32) / 255
-    return tf.cast(tf.round(255 - (255 - tf.cast(rgb, tf.float32)) * opacity), tf.uint8)
+    behind = tf.constant(background, tf.float32)
+    return tf.cast(tf.round(behind - (behind - tf.cast(rgb, tf.float32)) * opacity), tf.uint8)
 
 
 # Orientation

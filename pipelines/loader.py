@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.changes import augment as apply_layers
-from pipelines.decoding import decode_image
+from pipelines.decoding import decode_any
 from pipelines.samples import Samples
 
 __all__ = ["MEMORY_CACHE_BYTES", "as_dataset", "batches", "read"]
@@ -68,7 +68,7 @@ def batches(
         raise ValueError(f"batches: expected a batch_size of 1 or more, received {batch_size}")
 
     def load(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = image if samples.decoded else decode_image(read(image, samples))
+        pixels = image if samples.decoded else decode_any(read(image, samples))
         return tf.cast(crop(pixels), tf.uint8), label
 
     dataset = tf.data.Dataset.zip(as_dataset(samples.images), tf.data.Dataset.from_tensor_slices(samples.labels))

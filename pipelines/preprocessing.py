@@ -1,5 +1,6 @@
 """From an image of any size to what a network takes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,15 @@ class EvaluationCrop:
         window = images[..., top : top + crop_h, left : left + crop_w, :]
         resized = tf.image.resize(window, self.size, self.interpolation, antialias=True)
         return tf.clip_by_value(tf.round(tf.cast(resized, tf.float32)), 0.0, 255.0)
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """Height and width from which on an image is shrunk and not enlarged: what decoding it smaller has to leave.
+
+        >>> EvaluationCrop().needs
+        (256, 256)
+        """
+        return math.ceil(self.size[0] / self.fraction), math.ceil(self.size[1] / self.fraction)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines import decode_image, orientation, upright
+from pipelines import EvaluationCrop, decode_any, decode_image, image_size, orientation, upright
 
 
 def picture(height=34, width=50, *, mode="RGB", seed=0):
@@ -258,3 +258,97 @@ def test_no_python_in_the_graph():
     ops = {node.op for node in definition.node}
     ops |= {node.op for function in definition.library.function for node in function.node_def}
     assert not {op for op in ops if "PyFunc" in op}
+
+
+@pytest.mark.parametrize(
+    ("size", "at_least", "expected"),
+    [
+        ((600, 800), (224, 224), (300, 400)),
+        ((601, 803), (150, 200), (151, 201)),
+        ((601, 803), (152, 200), (301, 402)),  # a quarter would be a row too low
+        ((80, 90), (224, 224), (80, 90)),
+        ((960, 1280), (100, 60), (120, 160)),
+        ((3000, 64), (64, 64), (3000, 64)),
+    ],
+)
+def test_the_smallest_scale_that_is_large_enough(size, at_least, expected):
+    assert decode_image(encode(picture(*size), "JPEG"), at_least=at_least).shape == (*expected, 3)
+
+
+def test_a_photo_on_its_side_is_scaled_by_its_upright_size():
+    exif = Image.Exif()
+    exif[274] = 6
+    contents = encode(picture(400, 1000), "JPEG", exif=exif)  # upright 1000 high, 400 wide
+    assert image_size(contents).numpy().tolist() == [1000, 400]
+    assert decode_image(contents, at_least=(500, 200)).shape == (500, 200, 3)
+    assert decode_image(contents, at_least=(200, 500)).shape == (1000, 400, 3)
+
+
+def test_a_smaller_scale_hardly_changes_the_crop():
+    contents = encode(picture(700, 900), "JPEG", quality=92)
+    crop = EvaluationCrop((64, 80))
+    whole, scaled = crop(decode_image(contents)), crop(decode_image(contents, at_least=crop.needs))
+    # Its window is cut at whole pixels of the smaller image, so it may be off by half of one, to the side and down.
+    across, down = (np.abs(np.diff(whole, axis=axis)).mean() for axis in (1, 0))
+    assert np.abs(whole - scaled).mean() < (across + down) / 2
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sizes_from_the_head_of_the_file(case):
+    contents = CASES[case][0]
+    assert image_size(contents).numpy().tolist() == list(decode_image(contents).shape[:2])
+
+
+def test_sizes_of_each_kind_of_webp_and_of_what_is_no_image():
+    for options in ({"quality": 50}, {"lossless": True}):
+        assert image_size(encode(picture(37, 300), "WEBP", **options)).numpy().tolist() == [37, 300]
+    assert image_size(encode(picture(37, 300, mode="RGBA"), "WEBP")).numpy().tolist() == [37, 300]
+    assert image_size(b"hello").numpy().tolist() == [0, 0]
+
+
+def test_too_many_pixels_are_refused_before_decoding():
+    contents = bytearray(encode(picture(4, 4), "PNG"))
+    contents[16:24] = (100_000).to_bytes(4, "big") * 2  # as a bomb announces itself: 10,000 million pixels
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"10000000000.*expected at most.*200000000"):
+        decode_image(bytes(contents))
+    for file_format in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"):
+        contents = encode(picture(20, 30), file_format)
+        assert decode_any(contents, max_pixels=600).shape == (20, 30, 3)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"600.*expected at most.*599"):
+            decode_any(contents, max_pixels=599)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_transparency_is_over_the_stated_background(mode, file_format):
+    picture_ = picture(20, 30, mode=mode)
+    contents = encode(picture_, file_format, **({"lossless": True, "exact": True} if file_format == "WEBP" else {}))
+    background = Image.new("RGBA", (30, 20), (10, 200, 90, 255))
+    expected = Image.alpha_composite(background, picture_.convert("RGBA")).convert("RGB")
+    result = decode_any(contents, background=(10, 200, 90)).numpy()
+    np.testing.assert_allclose(result.astype(int), np.asarray(expected).astype(int), atol=1)
+
+
+def test_the_rest_through_pillow():
+    exif = Image.Exif()
+    exif[274] = 8
+    turned = encode(picture(20, 30), "TIFF", exif=exif)
+    assert np.array_equal(decode_any(turned), np.rot90(np.asarray(picture(20, 30))))
+    cmyk = encode(picture(20, 30).convert("CMYK"), "TIFF")
+    assert np.array_equal(decode_any(cmyk), np.asarray(picture(20, 30).convert("CMYK").convert("RGB")))
+    deep = (np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).astype(np.uint16)
+    assert np.array_equal(decode_any(encode(Image.fromarray(deep), "TIFF"))[..., 0], deep >> 8)
+    assert np.array_equal(decode_any(encode(picture(20, 30), "PPM")), np.asarray(picture(20, 30)))
+    for contents, message in [
+        (encode(Image.fromarray(np.zeros([4, 4], np.float32)), "TIFF"), "pixels of kind F"),
+        (encode(picture(20, 30), "TIFF")[:-500], "truncated|damaged|error"),
+        (b"hello", "cannot identify"),
+    ]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            decode_any(contents)
+
+
+def test_arguments_out_of_range():
+    for options in ({"ratio": 3}, {"ratio": 2, "at_least": (4, 4)}, {"background": (0, 0, 256)}):
+        with pytest.raises(ValueError, match="expected `"):
+            decode_image(b"", **options)
