@@ -14,6 +14,8 @@
                        `images`, which as a method takes uint8 too
   `image_bytes`        `encoded`: string [n], JPEG, PNG, GIF, BMP or WebP     `probabilities`
                        files, turned upright by their EXIF orientation
+  `cropped`            `images`: uint8 [n, H, W, 3], cropped already          `probabilities`; `embedding`:
+                                                                              float32 [n, features]
   `contract`           nothing                                                `contract`: the JSON below;
                                                                               `class_names`: string
                                                                               [classes]
@@ -21,16 +23,20 @@
 
 * `labels.txt`, one class name a line, in the order of the probabilities;
 * `contract.json`, what the model takes and gives (`Contract`). The same text lies inside `model.keras` and is
-  answered by the SavedModel's third endpoint, so that neither can be parted from it.
+  answered by the SavedModel's last endpoint, so that neither can be parted from it;
+* `manifest.json`, what was compared, and a SHA-256 of each file;
+* `proof.npz`, photos and the trained model's answers to them, with which `zoo verify` repeats the proof.
+
+Formats for other runtimes lie beside them when they are asked for (`transfer.formats`): `model.onnx`, `model.xml` and
+`model.bin` for OpenVINO, `model.tflite` for LiteRT.
 """
 
-import importlib.metadata
+import dataclasses
+import hashlib
 import importlib.resources
-import json
-import platform
+import importlib.util
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +44,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import EvaluationCrop, decode_image
+from pipelines import EvaluationCrop, Samples, decode_image
+from transfer.contract import BATCH_SIZES, TOLERANCE, Check, Contract, ExportError, Proof, installed_versions
+from transfer.engines.base import Engine
+from transfer.engines.table import FORMATS, open_artifact
 from transfer.folders import new_folder
+from transfer.formats import WRITERS, folded, network
+from transfer.manifest import MANIFEST, write_manifest
+from transfer.photos import crop_photo, decode
+from transfer.proving import PROOF, Agreement, Reference, check_agreement, compare, prove, same_size
 
 __all__ = [
     "CONTENTS",
@@ -54,154 +67,14 @@ __all__ = [
     "write_and_prove",
 ]
 
-FORMAT_VERSION = 1
-TOLERANCE = 1e-4
-BATCH_SIZES = (1, 5)
-# What an exported folder holds.
-CONTENTS = ("model.keras", "saved_model", "labels.txt", "contract.json")
+# What an exported folder holds unless other formats are asked for, and what it may hold.
+CONTENTS = ("model.keras", "saved_model", "labels.txt", "contract.json", MANIFEST, PROOF)
+MAY_HOLD = (*CONTENTS, "model.onnx", "model.xml", "model.bin", "model.tflite")
+DEFAULT_FORMATS = ("keras", "saved_model")
+QUANTIZATIONS = ("none", "float16", "int8")
+QUANTIZED_WITHIN = 0.25  # of a probability, on the built-in photos; what counts is the agreement on labelled images
 
 Photo = str | Path | bytes | np.ndarray
-
-
-class ExportError(RuntimeError):
-    """What was exported does not answer as the trained model does. Nothing of it is kept.
-
-    Attributes:
-        check: the comparison that failed, or None when the artifact could not even be written or read back.
-    """
-
-    def __init__(self, message: str, check: "Check | None" = None):
-        super().__init__(message)
-        self.check = check
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of what a model's numbers depend on, by distribution name.
-
-    >>> sorted(installed_versions())
-    ['keras', 'numpy', 'python', 'tensorflow', 'transfer-zoo']
-    """
-    found = {"python": platform.python_version()}
-    for name in ("tensorflow", "keras", "numpy", "transfer-zoo"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree that was not installed
-            found[name] = "unknown"
-    return found
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What an exported model takes and gives.
-
-    Attributes:
-        class_names: one name for each probability, in order, each a line of printable text. (They may repeat:
-            ImageNet has two kinds of crane.)
-        crop: how a photo of any size becomes the model's input.
-        versions: of the libraries that wrote it.
-
-    Raises:
-        ValueError: no class names, or one that is not a line of printable text.
-
-    Example:
-
-    >>> contract = Contract(("ant", "bee"), EvaluationCrop((224, 224)))
-    >>> Contract.from_json(contract.to_json()) == contract
-    True
-    """
-
-    class_names: tuple[str, ...]
-    crop: EvaluationCrop
-    versions: dict[str, str] = field(default_factory=installed_versions)
-
-    def __post_init__(self):
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        if not self.class_names:
-            raise ValueError("expected the names of the classes, got none")
-        for name in self.class_names:
-            # isprintable: no line breaks, which `labels.txt` could not hold, and no bytes that are no Unicode.
-            if not name.isprintable() or not name:
-                raise ValueError(f"a class name has to be one line of printable text, got {name!r}; rename that class")
-
-    def to_json(self) -> str:
-        """The contract as a JSON document."""
-        height, width = self.crop.size
-        document = {
-            "format": "transfer-zoo",
-            "format_version": FORMAT_VERSION,
-            "class_names": self.class_names,
-            "crop": self.crop.as_dict(),
-            "model_input": {
-                "shape": [None, height, width, 3],
-                "dtype": "float32",
-                "range": [0, 255],
-                "channels": "RGB",
-            },
-            "endpoints": {
-                "images": {"shape": [None, None, None, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
-                "image_bytes": {"shape": [None], "dtype": "string", "formats": ["JPEG", "PNG", "GIF", "BMP", "WebP"]},
-            },
-            "output": {"probabilities": {"shape": [None, len(self.class_names)], "dtype": "float32", "range": [0, 1]}},
-            "versions": self.versions,
-        }
-        return json.dumps(document, indent=2, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Contract":
-        """The contract of a JSON document that `to_json` wrote.
-
-        Raises:
-            ValueError: it is not such a document, or a newer version of it.
-        """
-        try:
-            document = json.loads(text)
-            version = document["format_version"]
-            if version > FORMAT_VERSION:
-                raise ValueError(
-                    f"this model was exported in format version {version}, and this installation reads up to "
-                    f"{FORMAT_VERSION}; upgrade transfer-zoo"
-                )
-            crop = EvaluationCrop.from_dict(document["crop"])
-            return cls(tuple(document["class_names"]), crop, dict(document["versions"]))
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison with the trained model.
-
-    Attributes:
-        artifact: "saved_model" or "model.keras".
-        endpoint: which way in: "images uint8", "images float32", "image_bytes" or "call".
-        batch: how many photos at a time.
-        max_abs_diff: the largest absolute difference of a probability over all photos.
-    """
-
-    artifact: str
-    endpoint: str
-    batch: int
-    max_abs_diff: float
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What was compared, and how well it agreed.
-
-    Attributes:
-        checks: one for each artifact, endpoint and batch size.
-        num_photos: how many photos each of them saw.
-        tolerance: the largest difference that would have been let through.
-    """
-
-    checks: tuple[Check, ...]
-    num_photos: int
-    tolerance: float
-
-    @property
-    def max_abs_diff(self) -> float:
-        """The largest absolute difference of a probability in any check."""
-        return max(check.max_abs_diff for check in self.checks)
 
 
 def export(
@@ -210,31 +83,47 @@ def export(
     *,
     class_names: Sequence[str],
     crop: EvaluationCrop,
+    formats: Sequence[str] = DEFAULT_FORMATS,
     photos: Sequence[Photo] = (),
     tolerance: float = TOLERANCE,
+    quantize: str = "none",
+    data: Samples | None = None,
+    calibration: Samples | None = None,
+    bound: float = 1.0,
+    thresholds: Mapping[str, float] | None = None,
     overwrite: bool = False,
 ) -> Proof:
     """Writes a model for use elsewhere, and proves that what was written answers as the model does.
 
-    What was written is loaded in new objects and given photos of several sizes, at batch 1 and 5, through each
-    endpoint. The reference takes another road: `pipelines` decodes and crops eagerly, then `model(x, training=False)`.
+    What was written is loaded in new objects, each format in its own runtime, and given photos of several sizes, at
+    batch 1 and 5, through each way in. The reference takes another road: `pipelines` decodes and crops eagerly, then
+    `model(x, training=False)`.
 
     Args:
         model: takes float32 [n, height, width, 3], RGB in 0..255, and gives probabilities [n, classes].
         folder: where to write; it appears only once everything is proven.
         class_names: one for each probability, in order.
         crop: how a photo becomes the model's input.
+        formats: "keras", "saved_model", "onnx", "openvino" or "litert".
         photos: files, encoded bytes or uint8 [h, w, 3] arrays to compare on, besides five built-in ones.
         tolerance: the largest absolute difference of a probability that is let through.
+        quantize: "none", "float16" or "int8", for ONNX, OpenVINO and LiteRT. Such artifacts may differ by more than
+            `tolerance`, and are held to `bound` on `data` instead.
+        data: labelled images that the model was not trained on, to measure quantised artifacts on.
+        calibration: images to choose the ranges of int8 on; `data` unless given.
+        bound: how many points (hundredths) of accuracy, and of agreement with the trained model, may be lost.
+        thresholds: scores from which classes count as found, by name.
         overwrite: replace an earlier export.
 
     Returns:
         The comparisons that were made.
 
     Raises:
-        ExportError: an answer differs by more than `tolerance` (or is no number), or an artifact cannot be written
+        ExportError: an answer differs by more than is allowed (or is no number), or an artifact cannot be written
             or read back. Says where. Nothing is left in `folder`.
-        ValueError: the model, the class names and the crop do not fit each other, or a photo cannot be decoded.
+        ModuleNotFoundError: a runtime is not installed; says what to install.
+        ValueError: the model, the class names and the crop do not fit each other, a format that is none, or a photo
+            that cannot be decoded.
         FileExistsError: `folder` holds something already.
 
     Example:
@@ -245,13 +134,24 @@ def export(
     >>> with tempfile.TemporaryDirectory() as place:
     ...     proof = export(model, Path(place) / "out", class_names=["ant", "bee"], crop=EvaluationCrop((32, 48)))
     ...     sorted(path.name for path in (Path(place) / "out").iterdir())
-    ['contract.json', 'labels.txt', 'model.keras', 'saved_model']
+    ['contract.json', 'labels.txt', 'manifest.json', 'model.keras', 'proof.npz', 'saved_model']
     >>> proof.max_abs_diff <= 1e-4
     True
     """
-    with new_folder(folder, overwrite=overwrite, contents=CONTENTS) as work:
-        contract = Contract(tuple(class_names), crop)
-        return write_and_prove(model, work, contract, photos=photos, tolerance=tolerance)
+    with new_folder(folder, overwrite=overwrite, contents=MAY_HOLD) as work:
+        contract = Contract(tuple(class_names), crop, thresholds=dict(thresholds or {}))
+        return write_and_prove(
+            model,
+            work,
+            contract,
+            formats=formats,
+            photos=photos,
+            tolerance=tolerance,
+            quantize=quantize,
+            data=data,
+            calibration=calibration,
+            bound=bound,
+        )
 
 
 def write_and_prove(
@@ -259,20 +159,147 @@ def write_and_prove(
     folder: Path,
     contract: Contract,
     *,
+    formats: Sequence[str] = DEFAULT_FORMATS,
     photos: Sequence[Photo] = (),
     tolerance: float = TOLERANCE,
+    quantize: str = "none",
+    data: Samples | None = None,
+    calibration: Samples | None = None,
+    bound: float = 1.0,
 ) -> Proof:
     """What `export` does, into a folder that is there and that the caller throws away if this fails."""
     _check_fit(model, contract)
-    encoded = proof_photos() + [_encoded(photo, index) for index, photo in enumerate(photos)]
+    _check_formats(formats, quantize, data)
+    contract = dataclasses.replace(contract, fingerprint=fingerprint(model, contract))
+    built_in = proof_photos()
+    encoded = built_in + [_encoded(photo, index) for index, photo in enumerate(photos)]
 
     (folder / "labels.txt").write_text("\n".join(contract.class_names) + "\n", encoding="utf-8")
     (folder / "contract.json").write_text(contract.to_json(), encoding="utf-8")
-    _write_keras(model, folder / "model.keras", contract)
-    _write_saved_model(model, folder / "saved_model", contract)
+    checks: list[Check] = []
+    agreements: list[Agreement] = []
+    if "keras" in formats:
+        _write_keras(model, folder / "model.keras", contract)
+    if "saved_model" in formats:
+        _write_saved_model(model, folder / "saved_model", contract)
+    if {"keras", "saved_model"} & set(formats):
+        checks += _compare(model, contract, folder, encoded, tolerance, formats)
 
-    checks = _compare(model, contract, folder, encoded, tolerance)
-    return Proof(tuple(checks), len(encoded), tolerance)
+    reference = _reference(model, contract, encoded)
+    others = [name for name in formats if name in WRITERS]
+    if others:
+        lean = network(folded(model))
+        measured_on = _cropped(data, contract) if data is not None and quantize != "none" else None
+        samples = _cropped(calibration, contract) if calibration is not None else measured_on
+        allowed = tolerance if quantize == "none" else QUANTIZED_WITHIN
+        for name in others:
+            artifact = FORMATS[name].files[0]
+            engine = _written(lean, name, folder, contract, quantize=quantize, calibration=samples)
+            checks += prove(engine, artifact, reference, allowed)
+            if measured_on is not None and data is not None:
+                trained = _answers(lambda batch: model(batch.astype("float32"), training=False), measured_on)
+                got = _answers(engine.cropped, measured_on)
+                agreements.append(check_agreement(artifact, trained, got, data.labels, data.names, bound=bound))
+
+    # Only the built-in photos go along: those of the caller are nobody else's business.
+    _reference(model, contract, built_in).save(folder / PROOF, built_in)
+    proof = Proof(tuple(checks), len(encoded), tolerance, tuple(agreements))
+    write_manifest(
+        folder,
+        ["labels.txt", "contract.json", PROOF, *(file for name in formats for file in FORMATS[name].files)],
+        fingerprint=contract.fingerprint,
+        quantize=quantize,
+        artifacts={
+            name: {
+                "file": FORMATS[name].files[0],
+                "takes": _what_it_takes(name, contract, quantize),
+                "tolerance": tolerance if quantize == "none" else QUANTIZED_WITHIN,
+            }
+            for name in formats
+        },
+        proof=proof,
+    )
+    return proof
+
+
+def fingerprint(model: keras.Model, contract: Contract) -> str:
+    """32 hexadecimal digits that are the same for the same weights, class names and crop, and for no others."""
+    digest = hashlib.sha256(repr((contract.class_names, contract.crop)).encode())
+    for weight in model.weights:
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(repr((values.shape, values.dtype.str)).encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _check_formats(formats: Sequence[str], quantize: str, data: Samples | None) -> None:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats or len(set(formats)) < len(formats):
+        raise ValueError(
+            f"formats are one or more of {', '.join(FORMATS)}, each once; got {', '.join(formats) or 'none'}"
+        )
+    if quantize not in QUANTIZATIONS:
+        raise ValueError(f"quantize is one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
+    if quantize != "none":
+        full = [name for name in formats if name not in WRITERS]
+        if full:
+            raise ValueError(f"{', '.join(full)} cannot be quantised; {', '.join(WRITERS)} can. Export it by itself")
+        if data is None or not len(data):
+            raise ValueError(f"what {quantize} loses has to be measured: give labelled images (data=..., --int8-data)")
+    for name in formats:
+        packages = {"onnx": ("tf2onnx", "onnxruntime")}.get(name, (FORMATS[name].needs[0],))
+        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise ModuleNotFoundError(
+                f"{name} needs {', '.join(missing)}, not installed here: pip install 'transfer-zoo[export]'"
+            )
+
+
+def _what_it_takes(name: str, contract: Contract, quantize: str) -> str:
+    if (name, quantize) == ("litert", "int8"):
+        height, width = contract.crop.size
+        return f"uint8 [n, {height}, {width}, 3], cropped"
+    return FORMATS[name].takes
+
+
+def _reference(model: keras.Model, contract: Contract, encoded: Sequence[bytes]) -> Reference:
+    photos = tuple(np.asarray(decode_image(contents)) for contents in encoded)
+    most = BATCH_SIZES[1]
+
+    def answers(images: Sequence[Any]) -> np.ndarray:
+        groups = [np.stack(images[start : start + most]) for start in range(0, len(images), most)]
+        return np.concatenate([np.asarray(model(group, training=False)) for group in groups])
+
+    cut = [image for start in range(0, len(photos), most) for image in same_size(photos[start : start + most])]
+    crop = contract.crop
+    return Reference(photos, answers([crop(photo) for photo in photos]), answers([crop(image) for image in cut]))
+
+
+def _cropped(samples: Samples, contract: Contract) -> np.ndarray:
+    """All images as the network gets them: uint8 [n, H, W, 3]."""
+    found = []
+    for image in samples.images:
+        if not isinstance(image, np.ndarray):
+            image = decode(image if isinstance(image, bytes) else Path(image).read_bytes())
+        found.append(crop_photo(image, contract.crop))
+    return np.stack(found)
+
+
+def _answers(ask: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.asarray(ask(images[start : start + 32])) for start in range(0, len(images), 32)])
+
+
+def _written(
+    model: keras.Model, name: str, folder: Path, contract: Contract, *, quantize: str, calibration: np.ndarray | None
+) -> Engine:
+    """Writes one artifact, and reads it back."""
+    artifact = FORMATS[name].files[0]
+    try:
+        WRITERS[name](model, folder, contract, quantize=quantize, calibration=calibration)
+    except Exception as error:  # each converter has its own classes of errors
+        said = str(error).strip() or type(error).__name__
+        raise ExportError(f"{artifact} cannot be written: {said[:2000]}") from error
+    return _read_back(artifact, lambda: open_artifact(folder / artifact))
 
 
 def proof_photos() -> list[bytes]:
@@ -343,7 +370,7 @@ def endpoints(model: keras.Model, contract: Contract) -> dict[str, tuple[Callabl
         contract: its class names and its crop.
 
     Returns:
-        `images`, `image_bytes` and `contract`, as the table above has them.
+        `images`, `image_bytes`, `cropped` and `contract`, as the table above has them.
     """
     crop = contract.crop
 
@@ -360,6 +387,11 @@ def endpoints(model: keras.Model, contract: Contract) -> dict[str, tuple[Callabl
         one = tf.TensorSpec((*crop.size, 3), tf.float32)
         return probabilities(tf.map_fn(lambda contents: crop(decode_image(contents)), encoded, fn_output_signature=one))
 
+    tapped = network(model)
+
+    def cropped(images):
+        return tapped(tf.cast(images, tf.float32), training=False)
+
     def contract_():
         return {"contract": tf.constant(contract.to_json()), "class_names": tf.constant(list(contract.class_names))}
 
@@ -370,45 +402,62 @@ def endpoints(model: keras.Model, contract: Contract) -> dict[str, tuple[Callabl
             [(tf.TensorSpec(any_size, dtype, name="images"),) for dtype in (tf.float32, tf.uint8)],
         ),
         "image_bytes": (image_bytes, [(tf.TensorSpec((None,), tf.string, name="encoded"),)]),
+        "cropped": (cropped, [(tf.TensorSpec((None, *crop.size, 3), tf.uint8, name="images"),)]),
         "contract": (contract_, [()]),
     }
 
 
 def _compare(
-    model: keras.Model, contract: Contract, folder: Path, encoded: list[bytes], tolerance: float
+    model: keras.Model,
+    contract: Contract,
+    folder: Path,
+    encoded: list[bytes],
+    tolerance: float,
+    formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> list[Check]:
-    """Reads back what was written, and lets it answer on every photo in every way."""
+    """Reads back the SavedModel and the Keras file, and lets them answer on every photo in every way."""
     photos = [np.asarray(decode_image(contents)) for contents in encoded]
-    saved_model = _read_back("saved_model", lambda: tf.saved_model.load(str(folder / "saved_model")))
-    revived = _read_back("model.keras", lambda: keras.models.load_model(folder / "model.keras", compile=False))
-    told = saved_model.signatures["contract"]()["contract"].numpy().decode()
-    if told != contract.to_json():
-        raise ExportError("the contract inside the SavedModel is not the one that was written")
-
-    serving, by_bytes = saved_model.signatures["serving_default"], saved_model.signatures["image_bytes"]
-
-    def cropped(images: np.ndarray) -> Any:
-        return contract.crop(tf.constant(images))
-
+    crop = contract.crop
     # Each takes a batch of photos of one size, uint8 [n, h, w, 3], as the endpoint would get it.
-    answers: list[tuple[str, str, Callable[[np.ndarray], Any]]] = [
-        ("saved_model", "images float32", lambda x: serving(images=tf.constant(x, tf.float32))["probabilities"]),
-        ("saved_model", "images uint8", lambda x: saved_model.images(tf.constant(x))["probabilities"]),
-        ("model.keras", "call", lambda x: revived(cropped(x), training=False)),
-    ]
+    answers: list[tuple[str, str, Callable[[np.ndarray], Any]]] = []
+    by_bytes = None
+    if "saved_model" in formats:
+        saved_model = _read_back("saved_model", lambda: tf.saved_model.load(str(folder / "saved_model")))
+        told = saved_model.signatures["contract"]()["contract"].numpy().decode()
+        if told != contract.to_json():
+            raise ExportError("the contract inside the SavedModel is not the one that was written")
+        ways = saved_model.signatures
+        serving, by_bytes, network_ = ways["serving_default"], ways["image_bytes"], ways["cropped"]
+        answers += [
+            ("saved_model", "images float32", lambda x: serving(images=tf.constant(x, tf.float32))["probabilities"]),
+            ("saved_model", "images uint8", lambda x: saved_model.images(tf.constant(x))["probabilities"]),
+            ("saved_model", "cropped", lambda x: network_(images=tf.cast(crop(x), tf.uint8))["probabilities"]),
+        ]
+    if "keras" in formats:
+        revived = _read_back("model.keras", lambda: keras.models.load_model(folder / "model.keras", compile=False))
+        answers.append(("model.keras", "call", lambda x: revived(crop(tf.constant(x)), training=False)))
+
     checks = []
+
+    def agree(artifact: str, endpoint: str, batch: int, group: np.ndarray, expected: Any, got: Any) -> None:
+        shown = [photos[i] for i in group]
+        whole = np.concatenate([np.asarray(x) for x in got])
+        expected = np.concatenate(expected)
+        checks.append(compare(artifact, endpoint, batch, shown, contract, expected, whole, tolerance))
+
     for batch in BATCH_SIZES:
         groups = [_take(range(len(photos)), start, batch) for start in range(0, len(photos), batch)]
-        # Encoded photos of different sizes go together in one batch.
-        expected = [np.asarray(model(np.stack([contract.crop(photos[i]) for i in g]), training=False)) for g in groups]
-        got = [by_bytes(encoded=tf.constant([encoded[i] for i in g]))["probabilities"] for g in groups]
-        checks.append(_agree("saved_model", "image_bytes", batch, groups, photos, contract, expected, got, tolerance))
+        flat = np.concatenate([np.array(g) for g in groups])
+        if by_bytes is not None:
+            # Encoded photos of different sizes go together in one batch.
+            expected = [np.asarray(model(np.stack([crop(photos[i]) for i in g]), training=False)) for g in groups]
+            got = [by_bytes(encoded=tf.constant([encoded[i] for i in g]))["probabilities"] for g in groups]
+            agree("saved_model", "image_bytes", batch, flat, expected, got)
         # Arrays have to share a size: the top left of each photo, as large as all of the group have it.
-        stacks = [_same_size([photos[i] for i in g]) for g in groups]
-        expected = [np.asarray(model(np.stack([contract.crop(x) for x in s]), training=False)) for s in stacks]
+        stacks = [same_size([photos[i] for i in g]) for g in groups]
+        expected = [np.asarray(model(np.stack([crop(x) for x in s]), training=False)) for s in stacks]
         for artifact, endpoint, answer in answers:
-            got = [answer(stack) for stack in stacks]
-            checks.append(_agree(artifact, endpoint, batch, groups, photos, contract, expected, got, tolerance))
+            agree(artifact, endpoint, batch, flat, expected, [answer(stack) for stack in stacks])
     return checks
 
 
@@ -422,28 +471,3 @@ def _read_back(artifact: str, load: Callable[[], Any]) -> Any:
 def _take(indices: range, start: int, count: int) -> list[int]:
     """`count` of them from `start` on, beginning again at the front when they run out."""
     return [indices[i % len(indices)] for i in range(start, start + count)]
-
-
-def _same_size(photos: list[np.ndarray]) -> np.ndarray:
-    height, width = (min(photo.shape[axis] for photo in photos) for axis in (0, 1))
-    return np.stack([photo[:height, :width] for photo in photos])
-
-
-def _agree(artifact, endpoint, batch, groups, photos, contract, expected, got, tolerance) -> Check:
-    """The comparison of one endpoint at one batch size; an error that names the worst answer if it fails."""
-    group = np.concatenate([np.array(g) for g in groups])
-    trained, exported = np.concatenate(expected), np.concatenate([np.asarray(x) for x in got])
-    difference = np.abs(trained - exported)
-    difference[~np.isfinite(difference)] = np.inf
-    check = Check(artifact, endpoint, batch, float(difference.max()))
-    if check.max_abs_diff <= tolerance:
-        return check
-    row, column = np.unravel_index(difference.argmax(), difference.shape)
-    height, width = photos[group[row]].shape[:2]
-    raise ExportError(
-        f"{artifact}, endpoint {endpoint}, batch of {batch}: photo {group[row]} ({height} x {width}) got "
-        f"{exported[row, column]:.6g} for class {contract.class_names[column]!r}, and the trained model says "
-        f"{trained[row, column]:.6g}: a difference of {check.max_abs_diff:.3g}, where {tolerance:g} is allowed. "
-        "Nothing was kept.",
-        check,
-    )

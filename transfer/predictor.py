@@ -1,25 +1,34 @@
-"""`load` reads what `zoo fit` or `transfer.export` wrote, or names a pretrained model, and names what is in photos."""
+"""`load` opens what `zoo fit` or `zoo export` wrote, or a pretrained model, and names what is in photos.
 
-import zipfile
+Artifacts for ONNX Runtime, OpenVINO and LiteRT are read without importing TensorFlow.
+"""
+
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 import zoo
-import zoo.layers
 from pipelines import EvaluationCrop
-from transfer.exporting import Contract, Photo, endpoints
-from zoo.weights import PRETRAINED, imagenet_classes
+from transfer.contract import Contract
+from transfer.engines.base import Engine
+from transfer.engines.choosing import check_precision, choose
+from transfer.engines.table import FORMATS, format_of, open_artifact
+from transfer.manifest import MANIFEST, check_files, read_manifest
+from transfer.photos import SUFFIXES, crop_photo, decode
 
-__all__ = ["Answer", "Prediction", "Predictor", "load"]
+__all__ = ["EXPORTED", "Answer", "Prediction", "Predictor", "load", "photos_in"]
 
-Photos = Sequence[Photo] | np.ndarray  # an array of [n, h, w, 3] is n photos
+Photo = str | Path | bytes | np.ndarray
+Photos = Sequence[Photo] | Iterable[Photo] | np.ndarray  # an array of [n, h, w, 3] is n photos
+
+EXPORTED = "exported"  # the folder inside of a run that `zoo export` writes unless told otherwise
+READERS = 4  # threads that read, decode and crop while the engine works
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Answer:
 
     Attributes:
         name: the photo's path, or which of the photos it was.
-        predictions: the likeliest classes, likeliest first. Empty if there is an error.
+        predictions: the likeliest classes, likeliest first, as far as they reach their thresholds. Empty if there is
+            an error.
         error: why there is no answer, or None.
     """
 
@@ -57,36 +67,45 @@ class Answer:
 class Predictor:
     """A model with all that it takes to ask it about photos as they come.
 
-    `load` makes one.
+    `load` makes one. Photos may be a path, encoded bytes, or an RGB array [h, w, 3] (uint8, or floats in 0..255); a
+    list, generator or other iterable of these; an array [n, h, w, 3]; or a folder, which stands for the images in it.
 
     Attributes:
-        contract: class names, crop and versions.
+        engine: the runtime that answers.
+        max_pixels: photos of more pixels are refused before they are unpacked.
     """
 
     def __init__(
         self,
-        contract: Contract,
+        engine: Engine,
         *,
-        images: Callable[[tf.Tensor], Any],
-        image_bytes: Callable[[tf.Tensor], Any],
         wnids: Sequence[str] | None = None,
+        keras_file: Path | None = None,
+        max_pixels: int | None = None,
     ):
-        self.contract = contract
-        self._images = images
-        self._image_bytes = image_bytes
+        self.engine = engine
+        self.max_pixels = max_pixels
         self._wnids = wnids
+        self._keras_file = keras_file
+        self._layers: Engine | None = None  # the Keras model, opened when somebody asks for Grad-CAM
+
+    @property
+    def contract(self) -> Contract:
+        """Class names, crop, thresholds and versions."""
+        return self.engine.contract
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, in the order of the probabilities."""
         return self.contract.class_names
 
-    def probabilities(self, photos: Photo | Photos, *, batch_size: int = 32) -> np.ndarray:
+    def probabilities(self, photos: Photo | Photos, *, batch_size: int = 32, augment: bool = False) -> np.ndarray:
         """The probability of every class for every photo.
 
         Args:
-            photos: paths, encoded bytes, or RGB arrays [h, w, 3] (uint8, or floats in 0..255); or one of these.
+            photos: see the class.
             batch_size: how many photos are worked on at a time.
+            augment: average over the photo, its mirror image, and both at a larger crop (test-time augmentation).
 
         Returns:
             float32 [photos, classes].
@@ -94,122 +113,312 @@ class Predictor:
         Raises:
             ValueError: a photo cannot be read; the first is named.
         """
-        rows = []
-        for name, row in self._each(photos, batch_size):
-            if isinstance(row, str):
-                raise ValueError(f"{name} {row}")
-            rows.append(row)
-        return np.stack(rows) if rows else np.zeros((0, len(self.class_names)), "float32")
+        return self._all(self._stream(photos, batch_size, self.engine.cropped, augment), len(self.class_names))
 
-    def predict(self, photos: Photo | Photos, *, top: int = 5, batch_size: int = 32) -> list[Answer]:
+    def embeddings(self, photos: Photo | Photos, *, batch_size: int = 32) -> np.ndarray:
+        """What the last layer sees of every photo: near each other for photos that look alike to the model.
+
+        Args:
+            photos: see the class.
+            batch_size: how many photos are worked on at a time.
+
+        Returns:
+            float32 [photos, features].
+
+        Raises:
+            ValueError: a photo cannot be read; the first is named.
+        """
+        return self._all(self._stream(photos, batch_size, self.engine.embeddings), 0)
+
+    def predict(
+        self,
+        photos: Photo | Photos,
+        *,
+        top: int = 5,
+        threshold: float | None = None,
+        batch_size: int = 32,
+        augment: bool = False,
+    ) -> list[Answer]:
         """The likeliest classes of every photo. A photo that cannot be read gets an answer that says why.
 
         Args:
-            photos: as `probabilities` takes them.
+            photos: see the class.
             top: how many classes for each photo.
+            threshold: leave out classes with a lower score. Unless given, the model's own thresholds, if it has any.
             batch_size: how many photos are worked on at a time.
+            augment: as of `probabilities`.
 
         Returns:
             One answer for each photo, in order.
 
         Raises:
-            ValueError: `top` is less than 1.
+            ValueError: `top` is less than 1, or `threshold` is not in 0..1.
+        """
+        return list(self.stream(photos, top=top, threshold=threshold, batch_size=batch_size, augment=augment))
+
+    def stream(
+        self,
+        photos: Photo | Photos,
+        *,
+        top: int = 5,
+        threshold: float | None = None,
+        batch_size: int = 32,
+        augment: bool = False,
+    ) -> Iterator[Answer]:
+        """What `predict` gives, one answer after the other, with no more than three batches of photos in memory.
+
+        Args:
+            photos, top, threshold, batch_size, augment: as of `predict`. A generator is read as answers are taken.
+
+        Raises:
+            ValueError: as of `predict`, at once.
         """
         if top < 1:
             raise ValueError(f"expected at least 1 class a photo, got top={top}")
-        return [
-            Answer(name, error=row) if isinstance(row, str) else Answer(name, self._likeliest(row, top))
-            for name, row in self._each(photos, batch_size)
-        ]
-
-    def _likeliest(self, row: np.ndarray, top: int) -> tuple[Prediction, ...]:
-        return tuple(
-            Prediction(int(i), self.class_names[i], float(row[i]), self._wnids[i] if self._wnids else None)
-            for i in np.argsort(-row, kind="stable")[:top]
+        if batch_size < 1:
+            raise ValueError(f"expected at least 1 photo at a time, got batch_size={batch_size}")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"a threshold is a score in 0..1, got threshold={threshold}")
+        rows = self._stream(photos, batch_size, self.engine.cropped, augment)
+        return (
+            Answer(name, error=row) if isinstance(row, str) else Answer(name, self.likeliest(row, top, threshold))
+            for name, row in rows
         )
 
-    def _each(self, photos: Photo | Photos, batch_size: int) -> Iterator[tuple[str, np.ndarray | str]]:
-        """Name and probabilities, or why there are none, of each photo."""
-        if isinstance(photos, str | Path | bytes) or (isinstance(photos, np.ndarray) and photos.ndim == 3):
-            photos = [photos]
-        for start in range(0, len(photos), batch_size):
-            some = photos[start : start + batch_size]
-            names = (_name(photo, start + i) for i, photo in enumerate(some))
-            yield from zip(names, self._batch(some), strict=True)
+    def likeliest(self, row: np.ndarray, top: int = 5, threshold: float | None = None) -> tuple[Prediction, ...]:
+        """The likeliest classes by their probabilities.
 
-    def _batch(self, photos: Photos) -> Iterable[np.ndarray | str]:
-        if isinstance(photos, np.ndarray) and photos.ndim == 4 and photos.shape[-1] == 3:  # all of one size
-            return self._images(tf.constant(photos, tf.float32))["probabilities"].numpy()
-        answers: list[np.ndarray | str] = [""] * len(photos)
-        encoded: dict[int, bytes] = {}
-        for i, photo in enumerate(photos):
-            try:
-                if isinstance(photo, np.ndarray):
-                    answers[i] = self._ask_array(photo)
-                else:
-                    encoded[i] = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-            except OSError as error:
-                answers[i] = f"cannot be read: {error.strerror or error}"
-            except ValueError as error:
-                answers[i] = str(error)
-        for i, answer in zip(encoded, self._ask_bytes(list(encoded.values())), strict=True):
-            answers[i] = answer
-        return answers
+        Args:
+            row: float [classes].
+            top: how many at most.
+            threshold: as of `predict`.
+        """
+        own = self.contract.thresholds
+        found = []
+        for i in np.argsort(-row, kind="stable")[:top].tolist():
+            label = self.class_names[i]
+            if row[i] >= (own.get(label, 0.0) if threshold is None else threshold):
+                found.append(Prediction(i, label, float(row[i]), self._wnids[i] if self._wnids else None))
+        return tuple(found)
 
-    def _ask_array(self, photo: np.ndarray) -> np.ndarray:
-        if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
-            raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
-        return self._images(tf.constant(photo[np.newaxis], tf.float32))["probabilities"].numpy()[0]
+    def explain(self, photo: Photo, *, class_index: int | None = None) -> np.ndarray:
+        """Grad-CAM: where in the cropped photo the evidence for a class lies. This takes TensorFlow.
 
-    def _ask_bytes(self, encoded: list[bytes]) -> list[np.ndarray | str]:
-        """All at once; if one of them cannot be decoded, half of them, and the other half."""
-        if not encoded:
-            return []
+        Args:
+            photo: path, encoded bytes or array [h, w, 3].
+            class_index: the class; the likeliest unless given.
+
+        Returns:
+            float32 [H, W] in 0..1, over what `crop` leaves of the photo.
+
+        Raises:
+            ValueError: the photo cannot be read, or the folder has no model.keras to look inside of.
+        """
+        engine = self.engine
+        if not hasattr(engine, "model"):
+            if self._keras_file is None:
+                raise ValueError(
+                    f"Grad-CAM needs the layers, and {engine.name} has none to show: export keras, too (--format keras)"
+                )
+            if self._layers is None:
+                self._layers = open_artifact(self._keras_file)
+            engine = self._layers
+        from zoo.explain import grad_cam
+
+        return grad_cam(engine.model, self.crop(photo)[None], class_index)[0]  # type: ignore[attr-defined]
+
+    @property
+    def can_explain(self) -> bool:
+        """Whether `explain` works."""
+        return hasattr(self.engine, "model") or self._keras_file is not None
+
+    def crop(self, photo: Photo) -> np.ndarray:
+        """What the network is given of a photo: uint8 [H, W, 3].
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        return crop_photo(self._pixels(photo), self.contract.crop)
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Lets the engine do what it does only once."""
+        for size in batch_sizes:
+            self.engine.cropped(np.zeros((size, *self.contract.crop.size, 3), np.uint8))
+
+    def _all(self, rows: Iterator[tuple[str, np.ndarray | str]], width: int) -> np.ndarray:
+        found = []
+        for name, row in rows:
+            if isinstance(row, str):
+                raise ValueError(f"{name} {row}")
+            found.append(row)
+        return np.stack(found) if found else np.zeros((0, width), np.float32)
+
+    def _stream(
+        self, photos: Photo | Photos, batch_size: int, ask: Callable[[np.ndarray], np.ndarray], augment: bool = False
+    ) -> Iterator[tuple[str, np.ndarray | str]]:
+        """Name and row, or why there is none, of each photo, in order."""
+        named = _named(photos)
+        views = _views(self.contract.crop) if augment else [(self.contract.crop, False)]
+        with ThreadPoolExecutor(READERS) as readers:
+            # While one batch is answered, the next one is read.
+            ahead: deque[tuple[list[str], list[Future]]] = deque()
+            while True:
+                some = list(islice(named, batch_size))
+                if some:
+                    reading = [readers.submit(self._read, photo, views) for _, photo in some]
+                    ahead.append(([name for name, _ in some], reading))
+                if not ahead:
+                    return
+                if len(ahead) > 1 or not some:
+                    names, reading = ahead.popleft()
+                    yield from zip(names, _answered([each.result() for each in reading], ask), strict=True)
+
+    def _read(self, photo: Photo, views: Sequence[tuple[EvaluationCrop, bool]]) -> np.ndarray | str:
+        """The views of a photo, uint8 [views, H, W, 3], or why it cannot be read."""
         try:
-            return list(self._image_bytes(tf.constant(encoded))["probabilities"].numpy())
-        except tf.errors.OpError:
-            if len(encoded) > 1:
-                half = len(encoded) // 2
-                return self._ask_bytes(encoded[:half]) + self._ask_bytes(encoded[half:])
-            return ["cannot be decoded; expected a whole JPEG, PNG, GIF, BMP or WebP file"]
+            pixels = self._pixels(photo)
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        except ValueError as error:
+            return str(error)
+        crops = {crop: crop_photo(pixels, crop) for crop, _ in views}
+        return np.stack([crops[crop][:, ::-1] if mirrored else crops[crop] for crop, mirrored in views])
+
+    def _pixels(self, photo: Photo) -> np.ndarray:
+        if isinstance(photo, np.ndarray):
+            if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
+                raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
+            return photo
+        return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), max_pixels=self.max_pixels)
 
 
-def _name(photo: Photo, index: int) -> str:
-    return str(photo) if isinstance(photo, str | Path) else f"photo {index}"
+def _answered(read: Sequence[np.ndarray | str], ask: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray | str]:
+    """Asks about all that could be read at once, and averages over the views of each."""
+    good = [each for each in read if not isinstance(each, str)]
+    rows = iter(())
+    if good:
+        count, views = len(good), len(good[0])
+        answers = ask(np.concatenate(good))
+        rows = iter(answers.reshape(count, views, -1).mean(axis=1) if views > 1 else answers)
+    for each in read:
+        yield each if isinstance(each, str) else next(rows)
 
 
-def load(source: str | Path) -> Predictor:
+def _views(crop: EvaluationCrop) -> list[tuple[EvaluationCrop, bool]]:
+    """Of test-time augmentation: the crop and a larger one (or smaller, if there is no larger), each also mirrored."""
+    other = EvaluationCrop(crop.size, 1.0 if crop.fraction < 1 else 0.875, crop.interpolation)
+    return [(each, mirrored) for each in (crop, other) for mirrored in (False, True)]
+
+
+def _named(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
+    several: Iterable[Photo]
+    if isinstance(photos, str | Path) and Path(photos).is_dir():
+        several = photos_in(photos)
+    elif isinstance(photos, str | Path | bytes) or (
+        isinstance(photos, np.ndarray) and photos.ndim != 4 and photos.dtype.kind in "buif"
+    ):
+        several = [photos]
+    else:
+        several = photos
+    for index, photo in enumerate(several):
+        yield (str(photo) if isinstance(photo, str | Path) else f"photo {index}"), photo
+
+
+def photos_in(folder: str | Path) -> list[Path]:
+    """The image files in a folder and the folders in it, sorted; hidden ones are left out.
+
+    Raises:
+        ValueError: there are none.
+    """
+    folder = Path(folder)
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise ValueError(f"{folder} holds no images; expected files that end in {', '.join(SUFFIXES)}")
+    return found
+
+
+# Opening
+
+
+def load(
+    source: str | Path, *, engine: str = "auto", precision: str = "float32", max_pixels: int | None = None
+) -> Predictor:
     """What can name what is in photos.
 
     Args:
-        source: a folder that `zoo fit` or `transfer.export` wrote, its `saved_model` folder or its `.keras` file
-            alone, or the name of a zoo model that has ImageNet weights (`efficientnet_lite0`).
+        source: a folder that `zoo fit`, `zoo export` or `transfer.export` wrote, one artifact of it (`saved_model`,
+            .keras, .onnx, .xml or .tflite), or the name of a zoo model that has ImageNet weights
+            (`efficientnet_lite0`). In a run, what was exported into it is found, too, unless it was quantised.
+        engine: "openvino", "onnx", "litert", "tensorflow" or "keras". "auto" takes the fastest of those that are
+            installed and have an artifact, by a short measurement that is remembered; TensorFlow's only if there is
+            no other, since it takes seconds to load.
+        precision: "float32", or "bfloat16" with OpenVINO on processors that have it, where its answers to the
+            folder's proof photos agree with the trained model's.
+        max_pixels: photos of more pixels are refused before they are unpacked.
 
     Raises:
-        FileNotFoundError: there is no such folder, file or model.
-        ValueError: it is there, but was not written by this project, or is of a newer format.
+        FileNotFoundError: there is no such folder, file or model, or no artifact for that engine.
+        ModuleNotFoundError: the runtime is not installed; says what to install.
+        ValueError: it is there, but was not written by this project, was changed since, or is of a newer format.
     """
     path = Path(source)
+    if engine not in ("auto", *ENGINES):
+        raise ValueError(f"engine is auto, {', '.join(ENGINES)}; got {engine!r}")
     if str(source) in zoo.list_models() and not path.exists():
-        return _pretrained(str(source))
-    if path.suffix == ".keras" and path.is_file():
-        return _from_keras(path)
-    for folder in (path / "saved_model", path):
-        if (folder / "saved_model.pb").is_file():
-            return _from_saved_model(folder)
+        return _pretrained(str(source), max_pixels)
+    found = _artifacts(path)
+    if engine != "auto":
+        wanted = ENGINES[engine]
+        if wanted not in found:
+            raise FileNotFoundError(
+                f"{path} holds nothing for {engine}, but {', '.join(found)}; add it: zoo export RUN --format {wanted}"
+            )
+        found = {wanted: found[wanted]}
+    elif len(found) > 1:
+        found = choose(found)
+    name, artifact = next(iter(found.items()))
+    if (artifact.parent / MANIFEST).is_file():
+        check_files(artifact.parent, FORMATS[name].files)
+    opened = open_artifact(artifact, precision=precision)
+    if precision != "float32":
+        check_precision(opened, artifact)
+    siblings = (artifact.parent / "model.keras", artifact.parent.parent / "model.keras")
+    return Predictor(
+        opened, keras_file=next((file for file in siblings if file.is_file()), None), max_pixels=max_pixels
+    )
+
+
+ENGINES = {row.engine: name for name, row in FORMATS.items()}
+
+
+def _artifacts(path: Path) -> dict[str, Path]:
+    """Format -> artifact, of all that a path holds."""
+    if path.exists() and (kind := format_of(path)) is not None:
+        return {kind: path}
+    found: dict[str, Path] = {}
+    exported = path / EXPORTED
+    if (exported / MANIFEST).is_file() and read_manifest(exported).get("quantize") == "none":
+        found = _inside(exported)
+    found = _inside(path) | found
+    if found:
+        return found
     if path.is_dir():
         raise ValueError(f"{path} is a folder, but holds no model; expected one that `zoo fit` or an export wrote")
     if path.exists():
         raise ValueError(f"{path} is no model; expected a .keras file, or a folder that `zoo fit` or an export wrote")
-    raise FileNotFoundError(_nothing_named(str(source)))
+    raise FileNotFoundError(_nothing_named(str(path)))
 
 
-def _pretrained(name: str) -> Predictor:
-    model = zoo.create_model(name, weights="imagenet")
-    row, classes = PRETRAINED[name], imagenet_classes()
-    crop = EvaluationCrop((row.image_size, row.image_size), row.crop_fraction, row.interpolation)
-    contract = Contract(tuple(each.label for each in classes), crop)
-    return _from_model(model, contract, wnids=[each.wnid for each in classes])
+def _inside(folder: Path) -> dict[str, Path]:
+    return {
+        name: folder / row.files[0]
+        for name, row in FORMATS.items()
+        if format_of(folder / row.files[0]) == name and (folder / row.files[0]).exists()
+    }
 
 
 def _nothing_named(source: str) -> str:
@@ -218,36 +427,13 @@ def _nothing_named(source: str) -> str:
     return f"no folder, no .keras file and no model is named {source}{hint}"
 
 
-def _from_saved_model(folder: Path) -> Predictor:
-    loaded = tf.saved_model.load(str(folder))
-    if "contract" not in loaded.signatures:
-        raise ValueError(f"{folder} is a SavedModel, but not one that this project exported: it has no contract")
-    contract = Contract.from_json(loaded.signatures["contract"]()["contract"].numpy())
-    ways = loaded.signatures
+def _pretrained(name: str, max_pixels: int | None) -> Predictor:
+    from transfer.engines.keras import KerasEngine
+    from zoo.weights import PRETRAINED, imagenet_classes
 
-    # Functions of our own, so that `loaded` lives as long as they do: its signatures alone do not hold its variables.
-    return Predictor(
-        contract,
-        images=lambda images: ways["images"](images=images),
-        image_bytes=lambda encoded: ways["image_bytes"](encoded=encoded),
-    )
-
-
-def _from_keras(path: Path) -> Predictor:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            contract = Contract.from_json(archive.read("contract.json"))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(
-            f"{path} was not written by transfer.export: {error}. Load it with keras.models.load_model, and export "
-            "it with its class names and its crop"
-        ) from error
-    return _from_model(keras.models.load_model(path, compile=False), contract)
-
-
-def _from_model(model: keras.Model, contract: Contract, *, wnids: Sequence[str] | None = None) -> Predictor:
-    functions = {
-        name: tf.function(function, input_signature=signatures[0], autograph=False)
-        for name, (function, signatures) in endpoints(model, contract).items()
-    }
-    return Predictor(contract, images=functions["images"], image_bytes=functions["image_bytes"], wnids=wnids)
+    model = zoo.create_model(name, weights="imagenet")
+    row, classes = PRETRAINED[name], imagenet_classes()
+    crop = EvaluationCrop((row.image_size, row.image_size), row.crop_fraction, row.interpolation)
+    contract = Contract(tuple(each.label for each in classes), crop)
+    wnids = [each.wnid for each in classes]
+    return Predictor(KerasEngine(model, contract), wnids=wnids, max_pixels=max_pixels)

@@ -58,6 +58,44 @@ def tiny(monkeypatch):
     monkeypatch.setattr(run_module, "make_backbone", tiny_backbone)
 
 
+NAMES = ("ant", "bee", "fly & co", 'Hornisse "ö"')
+SIZE = (32, 48)
+
+
+def tiny_classifier(seed: int = 0) -> keras.Model:
+    """A network with a batch norm that gives every photo another answer."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((*SIZE, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(8, 3, strides=2, name="conv")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(len(NAMES), "softmax", kernel_initializer=keras.initializers.RandomNormal(0, 6, seed))(x)
+    model = keras.Model(image, x)
+    draw = np.random.default_rng(seed)
+    model.get_layer("norm").set_weights([draw.uniform(0.5, 1.5, 8).astype("float32") for _ in range(4)])
+    return model
+
+
+@pytest.fixture(scope="session")
+def everywhere(tmp_path_factory):
+    """A model, and a folder with it in every format: not to be changed."""
+    from transfer.exporting import export
+
+    model = tiny_classifier()
+    folder = tmp_path_factory.mktemp("everywhere") / "exported"
+    proof = export(
+        model,
+        folder,
+        class_names=NAMES,
+        crop=EvaluationCrop(SIZE),
+        formats=("keras", "saved_model", "onnx", "openvino", "litert"),
+        thresholds={"bee": 0.9},
+    )
+    return model, folder, proof
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A finished run, and the photos that it was trained on: not to be changed."""

@@ -55,7 +55,7 @@ def test_the_folder_holds_what_it_promises(exported):
 def test_the_proof_covers_every_endpoint_and_batch_size(exported):
     _, _, proof = exported
     seen = {(check.artifact, check.endpoint, check.batch) for check in proof.checks}
-    ways = [("saved_model", way) for way in ("images float32", "images uint8", "image_bytes")]
+    ways = [("saved_model", way) for way in ("images float32", "images uint8", "image_bytes", "cropped")]
     assert seen == {(*way, batch) for way in [*ways, ("model.keras", "call")] for batch in (1, 5)}
     assert proof.max_abs_diff == max(check.max_abs_diff for check in proof.checks) <= 1e-4
     assert proof.num_photos == 5

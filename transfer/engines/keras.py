@@ -1,0 +1,47 @@
+"""Keras: a model in memory, or a `.keras` file, compiled into a graph."""
+
+import zipfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import zoo.layers  # noqa: F401  a .keras file names its layers, and Keras has to know ours
+from transfer.contract import Contract
+from transfer.engines.tensorflow import TensorFlowEngine, freeze_graph
+
+__all__ = ["KerasEngine", "open_model"]
+
+
+class KerasEngine(TensorFlowEngine):
+    """A Keras model with its contract.
+
+    Attributes:
+        model: for what needs more than answers, such as Grad-CAM.
+    """
+
+    name = "keras"
+
+    def __init__(self, model: keras.Model, contract: Contract):
+        from transfer.exporting import endpoints
+
+        self.model = model
+        ways = endpoints(model, contract)
+        traced = {}
+        for name in ("images", "cropped"):
+            function, signatures = ways[name]
+            by_type = {signature[0].dtype.name: signature for signature in signatures}
+            traced[name] = tf.function(function, autograph=False).get_concrete_function(*by_type["uint8"])
+        super().__init__({name: freeze_graph(function) for name, function in traced.items()}, contract)
+
+
+def open_model(path: Path) -> KerasEngine:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            contract = Contract.from_json(archive.read("contract.json"))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"{path} was not written by transfer.export: {error}. Load it with keras.models.load_model, and export "
+            "it with its class names and its crop"
+        ) from error
+    return KerasEngine(keras.models.load_model(path, compile=False, safe_mode=True), contract)

@@ -1,0 +1,82 @@
+"""OpenVINO."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from openvino import opset13 as operations
+
+from transfer.contract import Contract
+from transfer.engines.base import Engine
+
+__all__ = ["OpenVINOEngine", "open_model"]
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVINOEngine(Engine):
+    """`model.xml`, compiled for the way in and the batch size that are asked for: 1 image, or any number."""
+
+    name = "openvino"
+
+    def __init__(self, path: Path, core: Any, contract: Contract, precision: str):
+        self.contract = contract
+        self.precision = precision
+        self._path = path
+        self._core = core
+        self._compiled: dict[tuple[str, int], Any] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def images(self, images: np.ndarray) -> np.ndarray:
+        return self._run("images", "probabilities", images)
+
+    def cropped(self, images: np.ndarray) -> np.ndarray:
+        return self._run("cropped", "probabilities", images)
+
+    def embeddings(self, images: np.ndarray) -> np.ndarray:
+        return self._run("cropped", "embedding", images)
+
+    def _run(self, way: str, output: str, images: np.ndarray) -> np.ndarray:
+        request = self._request(way, 1 if way == "cropped" and len(images) == 1 else -1)
+        request.infer([images], share_inputs=True)
+        return request.get_tensor(output).data.copy()
+
+    def _request(self, way: str, batch: int) -> Any:
+        """One for each thread: a request holds the tensors of one inference."""
+        mine = self._local.__dict__.setdefault("requests", {})
+        if (way, batch) not in mine:
+            mine[way, batch] = self._model(way, batch).create_infer_request()
+        return mine[way, batch]
+
+    def _model(self, way: str, batch: int) -> Any:
+        with self._lock:
+            if (way, batch) not in self._compiled:
+                model = self._core.read_model(self._path)
+                if way == "cropped":
+                    model = _without_crop(model, (batch, *self.contract.crop.size, 3))
+                hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
+                self._compiled[way, batch] = self._core.compile_model(model, "CPU", hints)
+            return self._compiled[way, batch]
+
+
+def _without_crop(model: Any, shape: tuple[int, int, int, int]) -> Any:
+    """The model from behind its crop on. The exporter gave that place a name."""
+    place = next(node for node in model.get_ops() if node.friendly_name == "cropped")
+    images = operations.parameter(shape, np.uint8, name="images")
+    place.output(0).replace(operations.convert(images, "f32").output(0))
+    return openvino.Model(model.get_results(), [images], "cropped")
+
+
+def open_model(path: Path, precision: str = "float32") -> OpenVINOEngine:
+    core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ValueError("this processor has no bfloat16; take precision='float32'")
+    try:
+        model = core.read_model(path)
+        contract = model.get_rt_info(["transfer_zoo", "contract"]).astype(str)
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read, or was not exported by this project: {error}") from error
+    return OpenVINOEngine(path, core, Contract.from_json(contract), precision)

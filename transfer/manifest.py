@@ -1,0 +1,107 @@
+"""What lies in an exported folder, with a SHA-256 of each file, and what the proof of it found."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transfer.contract import FORMAT_VERSION, Proof
+
+__all__ = ["MANIFEST", "check_files", "read_manifest", "write_manifest"]
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(
+    folder: Path, contents: Iterable[str], *, fingerprint: str, quantize: str, artifacts: dict[str, Any], proof: Proof
+) -> None:
+    """Writes manifest.json on the files and folders that are named.
+
+    Args:
+        folder: where they lie.
+        contents: their names.
+        fingerprint: of the trained weights.
+        quantize: "none", "float16" or "int8".
+        artifacts: for each format, what its artifact takes and how far it may be from the trained model.
+        proof: what was compared.
+    """
+    document = {
+        "format": "transfer-zoo",
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint,
+        "quantize": quantize,
+        "artifacts": artifacts,
+        "proof": asdict(proof) | {"max_abs_diff": proof.max_abs_diff},
+        "files": {
+            path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
+            for path in _files(folder / name for name in contents)
+        },
+    }
+    (folder / MANIFEST).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an exported folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is not one, or one of a newer format version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {MANIFEST}; expected a folder that `zoo fit` or `zoo export` wrote")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["format_version"]
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"{folder} was exported in format version {version}, and this installation reads up to "
+                f"{FORMAT_VERSION}; upgrade transfer-zoo"
+            )
+        if not all(isinstance(document[name], dict) for name in ("artifacts", "files", "proof")):
+            raise TypeError("artifacts, files or proof")
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no manifest as `zoo export` writes it, but one without {error}") from error
+    return document
+
+
+def check_files(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Compares files with their SHA-256 in the manifest.
+
+    Args:
+        folder: an exported folder.
+        names: the files and folders to look at; all unless told.
+
+    Raises:
+        ValueError: a file that is not what was exported; names it.
+        FileNotFoundError: one that is gone, or no manifest.
+    """
+    listed = read_manifest(folder)["files"]
+    for name, facts in listed.items():
+        if names is not None and not any(name == each or name.startswith(f"{each}/") for each in names):
+            continue
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"the manifest of {folder} names {name}, which lies outside of it")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is gone, and the manifest lists it; export again")
+        if sha256(path) != facts["sha256"]:
+            raise ValueError(
+                f"{path} is not the file that was exported and proven: its SHA-256 is another. "
+                "It was damaged or changed; export again, or copy the folder anew"
+            )
+
+
+def sha256(path: Path) -> str:
+    """In hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return found
