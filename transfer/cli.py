@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `evaluate`, `models`, `demo`.
+"""The command line: `zoo fit`, `predict`, `evaluate`, `export`, `verify`, `models`, `demo`.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from transfer.predictor import Answer
+    from transfer.predictor import Answer, Predictor
     from transfer.run import Run
 
 __all__ = ["app", "main"]
@@ -80,11 +80,18 @@ def _for_people(*, stopped: str = "Stopped.") -> Iterator[None]:
 
 def _load_tensorflow() -> None:
     """Imports TensorFlow, without what its C++ libraries write to stderr before they have read their log level."""
+    with _without_chatter():
+        import tensorflow  # noqa: F401
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keeps what C++ libraries write while they are loaded from stderr. What matters reaches people as exceptions."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow  # noqa: F401
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -174,25 +181,52 @@ def _part(text: str) -> str | float:
 @app.command(no_args_is_help=True)
 def predict(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, an exported model, or a zoo model.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files to name.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...|FOLDER", help="Files to name, or one folder.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes for each image.")] = 5,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out classes with a lower score.")] = None,
+    augment: Annotated[bool, typer.Option("--augment", help="Average over four views of each photo; slower.")] = False,
+    engine: Annotated[str, typer.Option(help="openvino, onnx, litert, tensorflow, keras, or the fastest.")] = "auto",
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="For a FOLDER: a .csv, .jsonl or .parquet file.")
+    ] = None,
+    embed: Annotated[Path | None, typer.Option(metavar="FILE", help="For a FOLDER: embeddings, as .npz.")] = None,
+    grad_cam: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Name what is in photos.
 
     [dim]zoo predict runs/mine *.jpg[/]
     [dim]zoo predict efficientnet_lite0 photo.jpg[/]
+    [dim]zoo predict runs/mine photos --out predictions.csv[/]
     """
-    with _for_people():
-        _load_tensorflow()
+    with _for_people(stopped="Stopped. Repeat the command to go on." if out_file else "Stopped."):
+        from transfer.predictions import as_dict, save_overlay, write_embeddings
         from transfer.predictor import load
 
-        answers = load(model).predict(images, top=top)
+        if (out_file or embed) and (len(images) > 1 or not images[0].is_dir()):
+            raise ValueError("--out and --embed take one folder of photos")
+        with _without_chatter():
+            predictor = load(model, engine=engine)
+        if embed is not None:
+            out.print(f"{write_embeddings(predictor, images[0], embed)} embeddings: {embed}", markup=False)
+        if out_file is not None:
+            failed = _predict_folder(predictor, images[0], out_file, top, threshold, augment, overwrite)
+        if out_file is not None or embed is not None:
+            if out_file is not None and failed:
+                raise typer.Exit(1)
+            return
+        one_folder = len(images) == 1 and images[0].is_dir()
+        answers = predictor.predict(images[0] if one_folder else images, top=top, threshold=threshold, augment=augment)
         if as_json:
-            _print_json([_answer_as_dict(answer) for answer in answers])
+            _print_json([as_dict(answer) for answer in answers])
         else:
             for answer in answers:
                 show_answer(answer)
+        if grad_cam is not None:
+            for answer in answers:
+                if answer.error is None:
+                    err.print(f"{save_overlay(predictor, Path(answer.name), grad_cam)}", style="dim", markup=False)
     failed = sum(answer.error is not None for answer in answers)
     if failed:
         if as_json or len(answers) > 1:
@@ -200,14 +234,105 @@ def predict(
         raise typer.Exit(1)
 
 
-def _answer_as_dict(answer: "Answer") -> dict[str, Any]:
-    if answer.error is not None:
-        return {"path": answer.name, "error": answer.error}
-    predictions = [
-        {name: value for name, value in asdict(prediction).items() if value is not None}
-        for prediction in answer.predictions
-    ]
-    return {"path": answer.name, "predictions": predictions}
+def _predict_folder(
+    predictor: "Predictor",
+    folder: Path,
+    out_file: Path,
+    top: int,
+    threshold: float | None,
+    augment: bool,
+    overwrite: bool,
+) -> int:
+    """Writes the answers for a folder, says what could not be read, and returns how many that were."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from transfer.predictions import write_predictions
+
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("")
+        written = write_predictions(
+            predictor,
+            folder,
+            out_file,
+            top=top,
+            threshold=threshold,
+            augment=augment,
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    went_on = f", {written.resumed} of them done before" if written.resumed else ""
+    out.print(f"{written.num_photos} photos{went_on}: {written.file}", markup=False, soft_wrap=True)
+    for path, reason in written.unreadable:
+        _say_error(f"{path} {reason}")
+    if written.unreadable:
+        _say_error(f"{len(written.unreadable)} of {written.num_photos} images could not be read.")
+    return len(written.unreadable)
+
+
+@app.command(no_args_is_help=True)
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of `zoo fit`.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="FORMAT...", help="saved_model, onnx, openvino, litert or keras."),
+    ] = None,
+    quantize: Annotated[str, typer.Option(help="none, float16 or int8 (onnx, openvino, litert).")] = "none",
+    int8_data: Annotated[
+        str | None, typer.Option("--int8-data", metavar="DATA", help="Labelled images to calibrate and measure on.")
+    ] = None,
+    bound: Annotated[float, typer.Option(min=0, help="Points of accuracy that quantising may lose.")] = 1.0,
+    folder: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="RUN/exported unless given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's model in other formats, each proven to answer as the model does.
+
+    [dim]zoo export runs/mine --format onnx openvino litert[/]
+    """
+    where = folder or run / "exported"
+    with _for_people(stopped=f"Stopped. Nothing was written to {where}."):
+        _say_part("loading TensorFlow")
+        _load_tensorflow()
+        from transfer.run_export import export_run
+
+        asked = [name for each in [*(formats or []), *(more or [])] for name in each.split(",") if name]
+        _say_part("exporting and proving it")
+        chosen = {"formats": asked} if asked else {}
+        proof = export_run(run, folder, quantize=quantize, data=int8_data, bound=bound, overwrite=overwrite, **chosen)
+        if as_json:
+            _print_json({"folder": str(where), **asdict(proof)})
+            return
+        for artifact in dict.fromkeys(check.artifact for check in proof.checks):
+            worst = max(check.max_abs_diff for check in proof.checks if check.artifact == artifact)
+            out.print(f"{where / artifact}  differs by {worst:.1g} at most", markup=False, soft_wrap=True)
+        for each in proof.agreements:
+            out.print(
+                f"{each.artifact}: agrees on {_percent(each.agreement)} of {each.num_images} images; "
+                f"accuracy {_percent(each.accuracy[0])} before, {_percent(each.accuracy[1])} after"
+            )
+
+
+@app.command(no_args_is_help=True)
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run, or an exported folder.")],
+    as_json: Json = False,
+) -> None:
+    """Repeat the proof of an export: the SHA-256 of every file, and every artifact's answers."""
+    with _for_people(), _without_chatter():
+        from transfer.proving import verify as verify_folder
+
+        verdicts = verify_folder(folder)
+    if as_json:
+        _print_json([asdict(verdict) for verdict in verdicts])
+    for verdict in verdicts:
+        if verdict.skipped is not None:
+            _say_error(f"{verdict.artifact} was not proven: {verdict.skipped}")
+        elif not as_json:
+            worst = max(check.max_abs_diff for check in verdict.checks)
+            out.print(f"{verdict.artifact}: proven, differs by {worst:.1g} at most", markup=False)
+    if any(verdict.skipped is not None for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 def show_answer(answer: "Answer") -> None:
