@@ -28,6 +28,13 @@ from pipelines.scenes import Fault, Scene, SceneData
 
 __all__ = ["check_scenes", "padded_batches", "scene_dataset"]
 
+# Key in a sample -> field of a scene, of what there is one an object.
+_COLUMNS = {"boxes": "boxes", "classes": "classes", "crowd": "crowd", "difficult": "difficult", "ids": "identities"}
+# Kind of masks -> key in a sample, dtype, and what draws it.
+_MASKS: dict[str, tuple[str, Any, Callable[[Scene], np.ndarray]]] = {
+    "classes": ("mask", tf.uint8, class_mask),
+    "instances": ("instances", tf.bool, instance_masks),
+}
 # What padding rows hold; everything else that is ragged is padded with zeros.
 _PADDING = {"classes": -1, "ids": -1}
 
@@ -42,7 +49,8 @@ def scene_dataset(
     """A data set of samples, one dict for each scene (see the head of this module), images of their own sizes.
 
     Args:
-        scenes: for example `read_scenes(folder).train`. Images without objects are samples too.
+        scenes: for example `read_scenes(folder).train`. Images without objects are samples too. Tuples and lists are
+            prepared once; any other sequence (`SyntheticScenes`) is asked for each scene when its turn comes.
         masks: `None`, "classes" (`pipelines.annotations.outlines.class_mask`) or "instances" (`instance_masks`).
         shuffle: in a new order each epoch, over all scenes.
         seed: decides the orders.
@@ -60,20 +68,22 @@ def scene_dataset(
     >>> sample["image"].shape, sample["boxes"].numpy().tolist(), int(sample["mask"][3, 3])
     (TensorShape([6, 8, 3]), [[1.0, 2.0, 5.0, 6.0]], 4)
     """
-    scenes = tuple(scenes)
-    if not scenes:
+    if not len(scenes):
         raise ValueError("scene_dataset: expected at least one scene, received none")
     if masks not in (None, "classes", "instances"):
         raise ValueError(f'scene_dataset: expected `masks` as None, "classes" or "instances"; received {masks!r}')
+    make = _prepared(scenes, masks) if isinstance(scenes, tuple | list) else _asked(scenes, masks)
+    dataset = tf.data.Dataset.range(len(scenes))
+    if shuffle and len(scenes) > 1:
+        dataset = dataset.shuffle(len(scenes), seed=seed)
+    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _prepared(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """From the number of a scene to its sample, all boxes of all scenes in a few tensors."""
     starts = np.concatenate([[0], np.cumsum([len(scene) for scene in scenes])])
-    columns = {
-        "boxes": np.concatenate([scene.boxes for scene in scenes]),
-        "classes": np.concatenate([scene.classes for scene in scenes]),
-        "crowd": np.concatenate([scene.crowd for scene in scenes]),
-        "difficult": np.concatenate([scene.difficult for scene in scenes]),
-        "ids": np.concatenate([scene.identities for scene in scenes]),
-    }
-    paths = tf.constant([os.fsencode(s.image if isinstance(s.image, str) else s.name) for s in scenes], tf.string)
+    columns = {key: np.concatenate([getattr(scene, name) for scene in scenes]) for key, name in _COLUMNS.items()}
+    paths = tf.constant([_path(scene) for scene in scenes], tf.string)
     load = _image_loader(scenes, paths)
 
     def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -81,18 +91,46 @@ def scene_dataset(
         sample = {key: tf.convert_to_tensor(column)[start:end] for key, column in columns.items()}
         sample["image"] = load(index)
         sample["path"] = paths[index]
-        if masks == "classes":
-            mask = tf.numpy_function(lambda i: class_mask(scenes[i]), [index], tf.uint8, stateful=False)
-            sample["mask"] = tf.ensure_shape(mask, [None, None])
-        elif masks == "instances":
-            each = tf.numpy_function(lambda i: instance_masks(scenes[i]), [index], tf.bool, stateful=False)
-            sample["instances"] = tf.ensure_shape(each, [None, None, None])
+        if masks is not None:
+            key, dtype, function = _MASKS[masks]
+            mask = tf.numpy_function(lambda i: function(scenes[i]), [index], dtype, stateful=False)
+            sample[key] = tf.ensure_shape(mask, [None] * (2 if masks == "classes" else 3))
         return sample
 
-    dataset = tf.data.Dataset.range(len(scenes))
-    if shuffle and len(scenes) > 1:
-        dataset = dataset.shuffle(len(scenes), seed=seed)
-    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return make
+
+
+def _asked(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """From the number of a scene to its sample, the scene being made at that moment."""
+    keys = [*_COLUMNS, "image", "path"]
+    dtypes = [tf.float32, tf.int32, tf.bool, tf.bool, tf.int32, tf.uint8, tf.string]
+    shapes: list[list[int | None]] = [[None, 4], [None], [None], [None], [None], [None, None, 3], []]
+    if masks is not None:
+        keys.append(_MASKS[masks][0])
+        dtypes.append(_MASKS[masks][1])
+        shapes.append([None] * (2 if masks == "classes" else 3))
+
+    def values(index: int) -> list[Any]:
+        scene = scenes[int(index)]
+        mask = [] if masks is None else [_MASKS[masks][2](scene)]
+        return [*(getattr(scene, name) for name in _COLUMNS.values()), _pixels(scene), _path(scene), *mask]
+
+    def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        made = tf.numpy_function(values, [index], dtypes, stateful=False)
+        return {key: tf.ensure_shape(v, shape) for key, v, shape in zip(keys, made, shapes, strict=True)}
+
+    return make
+
+
+def _path(scene: Scene) -> bytes:
+    return os.fsencode(scene.image if isinstance(scene.image, str) else scene.name)
+
+
+def _pixels(scene: Scene) -> np.ndarray:
+    if isinstance(scene.image, np.ndarray):
+        return scene.image
+    contents = scene.image if isinstance(scene.image, bytes) else tf.io.read_file(os.fsencode(scene.image))
+    return decode_image(contents).numpy()
 
 
 def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -105,11 +143,7 @@ def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Ten
         return lambda index: decode_image(contents[index])
 
     def pixels(index: int) -> np.ndarray:
-        image = scenes[index].image
-        if isinstance(image, np.ndarray):
-            return image
-        contents = image if isinstance(image, bytes) else tf.io.read_file(os.fsencode(image))
-        return decode_image(contents).numpy()
+        return _pixels(scenes[index])
 
     return lambda index: tf.ensure_shape(tf.numpy_function(pixels, [index], tf.uint8, stateful=False), [None, None, 3])
 
@@ -171,7 +205,7 @@ def padded_batches(
     padding: dict[str, Any] = {}
     for key, shape in shapes.items():
         # Of what there is one an object, the first axis is open; masks must have got the image's size.
-        if max_boxes is not None and key in ("boxes", "classes", "crowd", "difficult", "ids", "instances"):
+        if max_boxes is not None and key in (*_COLUMNS, "instances"):
             shape[0] = max_boxes
         dtype = tf.int32 if key == "num_boxes" else spec[key].dtype
         empty = b"" if dtype == tf.string else _PADDING.get(key, 0)

@@ -233,10 +233,10 @@ def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
     """What to call the table in messages, its columns, and the line (or the number) of each row."""
     if isinstance(table, str | os.PathLike):
         source = os.fspath(table)
-        columns, lines = _read_csv(Path(source).expanduser())
-        return source, dict(columns), lines
+        cells, lines = _read_csv(Path(source).expanduser())
+        return source, dict(cells), lines
     if hasattr(table, "columns") and hasattr(table, "index"):  # a data frame, of whichever library
-        columns = {str(name): list(table[name]) for name in table.columns}
+        columns: dict[str, Sequence[Any]] = {str(name): list(table[name]) for name in table.columns}
         source = "data frame"
     elif isinstance(table, Mapping):
         columns = {str(name): list(values) for name, values in table.items()}
