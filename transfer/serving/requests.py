@@ -1,0 +1,149 @@
+"""From the body of a request to images, and nothing else: no file is written, no name is used, nothing is unpickled."""
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import numpy as np
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from transfer.photos import decode
+from transfer.serving.limits import Limits
+
+__all__ = ["BadRequest", "TooLarge", "parse_predict", "read_upload"]
+
+SIGNATURES = ("serving_default", "images", "image_bytes")
+
+
+class BadRequest(ValueError):
+    """The client's mistake, in words."""
+
+    status = 400
+
+
+class TooLarge(BadRequest):
+    """More than the server takes."""
+
+    status = 413
+
+
+def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
+    """The images of a request to TensorFlow Serving's `:predict`.
+
+    Args:
+        body: JSON: `instances`, a list of which each is one image: [h][w][3] numbers in 0..255, or
+            `{"b64": "..."}`, an image file; or `inputs`, a list of them. Either may name its input, as
+            `{"images": ...}` or `{"encoded": ...}`. `signature_name` may be one of `serving_default`, `images` and
+            `image_bytes`.
+        limits: of images and pixels.
+
+    Returns:
+        uint8 or float32 [h, w, 3] each, and whether the answer is to be by row (`predictions`).
+
+    Raises:
+        BadRequest: anything else.
+    """
+    document = _json(body)
+    if not isinstance(document, dict):
+        raise BadRequest("expected a JSON object with 'instances' or 'inputs'")
+    signature = document.get("signature_name", "serving_default")
+    if signature not in SIGNATURES:
+        raise BadRequest(f"Serving signature name: {str(signature)[:100]!r} not found; one of {', '.join(SIGNATURES)}")
+    if ("instances" in document) == ("inputs" in document):
+        raise BadRequest("expected either 'instances' or 'inputs'")
+    by_row = "instances" in document
+    entries = document["instances"] if by_row else _unnamed(document["inputs"])
+    if not isinstance(entries, list) or not entries:
+        raise BadRequest("expected a list of one or more images")
+    if len(entries) > limits.images:
+        raise TooLarge(f"{len(entries)} images are too many for one request; at most {limits.images} are taken")
+    return [_image(_unnamed(entry), index, signature, limits) for index, entry in enumerate(entries)], by_row
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"JSON Parse error: {error}") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number that JSON has")
+
+
+def _unnamed(entry: Any) -> Any:
+    """What is behind the name of an input, where it has one."""
+    if isinstance(entry, dict) and len(entry) == 1 and next(iter(entry)) in ("images", "encoded"):
+        return next(iter(entry.values()))
+    return entry
+
+
+def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray:
+    if isinstance(entry, dict):
+        if set(entry) != {"b64"} or not isinstance(entry["b64"], str):
+            raise BadRequest(f"image {index}: expected numbers [h][w][3] or {{'b64': '...'}}")
+        try:
+            contents = base64.b64decode(entry["b64"], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise BadRequest(f"image {index}: Unable to base64 decode: {error}") from error
+        return decoded(contents, f"image {index}", limits)
+    if signature == "image_bytes":
+        raise BadRequest(f"image {index}: the signature image_bytes takes {{'b64': '...'}}")
+    try:
+        pixels = np.array(entry)
+        if pixels.dtype.kind not in "iuf":
+            raise ValueError(f"values of the kind {pixels.dtype}")
+    except (ValueError, RecursionError) as error:  # ragged, or no numbers
+        raise BadRequest(f"image {index}: expected numbers [h][w][3]: {str(error)[:200]}") from error
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise BadRequest(f"image {index}: expected numbers [h][w][3], got the shape {list(pixels.shape)}")
+    if pixels.shape[0] * pixels.shape[1] > limits.pixels:
+        raise TooLarge(f"image {index} has {pixels.shape[0]} x {pixels.shape[1]} pixels, more than are taken")
+    if not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise BadRequest(f"image {index}: expected values in 0..255, got {pixels.min():g} to {pixels.max():g}")
+    return pixels.astype(np.float32)
+
+
+def decoded(contents: bytes, name: str, limits: Limits) -> np.ndarray:
+    """An image file as uint8 [h, w, 3].
+
+    Raises:
+        BadRequest: it is none, or has too many pixels.
+    """
+    try:
+        return decode(contents, max_pixels=limits.pixels)
+    except ValueError as error:
+        kind = TooLarge if "pixels" in str(error) else BadRequest
+        raise kind(f"{name} {error}") from error
+
+
+async def read_upload(body: bytes, content_type: str, limits: Limits) -> bytes:
+    """The one file of an upload: the body itself, or the part `file` of a multipart form.
+
+    Raises:
+        BadRequest: no such part.
+    """
+    if content_type.startswith("image/") or content_type == "application/octet-stream":
+        return body
+    if not content_type.startswith("multipart/form-data"):
+        raise BadRequest("expected multipart/form-data with a part named 'file', or the image itself as image/*")
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield body
+        yield b""
+
+    parser = MultiPartParser(Headers({"content-type": content_type}), chunks(), max_files=1, max_fields=8)
+    parser.spool_max_size = limits.body_bytes + 1  # stays in memory
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise BadRequest(f"the form cannot be read: {getattr(error, 'message', error)}") from error
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise BadRequest("expected a part named 'file' with a file name")
+    contents = await file.read()
+    await form.close()
+    return contents
