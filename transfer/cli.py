@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `evaluate`, `export`, `verify`, `models`, `demo`.
+"""The command line: `zoo fit`, `predict`, `evaluate`, `export`, `verify`, `serve`, `models`, `demo`.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -346,6 +346,34 @@ def show_answer(answer: "Answer") -> None:
         bar = "█" * round(20 * prediction.score)
         table.add_row(f"  {100 * prediction.score:5.1f}%", Text(f"{bar:<20}", "cyan"), Text(prediction.label))
     out.print(table)
+
+
+@app.command(no_args_is_help=True)
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run, or an exported folder.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines see only other than this.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8501,
+    name: Annotated[str | None, typer.Option(help="Of the model in the paths; the folder's unless given.")] = None,
+    engine: Annotated[str, typer.Option(help="openvino, onnx, litert, tensorflow, keras, or the fastest.")] = "auto",
+    api_key: Annotated[str | None, typer.Option(envvar="ZOO_API_KEY", help="What clients have to send.")] = None,
+) -> None:
+    """Serve a model over HTTP: TensorFlow Serving's paths, plain uploads, and a page at /.
+
+    [dim]zoo serve runs/mine[/]
+    """
+    with _for_people():
+        import logging
+
+        try:
+            import transfer.serving as serving
+        except ModuleNotFoundError as error:
+            raise RuntimeError(f"{error.name} is not installed: pip install 'transfer-zoo[serve]'") from error
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        with _without_chatter():
+            server = serving.make_server(folder, host=host, port=port, name=name, engine=engine, api_key=api_key)
+        serving.run(server)
 
 
 @app.command(no_args_is_help=True)
