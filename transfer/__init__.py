@@ -9,6 +9,7 @@ _EXPORTS: dict[str, str] = {
     "Contract": "transfer.exporting",
     "Evaluation": "transfer.evaluation",
     "ExportError": "transfer.exporting",
+    "FeatureCache": "transfer.caching",
     "FrozenWeightsChanged": "transfer.freezing",
     "History": "transfer.training",
     "Predictor": "transfer.predictor",

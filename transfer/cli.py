@@ -129,6 +129,7 @@ def fit(
     valid: Annotated[float, typer.Option(help="Share of the images to validate on, if none are set apart.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share of the images to test on, likewise.")] = 0.15,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in RUN.")] = False,
+    cache: Annotated[bool, typer.Option(help="Run frozen layers once for each image, and keep the result.")] = True,
 ) -> None:
     """Fine-tune a pretrained network on your photos; measure, export and prove it.
 
@@ -153,6 +154,7 @@ def fit(
             valid=valid,
             test=test,
             overwrite=overwrite,
+            cache=cache,
             say=_say_part,
         )
         _show_run(run)

@@ -57,6 +57,10 @@ class Progress:
         """What tells the bar about one call of `fit`."""
         return _Tell(self, phase)
 
+    def extraction(self, share: float) -> None:
+        """Activations of frozen layers are computed for a share in 0..1 of the images."""
+        self.bar.update(self.task, completed=share, description="frozen layers, once")
+
     def step(self, phase: str, share: float) -> None:
         """A batch is done, and with it a share in 0..1 of the epoch."""
         self.bar.update(self.task, completed=self.done + share, description=f"{phase}, epoch {self.done + 1}")

@@ -26,10 +26,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import platformdirs
 
-from pipelines import Samples, Skipped, augmentation, batches, check, check_data, read_data
+from pipelines import Data, EvaluationCrop, Samples, Skipped, augmentation, batches, check, check_data, read_data
 from transfer import exporting, report
 from transfer.backbones import backbone as make_backbone
+from transfer.caching import FeatureCache, fingerprint
 from transfer.evaluation import Evaluation, evaluate
 from transfer.exporting import Contract, installed_versions, write_and_prove
 from transfer.folders import new_folder
@@ -77,6 +79,7 @@ def fit(
     valid: float = 0.15,
     test: float = 0.15,
     overwrite: bool = False,
+    cache: bool = True,
     say: Callable[[str], None] = lambda part: None,
     progress: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -99,6 +102,8 @@ def fit(
         valid: fraction of the images that validate, where the data does not bring a validation set.
         test: fraction that is kept for the final test, likewise.
         overwrite: replace an earlier run in `out`.
+        cache: run frozen layers once for each image and augmented view, and keep what comes out for later runs on the
+            same data, 2 GB at most, in the user's folder for caches; see `transfer.FeatureCache`.
         say: is told, in a few words, of each part of the job as it begins.
         progress: whether to show a bar while training, on stderr or in a notebook.
         callbacks: of Keras, for the training.
@@ -164,6 +169,7 @@ def fit(
                 head_learning_rate=head_learning_rate,
                 learning_rate=learning_rate,
                 seed=seed,
+                cache=cache and _feature_cache(found, crop, augment, batch_size, seed),
                 callbacks=callbacks,
                 progress=progress,
             )
@@ -206,6 +212,12 @@ def fit(
             versions=versions,
         )
     return Run(Path(out), metrics)
+
+
+def _feature_cache(data: Data, crop: EvaluationCrop, augment: str, batch_size: int, seed: int) -> FeatureCache:
+    folder = platformdirs.user_cache_path("transfer-zoo", appauthor=False) / "features"
+    prints = [fingerprint(data.train), fingerprint(data.valid)]
+    return FeatureCache(folder=folder, key=f"{prints} {crop.as_dict()} {augment} {batch_size} {seed}")
 
 
 @dataclass(frozen=True)

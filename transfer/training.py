@@ -7,7 +7,7 @@ practice, for the gradients of a random head would spoil what the trunk knows.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer import freezing
+from transfer.caching import CacheNotUsed, Division, FeatureCache, Features, between, divide, extract, through
 from transfer.progress import Progress
 
 __all__ = ["History", "Phase", "TrainingDiverged", "fine_tune"]
@@ -35,6 +36,7 @@ class Phase:
         trained, frozen: numbers of parameters.
         rows: one an epoch; see `History.rows`.
         seconds: of the whole phase, compiling included.
+        cached: whether the frozen part was computed before, once, and only what is above it ran.
     """
 
     name: str
@@ -44,13 +46,22 @@ class Phase:
     frozen: int
     rows: tuple[dict[str, Any], ...]
     seconds: float
+    cached: bool
 
 
 @dataclass(frozen=True)
 class History:
-    """What happened in a fine-tuning, phase by phase."""
+    """What happened in a fine-tuning, phase by phase.
+
+    Attributes:
+        phases: in their order.
+        extraction_seconds: for computing what is frozen, once for all phases.
+        not_cached: why that was not done; "" where it was.
+    """
 
     phases: tuple[Phase, ...]
+    extraction_seconds: float = 0.0
+    not_cached: str = ""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -65,7 +76,7 @@ class History:
 
     @property
     def seconds(self) -> float:
-        return sum(phase.seconds for phase in self.phases)
+        return self.extraction_seconds + sum(phase.seconds for phase in self.phases)
 
 
 def fine_tune(
@@ -79,6 +90,7 @@ def fine_tune(
     head_learning_rate: float = 1e-3,
     learning_rate: float = 1e-4,
     seed: int = 0,
+    cache: FeatureCache | bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> History:
@@ -96,7 +108,10 @@ def fine_tune(
         head_learning_rate, learning_rate: of Adam, in the first and the second phase.
         seed: of the model's own randomness, such as dropout. The order and the augmentation of images are the data
             sets' affair.
-        callbacks: Keras callbacks, given to both phases.
+        cache: whether and how activations of the frozen layers are stored, so that these run once for each image and
+            augmented view, not once an epoch; see `FeatureCache`. Where that cannot be, all layers run in each epoch,
+            and the history says why.
+        callbacks: Keras callbacks, given to both phases. Their `model` is the whole one.
         progress: whether to show a bar with the time left, on stderr or in a notebook.
 
     Returns:
@@ -126,14 +141,57 @@ def fine_tune(
     _reseed(model, seed)
     best = _BestWeights()
     phases: list[Phase] = []
-    total = sum(stage.epochs for stage in plan)
-    with Progress(total, enabled=progress) as bar:
+    with Progress(sum(stage.epochs for stage in plan), enabled=progress) as bar:
+        start = time.perf_counter()
+        stored, not_cached = _store(model, plan, train, valid, cache, bar)
+        extraction_seconds = time.perf_counter() - start
         for stage in plan:
             rows = _Rows(stage.name, first_epoch=sum(len(phase.rows) for phase in phases))
             own = [_StopWhereItDiverges(stage, best), best, rows, bar.callback(stage.name)]
-            phases.append(_run(model, train, valid, stage, [*own, *callbacks], rows))
+            part = stored.get(stage.name) or _Part(model, train, valid)
+            phases.append(_run(model, part, stage, seed, [*own, *callbacks], rows))
     best.restore(model)
-    return History(tuple(phases))
+    return History(tuple(phases), extraction_seconds, not_cached)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What runs in a phase: the whole model on images, or its top on stored activations."""
+
+    model: keras.Model
+    train: tf.data.Dataset | Features
+    valid: tf.data.Dataset | Features
+
+
+def _store(model, plan, train, valid, cache, bar) -> tuple[dict[str, _Part], str]:
+    """The top of the model and its activations, for each phase in which something is frozen; or why there are none."""
+    if cache is False:
+        return {}, "it was not asked for"
+    cache = FeatureCache() if cache is True else cache
+    try:
+        divisions = {stage.name: division for stage in plan if (division := _division(model, stage)) is not None}
+        if not divisions:
+            return {}, "nothing is frozen"
+        # What is frozen in all phases runs on the images; what is frozen in one only, on what comes out there
+        lowest = min(divisions.values(), key=lambda division: len(division.trunk.operations))
+        epochs = sum(stage.epochs for stage in plan if stage.name in divisions)
+        cache = replace(cache, views=min(cache.views, epochs))
+        images = extract(lowest, model, train, valid, cache, tell=bar.extraction)
+        return {name: _carried(lowest, division, images) for name, division in divisions.items()}, ""
+    except CacheNotUsed as reason:
+        return {}, str(reason)
+
+
+def _division(model: keras.Model, stage: "_Stage") -> Division | None:
+    freezing.unfreeze(model, stage.unfreeze)
+    return divide(model)
+
+
+def _carried(lowest: Division, division: Division, features: tuple[Features, Features]) -> _Part:
+    rest = between(lowest, division)
+    if rest is None:
+        return _Part(division.top, *features)
+    return _Part(division.top, *(through(rest, each) for each in features))
 
 
 @dataclass(frozen=True)
@@ -163,17 +221,23 @@ def _plan(head_epochs, epochs, unfreeze, head_learning_rate, learning_rate) -> l
     return plan
 
 
-def _run(model, train, valid, stage: _Stage, callbacks, rows: "_Rows") -> Phase:
+def _run(model: keras.Model, part: _Part, stage: _Stage, seed: int, callbacks: list, rows: "_Rows") -> Phase:
     start = time.perf_counter()
     freezing.unfreeze(model, stage.unfreeze)
     # A compiled model goes on training what it trained when it was compiled, whatever `trainable` says since.
-    model.compile(
-        optimizer=keras.optimizers.Adam(stage.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
+    optimizer = keras.optimizers.Adam(stage.learning_rate)
+    for each in {id(model): model, id(part.model): part.model}.values():
+        each.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     before = freezing.fingerprints(freezing.frozen_layers(model))
-    model.fit(train, validation_data=valid, epochs=stage.epochs, callbacks=callbacks, shuffle=False, verbose=0)
+    cached = isinstance(part.train, Features)
+    part.model.fit(
+        part.train.batches(seed=seed) if isinstance(part.train, Features) else part.train,
+        validation_data=part.valid.batches() if isinstance(part.valid, Features) else part.valid,
+        epochs=stage.epochs,
+        callbacks=[_OnWholeModel(callbacks, model)] if cached else callbacks,
+        shuffle=False,
+        verbose=0,
+    )
     freezing.raise_if_changed(model, before)
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return Phase(
@@ -184,7 +248,58 @@ def _run(model, train, valid, stage: _Stage, callbacks, rows: "_Rows") -> Phase:
         frozen=model.count_params() - trained,
         rows=tuple(rows.rows),
         seconds=time.perf_counter() - start,
+        cached=cached,
     )
+
+
+class _OnWholeModel(keras.callbacks.Callback):
+    """Callbacks that are to see the whole model, though only its top is being fitted."""
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], whole: keras.Model):
+        super().__init__()
+        self.whole = whole
+        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=whole)
+
+    def set_params(self, params):
+        super().set_params(params)
+        self.callbacks.set_params(params)
+
+    def _stop_if_asked(self):
+        if self.whole.stop_training:
+            self.model.stop_training = True
+
+    def on_train_begin(self, logs=None):
+        self.whole.stop_training = False
+        self.callbacks.on_train_begin(logs)
+
+    def on_train_end(self, logs=None):
+        self.callbacks.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.callbacks.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.callbacks.on_epoch_end(epoch, logs)
+        self._stop_if_asked()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.callbacks.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.callbacks.on_train_batch_end(batch, logs)
+        self._stop_if_asked()
+
+    def on_test_begin(self, logs=None):
+        self.callbacks.on_test_begin(logs)
+
+    def on_test_end(self, logs=None):
+        self.callbacks.on_test_end(logs)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.callbacks.on_test_batch_begin(batch, logs)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.callbacks.on_test_batch_end(batch, logs)
 
 
 def _goodness(row: dict[str, Any]) -> tuple[float, float]:

@@ -29,6 +29,14 @@ def write_photos(folder: Path, classes=tuple(CLASSES), *, per_class: int = PER_C
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Stored activations go to a folder of the tests, not to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def photos(tmp_path):
     return write_photos(tmp_path / "my photos")
