@@ -445,7 +445,7 @@ def _samples(folder: Path) -> list[bytes]:
     """The photos of the folder's proof."""
     for place in (folder, folder / "exported"):
         with contextlib.suppress(OSError, ValueError), np.load(place / PROOF, allow_pickle=False) as file:
-            return [file[name].tobytes() for name in sorted(file.files) if name.startswith("photo_")][:3]
+            return [file[name].tobytes() for name in sorted(file.files) if name.startswith("photo_")][:2]
     return []
 
 

@@ -1,0 +1,157 @@
+"""The page at /, in a real Chromium: a photo goes in, classes with bars and Grad-CAM come out."""
+
+import io
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer.serving import make_server
+from transfer.serving.server import server_socket
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+if not (shutil.which("chromium") and shutil.which("chromedriver")):
+    pytest.skip("needs the Debian packages chromium and chromium-driver", allow_module_level=True)
+
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def address(everywhere):
+    server = make_server(everywhere[1], port=0, engine="onnx")
+    with server_socket(server) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        yield "http://{}:{}/".format(*listening.getsockname())
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1000,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, address):
+    browser.get(address)
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#samples button")) == 2)
+    return browser
+
+
+def until(browser, condition, seconds=60):
+    WebDriverWait(browser, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+
+def text(browser, name):
+    return browser.find_element(By.ID, name).text
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "ein Foto ö.png"
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), "uint8")).save(file, "PNG")
+    path.write_bytes(file.getvalue())
+    return path
+
+
+def test_an_uploaded_photo_gets_classes_with_bars(page, picture, tmp_path):
+    assert text(page, "title") == "exported"
+    assert "4 classes" in text(page, "facts")
+    page.find_element(By.ID, "file").send_keys(str(picture))
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+    rows = page.find_elements(By.CSS_SELECTOR, "#classes li")
+    shares = [float(row.find_elements(By.TAG_NAME, "span")[1].text.rstrip("%")) for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    widths = [row.find_element(By.CSS_SELECTOR, ".bar div").rect["width"] for row in rows]
+    assert widths == sorted(widths, reverse=True)
+    assert "ms in the server" in text(page, "time")
+    until(page, lambda: page.execute_script("return document.getElementById('photo').naturalWidth") == 120)
+
+    page.find_element(By.ID, "explain").click()
+    until(page, lambda: page.find_element(By.ID, "slide").is_displayed())
+    slider = page.find_element(By.ID, "opacity")
+    heat = page.find_element(By.ID, "heat")
+    before = float(heat.value_of_css_property("opacity"))
+    slider.send_keys(Keys.HOME)
+    assert float(heat.value_of_css_property("opacity")) == 0 < before
+    until(page, lambda: page.execute_script("return document.getElementById('heat').naturalWidth") == 48)
+    slider.send_keys(*[Keys.PAGE_UP] * 7)
+    assert page.save_screenshot(str(tmp_path / "page.png"))
+    assert Image.open(tmp_path / "page.png").size[0] == 1000
+    assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_what_is_no_image_is_said(page, tmp_path):
+    (tmp_path / "words.png").write_text("no image")
+    page.find_element(By.ID, "file").send_keys(str(tmp_path / "words.png"))
+    until(page, lambda: "cannot be decoded" in text(page, "message"))
+    assert page.find_elements(By.CSS_SELECTOR, "#classes li") == []
+
+
+def test_samples_work_with_the_keyboard(page):
+    first = page.find_element(By.CSS_SELECTOR, "#samples button")
+    ActionChains(page).send_keys(Keys.TAB, Keys.TAB).perform()  # past the file field
+    assert page.switch_to.active_element == first
+    ActionChains(page).send_keys(Keys.ENTER).perform()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+
+
+def test_a_photo_can_be_dropped_and_pasted(page):
+    page.execute_script("""
+        const canvas = document.createElement("canvas");
+        canvas.width = canvas.height = 50;
+        canvas.toBlob(contents => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([contents], "a.png", {type: "image/png"}));
+            window.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, cancelable: true}));
+            window.transfer = transfer;
+        });
+    """)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+    page.execute_script("""
+        document.getElementById("classes").replaceChildren();
+        window.dispatchEvent(new ClipboardEvent("paste", {clipboardData: window.transfer}));
+    """)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+
+
+def test_it_fits_a_phone_and_the_dark(page, browser, tmp_path):
+    wide = [section.rect for section in page.find_elements(By.TAG_NAME, "section")]
+    assert wide[0]["y"] == wide[1]["y"]
+    light = page.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    )
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    try:
+        narrow = [section.rect for section in page.find_elements(By.TAG_NAME, "section")]
+        assert narrow[1]["y"] >= narrow[0]["y"] + narrow[0]["height"]
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+        assert page.find_element(By.TAG_NAME, "body").value_of_css_property("background-color") != light
+        page.find_element(By.CSS_SELECTOR, "#samples button").click()
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+        page.save_screenshot(str(tmp_path / "phone.png"))
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
