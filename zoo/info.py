@@ -117,21 +117,31 @@ def info(name: str) -> Info:
     """
     from zoo.cost import cost
 
-    text = inspect.cleandoc(family_of(name).__doc__ or "")
-    first, _, notes = text.partition("\n")
-    title, _, idea = first.rstrip(".").partition(": ")
-    paper = re.search(r'[A-Z][^".:;]*?(?: \d{4})?, "[^"]+"', " ".join(notes.split()))
+    title, idea, paper, notes = described(name)
     measured = cost(create_model(name))
     return Info(
         name=name,
         title=title,
         idea=idea,
-        paper=paper[0] if paper else "",
-        notes=notes.strip(),
+        paper=paper,
+        notes=notes,
         accuracy=published_accuracy().get(name),
         stages=tuple(_stages(measured)),
         cost=measured,
     )
+
+
+def described(name: str) -> tuple[str, str, str, str]:
+    """What the file of a network's family says: its title, idea, paper and notes. Builds nothing.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    text = inspect.cleandoc(family_of(name).__doc__ or "")
+    first, _, notes = text.partition("\n")
+    title, _, idea = first.rstrip(".").partition(": ")
+    paper = re.search(r'[A-Z][^".:;]*?(?: et al\.)?(?: \d{4})?, "[^"]+"', " ".join(notes.split()))
+    return title, idea, paper[0] if paper else "", notes.strip()
 
 
 NORMALISATIONS = {"BatchNormalization", "LayerNormalization", "Normalization", "GroupNormalization"}

@@ -366,6 +366,28 @@ def test_models_loads_no_tensorflow():
     assert done.stderr.strip() == "[]"
 
 
+def test_models_measured_and_drawn(tmp_path):
+    result = zoo("models", "mobilenet_v1_025", "--measure", "--plot", tmp_path / "which.png")
+    assert result.exit_code == 0, result.output
+    assert "475.5 K" in result.stdout or "476" in result.stdout
+    with Image.open(tmp_path / "which.png") as picture:
+        assert picture.size == (1000, 600)
+    (row,) = json.loads(zoo("models", "mobilenet_v1_025", "--measure", "--json").stdout)
+    assert row["name"] == "mobilenet_v1_025"
+    assert row["top1"] == 50.6
+    assert set(row["milliseconds"]) == {"1", "32"}
+    assert "no model matches 'keras:*'" in failed(zoo("models", "keras:*", "--measure"))
+
+
+def test_info_of_a_network():
+    result = zoo("info", "mobilenet_v1_025")
+    assert result.exit_code == 0
+    assert "MobileNets: Efficient Convolutional Neural Networks" in " ".join(result.stdout.split())
+    found = json.loads(zoo("info", "mobilenet_v1_025", "--json").stdout)
+    assert found["parameters"] == 475_544 == sum(stage["parameters"] for stage in found["stages"])
+    assert "did you mean mobilenet_v1_025" in failed(zoo("info", "mobilenet_v1_25"))
+
+
 def test_models_that_are_not_there():
     assert "no model matches 'nothing*'" in failed(zoo("models", "nothing*"))
     result = zoo("models", "nothing*", "--json")

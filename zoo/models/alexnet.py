@@ -1,4 +1,4 @@
-"""AlexNet.
+"""AlexNet: ReLU, dropout and five convolutions that grow deeper as the map shrinks.
 
 Krizhevsky, Sutskever & Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks", figure 2.
 

@@ -1,4 +1,4 @@
-"""ConvNeXt-T.
+"""ConvNeXt-T: a ResNet with what transformers taught, without attention.
 
 Liu et al. 2022, "A ConvNet for the 2020s", table 9 and figure 4; stochastic depth from appendix A.1.
 """

@@ -1,4 +1,4 @@
-"""DenseNet-121, 169 and 201.
+"""DenseNet-121, 169 and 201: each layer sees the maps of all layers before it.
 
 Huang, Liu, van der Maaten & Weinberger 2017, "Densely Connected Convolutional Networks", table 1 (DenseNet-BC).
 """

@@ -1,4 +1,4 @@
-"""EfficientNet B0 to B7 and EfficientNet-Lite0 to Lite4.
+"""EfficientNet B0 to B7 and Lite0 to Lite4: depth, width and image size scaled together.
 
 Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks": stages in table 1, scaling
 of depth, width and resolution in section 3.3. Lite: Google's variant for phones and CPUs (2020), which has no

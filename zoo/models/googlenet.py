@@ -1,4 +1,4 @@
-"""GoogLeNet (Inception-v1), with or without its auxiliary classifiers, with or without batch norm.
+"""GoogLeNet (Inception-v1): kernels of several sizes side by side, behind cheap 1x1 convolutions.
 
 Szegedy et al. 2015, "Going Deeper with Convolutions", table 1 and figure 3. With batch norm: the row of weights from
 PyTorch, `googlenet_torchvision`, and the paper's own sizes, `googlenet_bn`; response normalisation then goes, as Ioffe

@@ -1,7 +1,7 @@
-"""Inception-v3.
+"""Inception-v3: large kernels become two small ones, or a row and a column.
 
-Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", table 1 and figures 5 to 7: large
-kernels become two small ones, or a row and a column. Filters as in the authors' code, which the paper does not list.
+Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", table 1 and figures 5 to 7.
+Filters as in the authors' code, which the paper does not list.
 
 Deliberate deviations: no auxiliary classifier.
 """

@@ -1,7 +1,7 @@
-"""Inception-v4.
+"""Inception-v4: one uniform choice of modules for each size of map.
 
 Szegedy et al. 2017, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning", figures 3 to
-9: one uniform choice of modules for each size of map, with k = 192, l = 224, m = 256, n = 384 of table 1.
+9, with k = 192, l = 224, m = 256, n = 384 of table 1.
 """
 
 from dataclasses import dataclass

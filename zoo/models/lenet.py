@@ -1,4 +1,4 @@
-"""LeNet-5.
+"""LeNet-5: convolution, subsampling, convolution: the pattern of all that follow.
 
 LeCun, Bottou, Bengio & Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B and
 figure 2. Grey images of 32x32 with the ink light (255); MNIST's 28x28 get two pixels of background on each side.

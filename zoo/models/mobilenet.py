@@ -1,4 +1,4 @@
-"""MobileNet v1, at four widths.
+"""MobileNet v1, at four widths: depthwise convolutions, and 1x1 convolutions to mix the channels.
 
 Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", table 1;
 `alpha` is the width multiplier of section 3.3.

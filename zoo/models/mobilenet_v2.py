@@ -1,4 +1,4 @@
-"""MobileNetV2, at six widths.
+"""MobileNetV2, at six widths: residual units that are narrow outside and wide inside.
 
 Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2; `alpha` is the width multiplier
 of section 4, which leaves the last convolution alone where it is below 1.

@@ -1,4 +1,4 @@
-"""MobileNetV3, large and small.
+"""MobileNetV3, large and small: a searched MobileNetV2 with squeeze-and-excitation.
 
 Howard et al. 2019, "Searching for MobileNetV3", tables 1 and 2; `alpha` is the width multiplier of table 6.
 

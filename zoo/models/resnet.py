@@ -1,4 +1,4 @@
-"""ResNet-18, 34, 50, 101 and 152, and Wide ResNet-50-2.
+"""ResNet-18, 34, 50, 101 and 152, and Wide ResNet-50-2: layers that learn what to add to their input.
 
 He, Zhang, Ren & Sun 2016, "Deep Residual Learning for Image Recognition": table 1, and option B of section 3.3 for
 the shortcuts. ResNeXt (`zoo.models.resnext`) and SE-ResNet (`zoo.models.senet`) are rows of this table.

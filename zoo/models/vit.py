@@ -1,4 +1,4 @@
-"""Vision transformers: tiny, small and base, with patches of 16x16.
+"""ViT tiny, small and base: an image as a sequence of patches of 16x16, with attention between all of them.
 
 Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", table 1 and figure 1; tiny and small as in Steiner et al.
 2021, "How to train your ViT?", table 1.

@@ -1,4 +1,4 @@
-"""Wide ResNets for small images, among them WRN-28-10.
+"""Wide ResNets for small images, among them WRN-28-10: fewer layers, of more channels.
 
 Zagoruyko & Komodakis 2016, "Wide Residual Networks", table 1: pre-activation units of two 3x3 convolutions, made
 `width` times wider than a ResNet for CIFAR. Wide ResNet-50-2, for ImageNet, is in `zoo.models.resnet`.
