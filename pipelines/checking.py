@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -116,8 +117,13 @@ def check_data(data: Data, *, any_format: bool = False, progress: Progress | Non
                 progress(done_before + done, len(data))
 
         good, bad = check(samples, any_format=any_format, progress=report)
+        if len(samples) and not len(good):
+            raise ValueError(
+                f"{len(bad)} of {len(samples)} images of the {name} split cannot be read: none is left. "
+                f"First: {bad[0].path}: {bad[0].reason}"
+            )
         lost = np.setdiff1d(samples.labels, good.labels)
-        if len(lost) and (name == "train" or len(good) == 0):
+        if len(lost) and name == "train" and data.task == "classes":
             classes = ", ".join(repr(data.class_names[label]) for label in lost)
             raise ValueError(
                 f"{len(bad)} of {len(samples)} images of the {name} split cannot be read, which leaves none of "
@@ -127,7 +133,7 @@ def check_data(data: Data, *, any_format: bool = False, progress: Progress | Non
         skipped += bad
         done_before += len(samples)
     train, valid, test = checked
-    return Data(data.class_names, train, valid, test, tuple(skipped))
+    return replace(data, train=train, valid=valid, test=test, skipped=tuple(skipped))
 
 
 def _reason(image: str | bytes, any_format: bool = False) -> str:

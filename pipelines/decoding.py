@@ -255,7 +255,7 @@ def decode_with_pillow(
         OSError: not an image, or damaged.
     """
     try:
-        picture = Image.open(BytesIO(contents))
+        picture: Image.Image = Image.open(BytesIO(contents))
         if picture.width * picture.height > max_pixels:
             raise ValueError(f"an image of {picture.width * picture.height} pixels: expected at most {max_pixels}")
         picture.load()

@@ -250,7 +250,7 @@ def _key_by_pattern(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
 
 
 def _keys_of_duplicates(given: Mapping[str, Samples]) -> dict[str, list[str]]:
-    from pipelines.audit import near_duplicates  # decodes images, so needs TensorFlow
+    from pipelines.duplicates import near_duplicates  # decodes images, so needs TensorFlow
 
     parts = list(given.values())
     together = Samples(

@@ -1,0 +1,52 @@
+"""`zoo audit` from the shell."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from transfer.cli import app
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes; one photo of each is there twice."""
+    for number, name in enumerate(("ant", "bee")):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for index in range(12):
+            coarse = np.random.default_rng([number, index]).integers(0, 256, [6, 8, 3], dtype=np.uint8)
+            Image.fromarray(coarse).resize((64, 48)).save(folder / f"{index}.jpg")
+        (folder / "copy.jpg").write_bytes((folder / "0.jpg").read_bytes())
+    return tmp_path / "photos"
+
+
+def test_audit(photos, tmp_path):
+    page, listed = tmp_path / "page.html", tmp_path / "list.txt"
+    done = CliRunner().invoke(app, ["audit", str(photos), "--json", "--out", str(page), "--exclude-to", str(listed)])
+    found = json.loads(done.stdout)
+    kinds = {finding["kind"] for finding in found["findings"]}
+    assert kinds & {"exact duplicates", "duplicates across splits"}
+    assert done.exit_code == (not found["ok"])
+    assert "<html" in page.read_text()
+    lines = [line for line in listed.read_text().splitlines() if not line.startswith("#")]
+    assert lines == found["exclude"]
+    assert len(lines) == 2
+    assert "2 files to leave out are listed" in " ".join(done.stderr.split())
+
+
+def test_audit_for_people_and_against_a_run(photos, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "labels.txt").write_text("bee\nant\n")
+    done = CliRunner().invoke(app, ["audit", str(photos), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 1
+    assert "class order: the classes are the model's in another order" in done.stdout
+    assert done.stdout.splitlines()[-1] == "26 images: errors found"
+
+
+def test_audit_of_what_is_not_there(tmp_path):
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "nowhere")])
+    assert done.exit_code == 1
+    assert "no such folder" in done.stderr
