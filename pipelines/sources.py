@@ -51,7 +51,9 @@ def read_data(
             - a folder with `train` and, if there, `val` (or `valid`, `validation`) and `test`, each such a folder;
             - `"tfds:NAME"`, a data set of TensorFlow Datasets, prepared (and downloaded) when it is not yet;
               `"tfds:FOLDER"`, a folder with a prepared data set, or of the layout of `tfds.ImageFolder`
-              (`FOLDER/split/class/image.jpg`). Its examples are read into memory, still encoded;
+              (`FOLDER/split/class/image.jpg`). Its examples are read into memory, still encoded. In brackets after
+              the name, what to take: `"tfds:mnist[train[:10%]]"` to be divided, or a split expression for each
+              split, `"tfds:mnist[train=train[:80%], valid=train[80%:], test=test]"`;
             - a `.csv` file with a row an image, of its path and class (`pipelines.read_table`, with its defaults);
             - an `.npz` file of NumPy arrays `x_train`, `y_train` and, if there, `x_val`, `y_val`, `x_test`, `y_test`
               (`pipelines.read_arrays`);
@@ -304,30 +306,41 @@ def _read_sklearn(name: str) -> tuple[list[str], _Given, list[Skipped]]:
 # TensorFlow Datasets
 
 
-def _read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[list[str], _Given, list[Skipped]]:
+def _read_tfds(spec: str, data_dir: str | os.PathLike[str] | None) -> tuple[list[str], _Given, list[Skipped]]:
     import tensorflow_datasets as tfds
 
+    # A folder may have brackets in its name.
+    name, parts = (spec, None) if Path(spec).expanduser().is_dir() else parse_splits(spec)
     builder = _find_builder(name, data_dir)
     image_key, label_key = _image_and_label(builder, name)
     _prepare(builder, name)
     class_names = builder.info.features[label_key].names
-    parts = {_ROLES[part.lower()]: part for part in builder.info.splits if part.lower() in _ROLES}
-    if "train" not in parts and len(builder.info.splits) == 1:
-        parts = {"train": next(iter(builder.info.splits))}
-    if "train" not in parts:
-        raise ValueError(f"tfds:{name}: expected a split named train, found {_listed(builder.info.splits)}")
-    skipped = [
-        Skipped(f"tfds:{name}[{part}]", "not one of the splits train, validation and test")
-        for part in builder.info.splits
-        if part not in parts.values()
-    ]
+    skipped = []
+    if parts is None:
+        parts = {_ROLES[part.lower()]: part for part in builder.info.splits if part.lower() in _ROLES}
+        if "train" not in parts and len(builder.info.splits) == 1:
+            parts = {"train": next(iter(builder.info.splits))}
+        if "train" not in parts:
+            raise ValueError(f"tfds:{name}: expected a split named train, found {_listed(builder.info.splits)}")
+        skipped = [
+            Skipped(f"tfds:{name}[{part}]", "not one of the splits train, validation and test")
+            for part in builder.info.splits
+            if part not in parts.values()
+        ]
     given = {}
+    roles: dict[bytes, str] = {}  # of each example, by TensorFlow Datasets' own number for it
     for role, part in parts.items():
-        dataset = builder.as_dataset(
-            split=part,
-            decoders={image_key: tfds.decode.SkipDecoding()},
-            read_config=tfds.ReadConfig(add_tfds_id=True),
-        )
+        try:
+            dataset = builder.as_dataset(
+                split=part,
+                decoders={image_key: tfds.decode.SkipDecoding()},
+                read_config=tfds.ReadConfig(add_tfds_id=True),
+            )
+        except (ValueError, AssertionError) as error:
+            raise ValueError(
+                f"tfds:{name}: cannot read the split {part!r}: {error}. Expected a split expression over "
+                f"{_listed(builder.info.splits)}, for example train[:10%]"
+            ) from error
         images, labels, names = [], [], []
         for index, example in enumerate(dataset.as_numpy_iterator()):
             label = int(example[label_key])
@@ -335,11 +348,49 @@ def _read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[list
             if label < 0:  # how TensorFlow Datasets marks the unlabelled test images of a contest
                 skipped.append(Skipped(f"tfds:{name}[{part}]/{own_name}", "has no label"))
                 continue
+            if roles.setdefault(example.get("tfds_id", f"{role}{index}".encode()), role) != role:
+                other = roles[example["tfds_id"]]
+                raise ValueError(
+                    f"tfds:{name}: {parts[other]!r} and {part!r} overlap: {own_name} is in {other} and in {role}. "
+                    "Expected expressions that share no example"
+                )
             images.append(example[image_key])
             labels.append(label)
             names.append(f"{class_names[label]}/{own_name}")
         given[role] = Samples(images, labels, names)
     return list(class_names), given, skipped
+
+
+def parse_splits(spec: str) -> tuple[str, dict[str, str] | None]:
+    """A name of TensorFlow Datasets and, if it ends in brackets, the split expression for each split.
+
+    Raises:
+        ValueError: brackets that do not match, or several expressions without saying which is for what.
+
+    >>> parse_splits("mnist"), parse_splits("mnist[train[:10%]]")
+    (('mnist', None), ('mnist', {'train': 'train[:10%]'}))
+    >>> parse_splits("mnist[train=train[:80%], valid=train[80%:], test=test]")[1]
+    {'train': 'train[:80%]', 'valid': 'train[80%:]', 'test': 'test'}
+    """
+    name, bracket, rest = spec.partition("[")
+    if not bracket:
+        return name, None
+    expected = "NAME[train[:10%]] or NAME[train=..., valid=..., test=...]"
+    if not rest.endswith("]") or spec.count("[") != spec.count("]"):
+        raise ValueError(f"tfds:{spec}: expected {expected}: the brackets do not match")
+    entries = [entry.strip() for entry in rest[:-1].split(",")]
+    if len(entries) == 1 and "=" not in entries[0]:
+        return name, {"train": entries[0]}
+    parts = {}
+    for entry in entries:
+        role, equals, expression = (part.strip() for part in entry.partition("="))
+        role = _ROLES.get(role.lower(), "") if equals else ""
+        if not role or not expression or role in parts:
+            raise ValueError(f"tfds:{spec}: expected {expected}, received {entry!r}")
+        parts[role] = expression
+    if "train" not in parts:
+        raise ValueError(f"tfds:{spec}: expected {expected}: there is nothing to train on")
+    return name, parts
 
 
 def _find_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:

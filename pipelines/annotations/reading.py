@@ -30,7 +30,8 @@ def read_scenes(
     """List a data set of annotated images and divide it into train, valid and test. No image is decoded here.
 
     Args:
-        spec: a folder of annotations in one of the formats of `pipelines.annotations`, or a file (`.json`, `.yaml`).
+        spec: a folder of annotations in one of the formats of `pipelines.annotations`, or a file (`.json`, `.yaml`); or
+            `"tfds:FOLDER"`, shards that `pipelines.write_shards` wrote, which have their own splits and classes.
         layout: one of `LAYOUTS`; `None` recognises it.
         class_names: the classes to read, in order; `None` takes those that the data defines (or, where it defines
             none, those that occur, sorted by name). Objects of other classes are listed as faults.
@@ -61,6 +62,10 @@ def read_scenes(
     >>> data.class_names, len(data), data.train[0].boxes.tolist()
     (('bee',), 5, [[1.0, 2.0, 5.0, 6.0]])
     """
+    if os.fspath(spec).startswith("tfds:"):
+        from pipelines.shards import read_shards
+
+        return read_shards(os.fspath(spec).removeprefix("tfds:"))
     path = Path(spec).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")
