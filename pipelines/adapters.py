@@ -116,11 +116,11 @@ class Adapter:
 
     def _check(self, sample: Mapping[str, Any]) -> None:
         name = type(self.layer).__name__
-        for what in ("boxes", "mask", "points"):
+        for what in ("boxes", "mask", "points", "instances"):
             if what not in sample or name in _IN_PLACE:
                 continue
             reason = _REFUSED.get((self.library, name, what))
-            if what == "points" or self.library == "other":
+            if what in ("points", "instances") or self.library == "other":
                 reason = "does not know of them; take the layers of pipelines"
             if reason:
                 raise ValueError(f"{self.library}'s {name} with `{what}`: {reason}")

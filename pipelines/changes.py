@@ -39,7 +39,7 @@ def augment(
             - `boxes` `float32 [n, m, 4]`, xyxy in pixels, with `classes` `int32 [n, m]`, -1 where a row is padding
               (without classes, a box without area is padding);
             - `points` `float32 [n, m, 2]`, (x, y) in pixels;
-            - `mask` `[n, h, w]` or `[n, h, w, 1]` of whole numbers;
+            - `mask` `[n, h, w]` or `[n, h, w, 1]` of whole numbers, and `instances` `bool [n, m, h, w]`;
             - anything else, which is returned as it is.
         layers: of this module or of `pipelines.mixing`, Keras' `Random*` image layers, or adapters.
         seed: scalar integer, possibly a tensor. The same seed and images give the same result.
@@ -165,6 +165,10 @@ def _take_along(
             fill_value=mask_fill_value,
         )
         sample["mask"] = warped[..., 0] if flat else warped
+    if "instances" in sample:
+        stacked = tf.transpose(tf.cast(sample["instances"], tf.uint8), [0, 2, 3, 1])
+        warped = warp.warp(stacked, matrices, size=size, interpolation="nearest", fill_mode=fill_mode)
+        sample["instances"] = tf.cast(tf.transpose(warped, [0, 3, 1, 2]), tf.bool)
     if "points" in sample:
         sample["points"] = warp.warp_points(sample["points"], matrices)
     if "boxes" in sample:

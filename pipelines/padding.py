@@ -7,8 +7,9 @@ import tensorflow as tf
 
 __all__ = ["PER_BOX", "is_box", "keep_boxes", "size_of"]
 
-# What a sample may say of each of its boxes, one number a box, besides where it is.
-PER_BOX = ("classes", "ids", "crowd", "difficult", "truncated")
+# What a sample may say of each of its boxes, besides where it is: a number, or `instances`, its pixels.
+PER_BOX = ("classes", "ids", "crowd", "difficult", "instances")
+_PADDING = {"classes": -1, "ids": -1}
 
 
 def is_box(sample: Mapping[str, Any]) -> tf.Tensor:
@@ -39,7 +40,8 @@ def keep_boxes(sample: Mapping[str, Any], keep: tf.Tensor) -> dict[str, Any]:
     for name in PER_BOX:
         if name in sample:
             values = tf.gather(tf.convert_to_tensor(sample[name]), order, batch_dims=1)
-            result[name] = tf.where(kept, values, tf.cast(-1 if name == "classes" else 0, values.dtype))
+            is_kept = tf.reshape(kept, tf.concat([tf.shape(kept), tf.ones([values.shape.rank - 2], tf.int32)], 0))
+            result[name] = tf.where(is_kept, values, tf.cast(_PADDING.get(name, 0), values.dtype))
     result["num_boxes"] = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)
     return result
 

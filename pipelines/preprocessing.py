@@ -5,9 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EvaluationCrop"]
+__all__ = ["EvaluationCrop", "central_window"]
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos3")
+
+
+def central_window(h: Any, w: Any, size: tuple[int, int], fraction: float) -> tuple[Any, Any, Any, Any]:
+    """The window of `EvaluationCrop`: top, left, height and width, as scalar `int32` tensors."""
+    import tensorflow as tf  # here, so that a crop can be described without loading TensorFlow
+
+    height, width = size
+    fit_h, fit_w = (tf.cast(length, tf.float64) for length in (h, w))
+    crop_h = tf.maximum(1, tf.cast(fraction * tf.minimum(fit_h, fit_w * height / width), tf.int32))
+    crop_w = tf.maximum(1, tf.cast(fraction * tf.minimum(fit_w, fit_h * width / height), tf.int32))
+    return (h - crop_h + 1) // 2, (w - crop_w + 1) // 2, crop_h, crop_w
 
 
 @dataclass(frozen=True)
@@ -72,16 +83,12 @@ class EvaluationCrop:
         Returns:
             `float32 [H, W, 3]` or `[n, H, W, 3]`, whole numbers 0..255.
         """
-        import tensorflow as tf  # here, so that a crop can be described without loading TensorFlow
+        import tensorflow as tf
 
         images = tf.convert_to_tensor(images)
-        height, width = self.size
         shape = tf.shape(images)
         h, w = shape[-3], shape[-2]
-        fit_h, fit_w = (tf.cast(length, tf.float64) for length in (h, w))
-        crop_h = tf.maximum(1, tf.cast(self.fraction * tf.minimum(fit_h, fit_w * height / width), tf.int32))
-        crop_w = tf.maximum(1, tf.cast(self.fraction * tf.minimum(fit_w, fit_h * width / height), tf.int32))
-        top, left = (h - crop_h + 1) // 2, (w - crop_w + 1) // 2
+        top, left, crop_h, crop_w = central_window(h, w, self.size, self.fraction)
         window = images[..., top : top + crop_h, left : left + crop_w, :]
         resized = tf.image.resize(window, self.size, self.interpolation, antialias=True)
         return tf.clip_by_value(tf.round(tf.cast(resized, tf.float32)), 0.0, 255.0)

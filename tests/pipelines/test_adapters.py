@@ -17,7 +17,7 @@ def scene():
         "image": image,
         "boxes": np.float32([[[10, 12, 31, 24], [0, 0, 0, 0]]] * 3),
         "classes": np.int32([[4, -1]] * 3),
-        "ids": np.int32([[77, 0]] * 3),
+        "ids": np.int32([[77, -1]] * 3),
         "mask": image[..., 0].astype(np.uint8),
     }
 
@@ -39,7 +39,7 @@ def test_each_box_format(box_format):
         np.testing.assert_allclose(found(mask > 127), boxes[0], atol=1.01)
         assert boxes[1].tolist() == [0, 0, 0, 0]
     assert result["classes"].tolist() == [[4, -1]] * 3
-    assert result["ids"].tolist() == [[77, 0]] * 3
+    assert result["ids"].tolist() == [[77, -1]] * 3
     assert result["mask"].dtype == np.uint8
 
 

@@ -120,13 +120,24 @@ def test_boxes_that_leave_are_dropped_and_the_rest_moves_up():
     result = augment(moved, [left], 0)
     assert result["boxes"].numpy().tolist() == [[[0, 4, 12, 10], [4, 0, 20, 20], [0, 0, 0, 0]]]
     assert result["classes"].numpy().tolist() == [[2, 3, -1]]
-    assert result["ids"].numpy().tolist() == [[20, 30, 0]]
+    assert result["ids"].numpy().tolist() == [[20, 30, -1]]
     assert result["num_boxes"].numpy().tolist() == [2]
     assert result["path"] == ["a"]
 
     more_left = RandomTranslation((0.0, 0.0), (-0.7, -0.7), fill_mode="constant")  # by 28: a third of the second stays
     assert augment(moved, [more_left], 0)["num_boxes"].numpy().tolist() == [2]
     assert augment(moved, [more_left], 0, min_visible=0.34)["num_boxes"].numpy().tolist() == [1]
+
+
+def test_the_pixels_of_each_object_go_with_its_box():
+    instances = np.zeros([1, 3, 20, 40], bool)
+    instances[0, 0, 2:9, 25:38] = instances[0, 1, 5:15, 3:12] = True
+    sample = {"image": tf.zeros([1, 20, 40, 3]), "instances": instances}
+    sample |= {"boxes": np.float32([[[25, 2, 38, 9], [3, 5, 12, 15], [0] * 4]]), "classes": [[1, 2, -1]]}
+    moved = augment(sample, [RandomTranslation((0.1, 0.1), (0.5, 0.5), fill_mode="constant")], 0)
+    assert moved["classes"].numpy().tolist() == [[2, -1, -1]]
+    assert found(moved["instances"][0, 0].numpy()).tolist() == moved["boxes"][0, 0].numpy().tolist() == [23, 7, 32, 17]
+    assert not moved["instances"][0, 1:].numpy().any()
 
 
 def test_points_go_where_boxes_go():
