@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from pipelines.annotations.outlines import class_mask, instance_masks
 from pipelines.checking import check
-from pipelines.decoding import decode_image
+from pipelines.decoding import decode_any
 from pipelines.samples import Samples
 from pipelines.scenes import Fault, Scene, SceneData
 
@@ -130,17 +130,17 @@ def _pixels(scene: Scene) -> np.ndarray:
     if isinstance(scene.image, np.ndarray):
         return scene.image
     contents = scene.image if isinstance(scene.image, bytes) else tf.io.read_file(os.fsencode(scene.image))
-    return decode_image(contents).numpy()
+    return decode_any(contents).numpy()
 
 
 def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     """From the number of a scene to its pixels, without leaving the graph where images are files or their contents."""
     kinds = {type(scene.image) for scene in scenes}
     if kinds == {str}:
-        return lambda index: decode_image(tf.io.read_file(paths[index]))
+        return lambda index: decode_any(tf.io.read_file(paths[index]))
     if kinds == {bytes}:
         contents = tf.constant([scene.image for scene in scenes], tf.string)
-        return lambda index: decode_image(contents[index])
+        return lambda index: decode_any(contents[index])
 
     def pixels(index: int) -> np.ndarray:
         return _pixels(scenes[index])
@@ -251,7 +251,7 @@ def _check_part(part: Sequence[Scene], progress: Callable[[int, int], Any]) -> t
             continue
         # The label is the scene's number, which says afterwards which ones are left.
         samples = Samples([part[i].image for i in chosen], chosen, [part[i].name for i in chosen])
-        good, skipped = check(samples, progress=progress)
+        good, skipped = check(samples, any_format=True, progress=progress)
         lost = sorted(set(chosen) - set(good.labels.tolist()))
         bad |= set(lost)
         faults += [Fault(skip.path, None, "unreadable image", f"{skip.reason}; left out") for skip in skipped]

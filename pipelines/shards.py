@@ -19,7 +19,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipelines.annotations.outlines import class_mask
-from pipelines.decoding import decode_image
+from pipelines.decoding import decode_any
 from pipelines.samples import Data, Samples
 from pipelines.scenes import Scene, SceneData
 from pipelines.sources import read_data
@@ -149,13 +149,13 @@ def _builder(folder: str | os.PathLike[str]) -> Any:
 
 
 def _raw(builder: Any) -> dict[str, Any]:
-    """Images as they are in the files: `decode_image` heeds what TensorFlow's decoder does not."""
+    """Images as they are in the files: `decode_any` heeds what TensorFlow's decoder does not."""
     skip = {"image": tfds.decode.SkipDecoding()}
     return skip | ({"mask": tfds.decode.SkipDecoding()} if "mask" in builder.info.features else {})
 
 
 def _decoded(example: dict[str, Any]) -> dict[str, tf.Tensor]:
-    sample = {"image": decode_image(example["image"]), "path": example["image/filename"]}
+    sample = {"image": decode_any(example["image"]), "path": example["image/filename"]}
     if "label" in example:
         return sample | {"label": tf.cast(example["label"], tf.int32)}
     objects = example["objects"]

@@ -17,7 +17,7 @@ from pipelines.tables import read_arrays, read_table
 
 __all__ = ["IMAGE_SUFFIXES", "read_data"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
 
 # Names under which people, and TensorFlow Datasets, keep the three splits.
 _ROLES = {

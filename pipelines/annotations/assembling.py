@@ -36,9 +36,6 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-# TIFF is read through Pillow; the graph has no decoder for it.
-SUFFIXES = (*IMAGE_SUFFIXES, ".tif", ".tiff")
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -89,7 +86,9 @@ def images_below(folder: Path) -> list[Path]:
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        found += [
+            Path(place, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
     return sorted(found)
 
 

@@ -98,6 +98,15 @@ def test_orders_are_seeded(tmp_path):
     assert sorted(orders[0][0]) == sorted(s.name.encode() for s in scenes)
 
 
+def test_formats_that_only_pillow_reads(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, [12, 20, 3], dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    scene = Scene(str(tmp_path / "a.tif"), "a.tif", (12, 20))
+    (checked,) = check_scenes(SceneData(("a",), (scene,))).train
+    (sample,) = scene_dataset([checked])
+    assert np.array_equal(sample["image"], pixels)
+
+
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="at least one scene"):
         scene_dataset([])

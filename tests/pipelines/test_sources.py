@@ -82,16 +82,16 @@ def test_a_class_may_be_called_train(make_folder):
 
 def test_files_that_are_no_images_are_listed_and_system_files_ignored(make_folder):
     root = make_folder({"a": 5, "b": 5})
-    for name in ("a/notes.txt", "a/scan.tif", "a/.DS_Store", "a/Thumbs.db", "a/._000.jpg", ".git/x.jpg", "readme.md"):
+    for name in ("a/notes.txt", "a/scan.pdf", "a/.DS_Store", "a/Thumbs.db", "a/._000.jpg", ".git/x.jpg", "readme.md"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"x")
     shutil.copy(root / "a/000.jpg", root / "loose.JPG")
     data = read_data(root)
     assert len(data) == 10
-    assert {Path(skip.path).name for skip in data.skipped} == {"notes.txt", "scan.tif", "loose.JPG"}
+    assert {Path(skip.path).name for skip in data.skipped} == {"notes.txt", "scan.pdf", "loose.JPG"}
     reasons = {Path(skip.path).name: skip.reason for skip in data.skipped}
     assert "outside of the class folders" in reasons["loose.JPG"]
-    assert "not an image by its name" in reasons["scan.tif"]
+    assert "not an image by its name" in reasons["scan.pdf"]
 
 
 def test_stray_images_and_folders_beside_the_splits_are_listed(make_folder):
