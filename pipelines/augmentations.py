@@ -34,6 +34,9 @@ __all__ = [
     "Resizing",
     "TrivialAugment",
     "augmentation",
+    "between",
+    "interval",
+    "probability",
 ]
 
 Factor = float | Sequence[float]
@@ -97,7 +100,7 @@ def augmentation(policy: str, *, seed: int = 0, fill_mode: str = "reflect") -> l
     ]
 
 
-def _interval(
+def interval(
     layer: str, name: str, factor: Factor, low: float, high: float, *, one_sided: bool = False
 ) -> tuple[float, float]:
     """The range that a number or a pair of numbers stands for, as Keras reads it."""
@@ -112,8 +115,9 @@ def _interval(
     return float(lower), float(upper)
 
 
-def _between(u: tf.Tensor, interval: Sequence[float]) -> tf.Tensor:
-    return interval[0] + u * (interval[1] - interval[0])
+def between(u: tf.Tensor, limits: Sequence[float]) -> tf.Tensor:
+    """Numbers in [0, 1) as numbers between the limits."""
+    return limits[0] + u * (limits[1] - limits[0])
 
 
 def _centre(size: warp.Size) -> tuple[Any, Any]:
@@ -202,10 +206,10 @@ class RandomRotation(_Resampled):
         name: str | None = None,
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed=seed, name=name)
-        self.factor = _interval("RandomRotation", "factor", factor, -1, 1)
+        self.factor = interval("RandomRotation", "factor", factor, -1, 1)
 
     def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
-        return warp.about(warp.rotation(2 * math.pi * _between(u[:, 0], self.factor)), _centre(size))
+        return warp.about(warp.rotation(2 * math.pi * between(u[:, 0], self.factor)), _centre(size))
 
 
 @_serializable
@@ -233,14 +237,14 @@ class RandomZoom(_Resampled):
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed=seed, name=name)
         low = -0.99  # at -1, a single point would fill the image
-        self.height_factor = _interval("RandomZoom", "height_factor", height_factor, low, 1)
+        self.height_factor = interval("RandomZoom", "height_factor", height_factor, low, 1)
         self.width_factor: tuple[float, float] | None = None
         if width_factor is not None:
-            self.width_factor = _interval("RandomZoom", "width_factor", width_factor, low, 1)
+            self.width_factor = interval("RandomZoom", "width_factor", width_factor, low, 1)
 
     def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
-        height = 1 + _between(u[:, 0], self.height_factor)
-        width = height if self.width_factor is None else 1 + _between(u[:, 1], self.width_factor)
+        height = 1 + between(u[:, 0], self.height_factor)
+        width = height if self.width_factor is None else 1 + between(u[:, 1], self.width_factor)
         return warp.about(warp.scaling(1 / width, 1 / height), _centre(size))
 
 
@@ -267,13 +271,13 @@ class RandomTranslation(_Resampled):
         name: str | None = None,
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed=seed, name=name)
-        self.height_factor = _interval("RandomTranslation", "height_factor", height_factor, -1, 1)
-        self.width_factor = _interval("RandomTranslation", "width_factor", width_factor, -1, 1)
+        self.height_factor = interval("RandomTranslation", "height_factor", height_factor, -1, 1)
+        self.width_factor = interval("RandomTranslation", "width_factor", width_factor, -1, 1)
 
     def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
         height, width = warp.lengths(size)
         return warp.translation(
-            width * _between(u[:, 1], self.width_factor), height * _between(u[:, 0], self.height_factor)
+            width * between(u[:, 1], self.width_factor), height * between(u[:, 0], self.height_factor)
         )
 
 
@@ -301,14 +305,14 @@ class RandomShear(_Resampled):
         name: str | None = None,
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed=seed, name=name)
-        self.x_factor = _interval("RandomShear", "x_factor", x_factor, 0, 1, one_sided=True)
-        self.y_factor = _interval("RandomShear", "y_factor", y_factor, 0, 1, one_sided=True)
+        self.x_factor = interval("RandomShear", "x_factor", x_factor, 0, 1, one_sided=True)
+        self.y_factor = interval("RandomShear", "y_factor", y_factor, 0, 1, one_sided=True)
         if self.x_factor[1] * self.y_factor[1] >= 1:
             raise ValueError("RandomShear: x_factor and y_factor of 1 together would press the image into a line")
 
     def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
         side = tf.where(u[:, 2] < 0.5, -1.0, 1.0)
-        x, y = side * _between(u[:, 0], self.x_factor), side * _between(u[:, 1], self.y_factor)
+        x, y = side * between(u[:, 0], self.x_factor), side * between(u[:, 1], self.y_factor)
         return warp.about(warp.shear(x, y), _centre(size))
 
 
@@ -337,18 +341,18 @@ class RandomPerspective(_Resampled):
         name: str | None = None,
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed=seed, name=name)
-        self.factor = _interval("RandomPerspective", "factor", _pair(factor), 0, 1)
+        self.factor = interval("RandomPerspective", "factor", probability(factor), 0, 1)
         if not 0 <= scale < 0.5:
             raise ValueError(f"RandomPerspective: expected `scale` of 0 or more and below 0.5, received {scale!r}")
         self.scale = scale
 
     def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
-        changed = tf.cast(u[:, 8] < _between(u[:, 9], self.factor), tf.float32)
+        changed = tf.cast(u[:, 8] < between(u[:, 9], self.factor), tf.float32)
         moves = (tf.reshape(u[:, :8], [-1, 4, 2]) - 0.5) * self.scale
         return warp.perspective(moves * changed[:, None, None], size)
 
 
-def _pair(factor: Factor) -> Factor:
+def probability(factor: Factor) -> Factor:
     """A probability as the range that holds nothing else."""
     return (factor, factor) if isinstance(factor, int | float) else factor
 
@@ -460,13 +464,13 @@ class RandomResizedCrop(Resizing):
     ) -> None:
         super().__init__(height, width, interpolation=interpolation, name=name)
         self.seed, self.generator = seed, keras.random.SeedGenerator(seed)
-        self.scale = _interval("RandomResizedCrop", "scale", scale, 1e-4, 1)
-        self.ratio = _interval("RandomResizedCrop", "ratio", ratio, 0.01, 100)
+        self.scale = interval("RandomResizedCrop", "scale", scale, 1e-4, 1)
+        self.ratio = interval("RandomResizedCrop", "ratio", ratio, 0.01, 100)
 
     def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
         height, width = warp.lengths(size)
-        area = height * width * _between(u[:, 0], self.scale)
-        ratio = tf.exp(_between(u[:, 1], [math.log(side) for side in self.ratio]))
+        area = height * width * between(u[:, 0], self.scale)
+        ratio = tf.exp(between(u[:, 1], [math.log(side) for side in self.ratio]))
         crop_width, crop_height = tf.minimum(tf.sqrt(area * ratio), width), tf.minimum(tf.sqrt(area / ratio), height)
         left, top = u[:, 2] * (width - crop_width), u[:, 3] * (height - crop_height)
         return warp.window((left, top, left + crop_width, top + crop_height), (self.height, self.width))
@@ -508,10 +512,10 @@ class RandomBrightness(_Colour):
         name: str | None = None,
     ) -> None:
         super().__init__(value_range, seed=seed, name=name)
-        self.factor = _interval("RandomBrightness", "factor", factor, -1, 1)
+        self.factor = interval("RandomBrightness", "factor", factor, -1, 1)
 
     def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-        return colour.brightness(255 * _between(u[:, 0], self.factor))
+        return colour.brightness(255 * between(u[:, 0], self.factor))
 
 
 @_serializable
@@ -540,10 +544,10 @@ class RandomContrast(_Colour):
         super().__init__(value_range, seed=seed, name=name)
         lower, upper = (factor, factor) if isinstance(factor, int | float) else factor
         self.factor = (float(lower), float(upper))
-        _interval("RandomContrast", "factor", (-lower, upper), -1, 1)
+        interval("RandomContrast", "factor", (-lower, upper), -1, 1)
 
     def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-        return colour.contrast(_between(u[:, 0], [1 - self.factor[0], 1 + self.factor[1]]), means)
+        return colour.contrast(between(u[:, 0], [1 - self.factor[0], 1 + self.factor[1]]), means)
 
 
 @_serializable
@@ -564,10 +568,10 @@ class RandomSaturation(_Colour):
         name: str | None = None,
     ) -> None:
         super().__init__(value_range, seed=seed, name=name)
-        self.factor = _interval("RandomSaturation", "factor", factor, 0, 1, one_sided=True)
+        self.factor = interval("RandomSaturation", "factor", factor, 0, 1, one_sided=True)
 
     def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-        factor = tf.minimum(_between(u[:, 0], self.factor), 0.999)  # the values are clipped long before
+        factor = tf.minimum(between(u[:, 0], self.factor), 0.999)  # the values are clipped long before
         return colour.saturation(factor / (1 - factor))
 
 
@@ -590,11 +594,11 @@ class RandomHue(_Colour):
         name: str | None = None,
     ) -> None:
         super().__init__(value_range, seed=seed, name=name)
-        self.factor = _interval("RandomHue", "factor", factor, 0, 1, one_sided=True)
+        self.factor = interval("RandomHue", "factor", factor, 0, 1, one_sided=True)
 
     def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         side = tf.where(u[:, 1] < 0.5, -1.0, 1.0)
-        return colour.hue(math.pi * side * _between(u[:, 0], self.factor))
+        return colour.hue(math.pi * side * between(u[:, 0], self.factor))
 
 
 @_serializable
@@ -607,7 +611,7 @@ class RandomGrayscale(_Colour):
 
     def __init__(self, factor: float = 0.5, *, seed: int | None = None, name: str | None = None) -> None:
         super().__init__((0, 255), seed=seed, name=name)
-        self.factor = _interval("RandomGrayscale", "factor", factor, 0, 1, one_sided=True)[1]
+        self.factor = interval("RandomGrayscale", "factor", factor, 0, 1, one_sided=True)[1]
 
     def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         return colour.saturation(tf.where(u[:, 0] < self.factor, 0.0, 1.0))
@@ -630,7 +634,7 @@ class RandomInvert(_Colour):
         name: str | None = None,
     ) -> None:
         super().__init__(value_range, seed=seed, name=name)
-        self.factor = _interval("RandomInvert", "factor", factor, 0, 1, one_sided=True)[1]
+        self.factor = interval("RandomInvert", "factor", factor, 0, 1, one_sided=True)[1]
 
     def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         return colour.inversion(tf.where(u[:, 0] < self.factor, 1.0, 0.0))
@@ -705,7 +709,7 @@ class RandAugment(_Choice):
         if num_ops < 1:
             raise ValueError(f"RandAugment: expected `num_ops` of 1 or more, received {num_ops!r}")
         self.num_ops, self.draws = num_ops, 2 * num_ops
-        self.factor = _interval("RandAugment", "factor", factor, 0, 1, one_sided=True)[1]
+        self.factor = interval("RandAugment", "factor", factor, 0, 1, one_sided=True)[1]
 
     def _rounds(self, u: tf.Tensor) -> list[tf.Tensor]:
         magnitude = tf.fill([tf.shape(u)[0]], self.factor)

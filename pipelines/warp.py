@@ -248,7 +248,7 @@ def visible_boxes(boxes: tf.Tensor, size: Size, *, min_visible: float = 0.25) ->
 
     Args:
         boxes: `float32 [..., 4]`, xyxy in pixels.
-        size: height and width of the image.
+        size: height and width of the image; numbers, or `[n, 1]` tensors of one for each image.
         min_visible: the part of its area that a box has to keep, 0 to 1.
 
     Returns:
@@ -260,7 +260,7 @@ def visible_boxes(boxes: tf.Tensor, size: Size, *, min_visible: float = 0.25) ->
     >>> boxes.numpy().tolist(), visible.numpy().tolist()
     ([[0.0, 0.0, 2.0, 4.0], [1.0, 1.0, 8.0, 5.0]], [True, True])
     """
-    limits = tf.cast(tf.stack([size[1], size[0], size[1], size[0]]), tf.float32)
+    limits = tf.cast(tf.stack([size[1], size[0], size[1], size[0]], axis=-1), tf.float32)
     clipped = tf.clip_by_value(boxes, 0.0, limits)
 
     def area(boxes: tf.Tensor) -> tf.Tensor:
