@@ -8,7 +8,8 @@ One sample is one dict, the same for every source:
     crowd      bool [n]
     difficult  bool [n]
     ids        int32 [n], identities within a clip, -1 for none
-    path       string, the file, or the scene's name where the image is not a file
+    path       string, the file, or the image's name where it is not a file
+    label      int32 [], or float32 [k] for several labels or numbers: classification has this instead of boxes
     mask       uint8 [h, w], class of each pixel          if masks="classes"
     instances  bool [n, h, w], the pixels of each object  if masks="instances"
 """
@@ -26,7 +27,7 @@ from pipelines.decoding import decode_any
 from pipelines.samples import Samples
 from pipelines.scenes import Fault, Scene, SceneData
 
-__all__ = ["check_scenes", "padded_batches", "scene_dataset"]
+__all__ = ["check_scenes", "padded_batches", "sample_dataset", "scene_dataset"]
 
 # Key in a sample -> field of a scene, of what there is one an object.
 _COLUMNS = {"boxes": "boxes", "classes": "classes", "crowd": "crowd", "difficult": "difficult", "ids": "identities"}
@@ -76,6 +77,46 @@ def scene_dataset(
     dataset = tf.data.Dataset.range(len(scenes))
     if shuffle and len(scenes) > 1:
         dataset = dataset.shuffle(len(scenes), seed=seed)
+    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def sample_dataset(samples: Samples, *, shuffle: bool = False, seed: int = 0) -> tf.data.Dataset:
+    """A data set of samples with labels, one dict for each image (`image`, `label`, `path`), images of their own sizes.
+
+    The way from `read_data` to what takes dicts (`ResizePolicy`, `augment`), as `scene_dataset` is from `read_scenes`;
+    `pipelines.batches` is the shorter way to train a classifier.
+
+    Args:
+        samples: for example `read_data(folder).train`.
+        shuffle: in a new order each epoch, over all samples.
+        seed: decides the orders.
+
+    Raises:
+        ValueError: no samples.
+
+    Example:
+
+    >>> from pipelines import read_data
+    >>> sample = next(iter(sample_dataset(read_data("sklearn:digits").train)))
+    >>> sorted(sample), sample["image"].shape
+    (['image', 'label', 'path'], TensorShape([8, 8, 3]))
+    """
+    if not len(samples):
+        raise ValueError("sample_dataset: expected at least one sample, received none")
+    images, labels = samples.images, tf.constant(samples.labels)
+    is_path = not samples.decoded and isinstance(images[0], str)
+    paths = tf.constant([os.fsencode(entry) for entry in (images if is_path else samples.names)], tf.string)
+    stored = paths if is_path else tf.constant(images if samples.decoded else list(images))
+
+    def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = stored[index]
+        if not samples.decoded:
+            image = decode_any(tf.io.read_file(image) if is_path else image)
+        return {"image": image, "label": labels[index], "path": paths[index]}
+
+    dataset = tf.data.Dataset.range(len(samples))
+    if shuffle and len(samples) > 1:
+        dataset = dataset.shuffle(len(samples), seed=seed)
     return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 

@@ -124,16 +124,20 @@ def find_files(folder: Path) -> dict[str, Path]:
 
 
 def looks_like(file: Path) -> bool:
-    """Whether the first or last few thousand bytes speak of categories or annotations, without reading it all."""
+    """Whether the first and last 64 kB speak of images, annotations and categories, without reading it all.
+
+    One of these words is enough in a place where COCO files are kept, so that a broken one is read and reported.
+    """
     size = file.stat().st_size
     with file.open("rb") as opened:
-        head = opened.read(4096)
-        opened.seek(max(0, size - 4096))
-        ends = head + opened.read()
+        ends = opened.read(65536)
+        opened.seek(max(0, size - 65536))
+        ends += opened.read()
     # LabelMe has "shapes", VIA "regions"; key points, captions and panoptic files have no boxes of their own.
     words = (b'"images"', b'"annotations"', b'"categories"')
     others = (b'"shapes"', b'"regions"', b'"_via_', b'"caption"', b'"segments_info"')
-    return any(word in ends for word in words) and not any(word in ends for word in others)
+    usual = file.parent.name == "annotations" or file.name.startswith("instances") or ".coco." in file.name
+    return sum(word in ends for word in words) >= (1 if usual else 2) and not any(word in ends for word in others)
 
 
 def _is_coco(value: Any) -> bool:

@@ -149,12 +149,12 @@ def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
     if not class_name:
         log.add("broken", path, node.line, "an object without <name>; left out")
         return None
+    box = node.find("bndbox")
     try:
-        corners = [float(node.words(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
-    except ValueError:
+        corners = [float(box.words(key)) for key in ("xmin", "ymin", "xmax", "ymax")]  # type: ignore[union-attr]
+    except (AttributeError, ValueError):
         log.add("broken", path, node.line, f"{class_name!r}: <bndbox> does not hold four numbers; left out")
         return None
-    box = node.find("bndbox")
     attributes: dict[str, Any] = {
         child.tag: (child.text or "").strip() for child in node if child.tag not in _PLACED and not len(child)
     }

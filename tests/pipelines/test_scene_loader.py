@@ -7,7 +7,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines import Scene, SceneData, check_scenes, padded_batches, read_scenes, scene_dataset
+from pipelines import (
+    ResizePolicy,
+    Samples,
+    Scene,
+    SceneData,
+    check_scenes,
+    padded_batches,
+    read_scenes,
+    restore_boxes,
+    sample_dataset,
+    scene_dataset,
+)
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -96,6 +107,35 @@ def test_orders_are_seeded(tmp_path):
     assert orders[0] != orders[2]
     assert orders[0][0] != orders[0][1]  # another order in the second epoch
     assert sorted(orders[0][0]) == sorted(s.name.encode() for s in scenes)
+
+
+@pytest.mark.parametrize("kind", ["files", "contents", "pixels"])
+@pytest.mark.parametrize("labels", [[2, 0, 1], [[0.5, 1], [2, 3], [4, 5]]])
+def test_samples_with_labels_are_dicts_of_the_same_kind(tmp_path, kind, labels):
+    images = [scene.image for scene in scenes_of(tmp_path, kind)]
+    if kind == "pixels":
+        images = np.stack([image[:12] for image in images])
+    samples = Samples(images, np.array(labels), ["a", "b", "c"])
+    found = list(sample_dataset(samples).as_numpy_iterator())
+    assert [sample["image"][0, 0, 0] for sample in found] == [20, 40, 60]
+    assert [sample["label"].tolist() for sample in found] == labels
+    assert found[0]["label"].dtype == (np.int32 if np.ndim(labels) == 1 else np.float32)
+    assert found[1]["path"].decode() == (images[1] if kind == "files" else "b")
+    with pytest.raises(ValueError, match="at least one sample"):
+        sample_dataset(samples[3:])
+
+
+def test_scenes_go_through_resizing_to_batches_and_back(tmp_path):
+    scenes = scenes_of(tmp_path, "files")
+    policy = ResizePolicy("pad", size=(24, 20))
+    dataset = scene_dataset(scenes, masks="classes").map(policy)
+    (batch,) = padded_batches(dataset, 4)
+    assert batch["image"].shape == (3, 24, 20, 3)
+    assert batch["mask"].shape == (3, 24, 20)
+    assert batch["num_boxes"].numpy().tolist() == [2, 0, 3]
+    for i, scene in enumerate(scenes):
+        restored = restore_boxes(batch["boxes"][i], batch["matrix"][i], batch["original_size"][i])
+        np.testing.assert_allclose(restored[: len(scene)], scene.boxes, atol=0.01)
 
 
 def test_formats_that_only_pillow_reads(tmp_path):
