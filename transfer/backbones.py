@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import zoo
@@ -59,20 +60,56 @@ class Application:
     interpolation: str = "bilinear"
 
 
-# Licences as keras.io/api/applications gives them for the places that the weights were taken from.
+# Licences as keras.io/api/applications gives them for the places that the weights were taken from; sizes and values as
+# in the code of `keras.applications`. Values are "none" where a network brings them to its range itself, always alike.
 KERAS_APPLICATIONS = {
+    "ConvNeXtBase": Application("imagenet", "MIT", interpolation="bicubic"),
+    "ConvNeXtLarge": Application("imagenet", "MIT", interpolation="bicubic"),
+    "ConvNeXtSmall": Application("imagenet", "MIT", interpolation="bicubic"),
+    "ConvNeXtTiny": Application("imagenet", "MIT", interpolation="bicubic"),
+    "ConvNeXtXLarge": Application("imagenet", "MIT", interpolation="bicubic"),
+    "DenseNet121": Application("imagenet", "BSD-3-Clause"),
+    "DenseNet169": Application("imagenet", "BSD-3-Clause"),
+    "DenseNet201": Application("imagenet", "BSD-3-Clause"),
     "EfficientNetB0": Application("imagenet", "Apache-2.0", interpolation="bicubic"),
+    "EfficientNetB1": Application("imagenet", "Apache-2.0", 240, interpolation="bicubic"),
+    "EfficientNetB2": Application("imagenet", "Apache-2.0", 260, interpolation="bicubic"),
+    "EfficientNetB3": Application("imagenet", "Apache-2.0", 300, interpolation="bicubic"),
+    "EfficientNetB4": Application("imagenet", "Apache-2.0", 380, interpolation="bicubic"),
+    "EfficientNetB5": Application("imagenet", "Apache-2.0", 456, interpolation="bicubic"),
+    "EfficientNetB6": Application("imagenet", "Apache-2.0", 528, interpolation="bicubic"),
+    "EfficientNetB7": Application("imagenet", "Apache-2.0", 600, interpolation="bicubic"),
+    "EfficientNetV2B0": Application("imagenet", "Apache-2.0", interpolation="bicubic"),
+    "EfficientNetV2B1": Application("imagenet", "Apache-2.0", 240, interpolation="bicubic"),
+    "EfficientNetV2B2": Application("imagenet", "Apache-2.0", 260, interpolation="bicubic"),
+    "EfficientNetV2B3": Application("imagenet", "Apache-2.0", 300, interpolation="bicubic"),
+    "EfficientNetV2L": Application("none", "Apache-2.0", 480, interpolation="bicubic"),
+    "EfficientNetV2M": Application("none", "Apache-2.0", 480, interpolation="bicubic"),
+    "EfficientNetV2S": Application("none", "Apache-2.0", 384, interpolation="bicubic"),
+    "InceptionResNetV2": Application("symmetric", "Apache-2.0", 299),
+    "InceptionV3": Application("symmetric", "Apache-2.0", 299),
+    "MobileNet": Application("symmetric", "Apache-2.0"),
     "MobileNetV2": Application("symmetric", "Apache-2.0"),
+    "MobileNetV3Large": Application("symmetric", "Apache-2.0"),
+    "MobileNetV3Small": Application("symmetric", "Apache-2.0"),
+    "NASNetLarge": Application("symmetric", "Apache-2.0", 331),
+    "NASNetMobile": Application("symmetric", "Apache-2.0"),
+    "ResNet101": Application("caffe", "MIT"),
+    "ResNet101V2": Application("symmetric", "BSD-3-Clause"),
+    "ResNet152": Application("caffe", "MIT"),
+    "ResNet152V2": Application("symmetric", "BSD-3-Clause"),
     "ResNet50": Application("caffe", "MIT"),
     "ResNet50V2": Application("symmetric", "BSD-3-Clause"),
-    "Xception": Application("symmetric", "MIT", image_size=299),
+    "VGG16": Application("caffe", "CC-BY-4.0"),
+    "VGG19": Application("caffe", "CC-BY-4.0"),
+    "Xception": Application("symmetric", "MIT", 299),
 }
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
     """Names that `backbone` takes and that match a shell-style pattern. Loads no TensorFlow.
 
-    >>> list_backbones("*lite0"), list_backbones("keras:Res*")
+    >>> list_backbones("*lite0"), list_backbones("keras:ResNet50*")
     (['efficientnet_lite0'], ['keras:ResNet50', 'keras:ResNet50V2'])
     """
     names = zoo.list_models() + [f"keras:{name}" for name in sorted(KERAS_APPLICATIONS)]
@@ -129,39 +166,36 @@ def _near(name: str) -> str:
 def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
     """A model of `keras.applications`, its layers copied onto our normalisation in place of its own, if it has one.
 
-    Some of these models normalise themselves, EfficientNet with one layer more when it has ImageNet weights. Copies
-    that start behind such layers are one graph whatever the weights are, flat and with one input.
+    Some of these models normalise themselves, EfficientNet with one layer more when it has ImageNet weights; some have
+    models inside. The copy is one graph whatever the weights are, flat and with one input.
     """
     import keras
 
     from zoo.blocks import normalise
+    from zoo.graph import graph_of, rebuild
     from zoo.layers import DropPath
 
+    L = keras.layers
     original = _download(name, shape, weights)
-    copies: dict[int, keras.Operation] = {}
+    graph = graph_of(original)
+    own_normalisation = set()
+    if row.values != "none":
+        first = takewhile(lambda call: isinstance(call.operation, L.Rescaling | L.Normalization), graph.calls)
+        own_normalisation = {id(call) for call in first}
 
-    def copy(operation, *args, **kwargs):
-        own_normalisation = isinstance(operation, keras.layers.Rescaling | keras.layers.Normalization)
-        if own_normalisation and not copies:
-            return args[0]
-        if id(operation) not in copies:
-            if isinstance(operation, keras.layers.Dropout) and operation.noise_shape:
-                # Stochastic depth; unlike Dropout's, DropPath's is still where it is frozen.
-                copies[id(operation)] = DropPath(operation.rate, name=operation.name)
-            else:
-                copies[id(operation)] = type(operation).from_config(operation.get_config())
-        return copies[id(operation)](*args, **kwargs)
+    def convert(call):
+        if id(call) in own_normalisation:
+            return None, []
+        if isinstance(call.operation, L.Dropout) and call.operation.noise_shape:
+            # Stochastic depth; unlike Dropout's, DropPath's is still where it is frozen.
+            return DropPath(call.operation.rate, name=call.operation.name), []
+        return None
 
+    body = rebuild(original, convert, graph=graph)
     image = keras.Input(shape, name="image")
-    # As `keras.models.clone_model` does, which cannot leave layers out.
-    feature_map = original._run_through_graph([normalise(image, row.values)], call_fn=copy)
-    model = keras.Model(image, feature_map, name=name)
-    if weights is not None:
-        for layer in original.layers:
-            if id(layer) in copies:
-                copies[id(layer)].set_weights(layer.get_weights())
-        if row.values == "caffe":
-            _from_bgr(model)
+    model = rebuild(keras.Model(image, body(normalise(image, row.values)), name=name))
+    if weights is not None and row.values == "caffe":
+        _from_bgr(model)
     return model
 
 
