@@ -15,13 +15,14 @@ kind in `SceneData.counts`; with `strict=True` the first is raised as a ValueErr
 
     missing image      the image is left out
     unreadable image   left out: no image, or of a kind that cannot be read
-    other size         left out: the annotation speaks of an image of other width and height
+    other size         left out: the annotation speaks of an image of other width and height; of an outline in run
+                       lengths: the object is kept as a box
     duplicate          an image that is annotated twice: the first annotation counts
     no annotation      an image, or a line in a list, without an annotation file: left out (except in YOLO's layout,
                        where an image without text file is one without objects, and is kept)
     not listed         an annotation that no list of a split names: left out
     broken             XML or JSON that does not parse: the file is left out; a part that does not hold what it should:
-                       that object is left out
+                       that object is left out, or kept as a box where only its outline is broken
     encoding           bytes that are not what the file says, or not UTF-8: the file is left out
     refused            XML with a DTD's entities or external references: the file is left out
     unknown class      the object is left out, its image kept

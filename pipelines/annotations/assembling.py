@@ -190,7 +190,7 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
     kept = [i for i, box in enumerate(boxes.tolist()) if _is_good(box, draft, i, (height, width), numbers, log)]
     boxes = np.clip(boxes[kept], 0, [width, height, width, height])
     chosen = [draft.objects[index] for index in kept]
-    outlines = [found.outline for found in chosen]
+    outlines = [_fitting(found, draft, (height, width), log) for found in chosen]
     if draft.relative:
         outlines = [o if o is None else tuple(np.round(points * [width, height], 9) for points in o) for o in outlines]
     if turn != 1:
@@ -209,6 +209,16 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
         mask=None if draft.mask is None else dataclasses.replace(draft.mask, orientation=turn),
         number=draft.number,
     )
+
+
+def _fitting(found: Found, draft: Draft, size: tuple[int, int], log: Log) -> Any:
+    """The object's outline, unless it is drawn in run lengths on an image of another size."""
+    outline = found.outline
+    if isinstance(outline, Mapping) and tuple(outline["size"]) != size:
+        what = f"{found.class_name!r} of {draft.name}: run lengths of (height, width) {tuple(outline['size'])}"
+        log.add("other size", draft.source, found.line, f"{what}, the image has {size}; kept as a box", kept=True)
+        return None
+    return outline
 
 
 def _as_samples(scenes: Sequence[Scene]) -> Samples:

@@ -16,7 +16,7 @@ from pipelines.annotations.assembling import Draft, Found, assemble, role_of
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
-from pipelines.annotations.outlines import outline_mask
+from pipelines.annotations.outlines import outline_mask, read_polygons, read_runs
 from pipelines.scenes import Fault, Scene, SceneData
 from pipelines.splits import GroupBy
 
@@ -141,7 +141,9 @@ def looks_like(file: Path) -> bool:
 
 
 def _is_coco(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(key), list) for key in ("images", "categories"))
+    if not isinstance(value, dict) or not isinstance(value.get("annotations") or [], list):
+        return False
+    return all(isinstance(value.get(key), list) for key in ("images", "categories"))
 
 
 def _categories(file: Path, document: Json | None, log: Log) -> dict[int, str]:
@@ -149,7 +151,7 @@ def _categories(file: Path, document: Json | None, log: Log) -> dict[int, str]:
     for index, category in enumerate(document.value.get("categories", ()) if document is not None else ()):
         try:
             found[int(category["id"])] = str(category["name"])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             log.add(
                 "broken",
                 file,
@@ -231,7 +233,7 @@ def _found(
 ) -> Found | None:
     try:
         x, y, width, height = (float(number) for number in annotation["bbox"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         log.add("broken", file, line, f"{where}: bbox does not hold four numbers; left out")
         return None
     number = annotation.get("category_id")
@@ -241,7 +243,7 @@ def _found(
     attributes |= extra if isinstance(extra, dict) else {}
     try:
         outline = _outline(annotation.get("segmentation"))
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         log.add(
             "broken", file, line, f"{where}: segmentation is neither polygons nor run lengths; kept as a box", kept=True
         )
@@ -260,16 +262,7 @@ def _found(
 def _outline(segmentation: Any) -> Any:
     if not segmentation:
         return None
-    if isinstance(segmentation, dict):
-        height, width = (int(side) for side in segmentation["size"])
-        counts = segmentation["counts"]
-        if not isinstance(counts, str) and sum(int(count) for count in counts) != height * width:
-            raise ValueError
-        return {"size": [height, width], "counts": counts}
-    polygons = tuple(np.array(points, np.float64).reshape(-1, 2) for points in segmentation)
-    if any(len(points) < 3 or not np.isfinite(points).all() for points in polygons):
-        raise ValueError
-    return polygons
+    return read_runs(segmentation) if isinstance(segmentation, dict) else read_polygons(segmentation)
 
 
 def write(data: SceneData, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:

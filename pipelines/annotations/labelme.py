@@ -103,7 +103,7 @@ def _found(shapes: Sequence[tuple[int, Mapping[str, Any]]], document: Json, file
     for number, shape in shapes:
         try:
             outlines.append(_outline(shape))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             reason = error.args[0] if type(error) is ValueError and error.args else "does not hold points"
             log.add("broken", file, document.line("shapes", number), f"shapes[{number}]: {reason}; left out")
     if not outlines:
@@ -127,6 +127,8 @@ def _outline(shape: Mapping[str, Any]) -> np.ndarray:
         return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
     if kind == "circle":  # its centre and a point on it
         radius = math.dist(points[0], points[1])
+        if not radius < 1e9:
+            raise ValueError(f"a circle of a radius of {radius:.3g} pixels")
         angles = np.arange(_CORNERS) * (2 * math.pi / _CORNERS)
         return points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     if kind != "polygon":

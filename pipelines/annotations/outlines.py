@@ -8,7 +8,17 @@ import numpy as np
 from pipelines.annotations.turning import turn_array, turn_points
 from pipelines.scenes import Scene
 
-__all__ = ["class_mask", "from_runs", "instance_masks", "outline_box", "outline_mask", "to_runs", "turn_outline"]
+__all__ = [
+    "class_mask",
+    "from_runs",
+    "instance_masks",
+    "outline_box",
+    "outline_mask",
+    "read_polygons",
+    "read_runs",
+    "to_runs",
+    "turn_outline",
+]
 
 
 def outline_mask(outline: Any, size: tuple[int, int]) -> np.ndarray:
@@ -16,15 +26,14 @@ def outline_mask(outline: Any, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         outline: polygons (`[k, 2]` each, x and y; together they are one object), or COCO's run lengths
-            `{"size": [h, w], "counts": list, str or bytes}`. Compressed counts need the extra `coco`.
+            `{"size": [h, w], "counts": list, str or bytes}`.
         size: (height, width).
 
     Returns:
         `bool [h, w]`.
 
     Raises:
-        ValueError: run lengths of another size.
-        ImportError: compressed run lengths without pycocotools.
+        ValueError: run lengths of another size, or that do not fill it.
 
     Example:
 
@@ -32,12 +41,9 @@ def outline_mask(outline: Any, size: tuple[int, int]) -> np.ndarray:
     [[0, 1, 1, 0], [0, 1, 1, 0]]
     """
     if isinstance(outline, Mapping):
-        mask = from_runs(outline)
-        if mask.shape != tuple(size):
-            raise ValueError(
-                f"expected run lengths of an image of (height, width) {tuple(size)}, received {mask.shape}"
-            )
-        return mask
+        if tuple(outline["size"]) != tuple(size):
+            raise ValueError(f"expected run lengths of (height, width) {tuple(size)}, received {outline['size']}")
+        return from_runs(outline)
     from skimage.draw import polygon
 
     mask = np.zeros(size, bool)
@@ -117,27 +123,73 @@ def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
 
     Raises:
         ValueError: run lengths that do not add up to the size.
-        ImportError: compressed run lengths without pycocotools.
 
     >>> from_runs({"size": [2, 2], "counts": [1, 3]}).tolist()
     [[False, True], [True, True]]
     """
-    height, width = (int(side) for side in runs["size"])
-    counts = runs["counts"]
-    if isinstance(counts, str | bytes):
-        try:
-            from pycocotools import mask as coco_mask
-        except ImportError as error:
-            raise ImportError(
-                'compressed run lengths need pycocotools: install it with pip install "transfer-zoo[coco]"'
-            ) from error
-        encoded = counts.encode() if isinstance(counts, str) else counts
-        return coco_mask.decode({"size": [height, width], "counts": encoded}).astype(bool)
-    counts = np.asarray(counts, np.int64)
-    if counts.sum() != height * width or (counts < 0).any():
-        raise ValueError(f"expected run lengths that add up to {height}x{width} pixels, received {counts.sum()}")
+    runs = read_runs(runs)
+    height, width = runs["size"]
+    counts = _expanded(runs["counts"])
     on = np.arange(len(counts)) % 2 == 1
     return np.repeat(on, counts).reshape(width, height).T
+
+
+def _expanded(counts: str | bytes | Sequence[int]) -> list[int]:
+    """Run lengths as numbers; COCO's compressed ones are text.
+
+    From the third on, each stands for its difference from the last but one. Numbers are written in pieces of five bits,
+    the lowest first, a character each from "0" on, whose sixth bit says that there are more; the fifth bit of the last
+    is the sign. (`rleToString` in COCO's maskApi.c. pycocotools reads these too, but where they do not fill the image
+    it returns memory that it never wrote, so they have to be counted in any case.)
+
+    Raises:
+        ValueError: other characters, or a number that is cut off.
+
+    >>> _expanded("13")
+    [1, 3]
+    """
+    if not isinstance(counts, str | bytes):
+        return [int(count) for count in counts]
+    numbers: list[int] = []
+    value = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        bits = character - ord("0")
+        if not 0 <= bits < 64:
+            raise ValueError(f"expected compressed run lengths, received the character {chr(character)!r}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) and 1 << shift
+            numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("expected compressed run lengths, received some that are cut off")
+    return numbers
+
+
+def read_polygons(polygons: Sequence[Any]) -> tuple[np.ndarray, ...]:
+    """Polygons from lists of points, or of x, y, x, y, ...
+
+    Raises:
+        ValueError, TypeError: fewer than three points, or what are no finite numbers.
+    """
+    made = tuple(np.array(points, np.float64).reshape(-1, 2) for points in polygons)
+    if any(len(points) < 3 or not np.isfinite(points).all() for points in made):
+        raise ValueError("expected polygons of three finite points or more")
+    return made
+
+
+def read_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
+    """Run lengths from JSON, looked through and otherwise as they are.
+
+    Raises:
+        KeyError, TypeError, ValueError: not COCO's run lengths, or such as do not fill their size.
+    """
+    height, width = (int(side) for side in runs["size"])
+    counts = _expanded(runs["counts"])
+    if sum(counts) != height * width or min(counts, default=0) < 0:
+        raise ValueError(f"expected run lengths that add up to {height}x{width} pixels, received {sum(counts)}")
+    return {"size": [height, width], "counts": runs["counts"]}
 
 
 def turn_outline(outline: Any, size: tuple[int, int], tag: int) -> Any:

@@ -91,6 +91,9 @@ def _drafts(file: Path, document: Json, images: str | Path | None, class_key: st
             continue
         image = index.find(entry["filename"])
         regions = entry.get("regions") or []
+        if not isinstance(regions, list | dict):
+            log.add("broken", file, line, f"{key!r}: regions is neither a list nor an object; left out")
+            continue
         # Version 1 numbers the regions ("0", "1", ...), version 2 lists them.
         numbered = list(regions.items()) if isinstance(regions, dict) else list(enumerate(regions))
         objects = []
@@ -107,8 +110,10 @@ def _found(region: Any, class_key: str | None, file: Path, line: int, where: str
     try:
         shape = region["shape_attributes"]
         attributes = region.get("region_attributes") or {}
+        if not isinstance(attributes, dict):
+            raise ValueError("region_attributes is no object")
         box, outline = _geometry(shape)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = error.args[0] if isinstance(error, ValueError) else "does not hold a shape and its numbers"
         log.add("broken", file, line, f"{where}: {reason}; left out")
         return None

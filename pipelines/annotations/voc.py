@@ -17,6 +17,7 @@ from pipelines.annotations.assembling import Draft, Found, assemble, images_belo
 from pipelines.annotations.documents import Node, read_text, read_xml
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
+from pipelines.annotations.outlines import read_polygons, read_runs
 from pipelines.scenes import Fault, Scene, SceneData
 from pipelines.splits import GroupBy
 
@@ -163,20 +164,31 @@ def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
         value = item.findtext("value") or ""
         is_json = item.find("value[@type='json']") is not None
         attributes[(item.findtext("name") or "").strip()] = _parse(value) if is_json else value
-    polygons = [
-        np.array([[float(p.findtext("x") or "nan"), float(p.findtext("y") or "nan")] for p in polygon.iterfind("pt")])
-        for polygon in node.iterfind("polygon")
-    ]
-    runs = node.findtext("rle")
     return Found(
         class_name,
         (corners[0] - origin, corners[1] - origin, corners[2], corners[3]),
         box.line if isinstance(box, Node) else node.line,
         difficult=node.words("difficult") == "1",
         crowd=node.words("iscrowd") == "1",
-        outline=_parse(runs) if runs is not None else tuple(polygons) or None,
+        outline=_read_outline(node, path, log),
         attributes=attributes,
     )
+
+
+def _read_outline(node: Node, path: Path, log: Log) -> Any:
+    """What `write` writes beyond VOC; `None` where there is none, or none that can be understood."""
+    try:
+        runs = node.findtext("rle")
+        if runs is not None:
+            return read_runs(json.loads(runs))
+        polygons = [
+            [[float(point.findtext(key) or "nan") for key in "xy"] for point in polygon.iterfind("pt")]
+            for polygon in node.iterfind("polygon")
+        ]
+        return read_polygons(polygons) if polygons else None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        log.add("broken", path, node.line, "an outline that cannot be understood; kept as a box", kept=True)
+        return None
 
 
 def _parse(text: str) -> Any:

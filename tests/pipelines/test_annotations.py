@@ -280,14 +280,32 @@ def test_coco_compressed_run_lengths_are_those_of_pycocotools(tmp_path):
     assert np.array_equal(instance_masks(scene)[0], square.astype(bool))
 
 
-def test_without_pycocotools_compressed_run_lengths_name_the_extra(monkeypatch):
-    import sys
-
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (60, 101), (200, 300)])
+def test_run_lengths_of_many_masks_are_those_of_pycocotools(shape):
+    mask_tools = pytest.importorskip("pycocotools.mask")
     from pipelines.annotations.outlines import from_runs
 
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(ImportError, match=r"transfer-zoo\[coco\]"):
-        from_runs({"size": [2, 2], "counts": "13"})
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.01, 0.5, 0.99, 1.0):
+        mask = rng.random(shape) < share
+        counts = mask_tools.encode(np.asfortranarray(mask))["counts"]
+        for form in (counts, counts.decode()):
+            assert np.array_equal(from_runs({"size": list(shape), "counts": form}), mask)
+
+
+@pytest.mark.parametrize("counts", ["1", "19", "1001", "oo", "\x00", "é", [1], [5, -1], [1, 4]])
+def test_run_lengths_that_do_not_fill_the_image_are_refused(tmp_path, counts):
+    from pipelines.annotations.outlines import from_runs
+
+    with pytest.raises(ValueError, match="run lengths"):
+        from_runs({"size": [2, 2], "counts": counts})
+    content = coco_content()
+    content["annotations"][1]["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": counts}
+    coco_file(tmp_path, content)
+    found = read_scenes(tmp_path, valid=0, test=0)
+    assert found.counts == {"broken": 1}
+    assert found.faults[0].kept
+    assert found.train[0].outlines[1] is None  # kept as a box
 
 
 @pytest.mark.parametrize(
@@ -558,6 +576,14 @@ def test_an_annotation_of_an_image_of_another_size_is_left_out(tmp_path):
     voc_file(tmp_path, "zeros", voc_object("bee", (10, 5, 40, 30)), size=(0, 0))
     found = read_scenes(tmp_path, valid=0, test=0)
     assert ([s.name for s in found.train], found.counts) == (["good.jpg", "zeros.jpg"], {"other size": 1})
+
+
+def test_run_lengths_of_another_size_are_left_out_and_the_box_kept(tmp_path):
+    content = coco_content()
+    content["annotations"][1]["segmentation"] = {"size": [2, 2], "counts": [1, 3]}
+    coco_file(tmp_path, content)
+    found = read_scenes(tmp_path, valid=0, test=0)
+    assert (found.counts, found.faults[0].kept, found.train[0].outlines[1]) == ({"other size": 1}, True, None)
 
 
 def test_images_without_annotation_and_files_that_are_no_image(tmp_path):
