@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import pi
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import EvaluationCrop
@@ -53,18 +54,30 @@ def portable_crop(images: Any, crop: EvaluationCrop) -> tf.Tensor:
 
 
 def _matrix(length: tf.Tensor, start: tf.Tensor, window: tf.Tensor, size: int, interpolation: str) -> tf.Tensor:
-    """[size, length]: how much each pixel of an axis counts for each pixel of the resized window."""
-    scale = tf.cast(window, tf.float32) / size
-    first, last = tf.cast(start, tf.float32), tf.cast(start + window, tf.float32)
-    centres = first + (tf.range(size, dtype=tf.float32) + 0.5) * scale
-    places = tf.cast(tf.range(length), tf.float32) + 0.5
+    """[size, length]: how much each pixel of an axis counts for each pixel of the resized window.
+
+    In single precision and in the order of `ScaleAndTranslate`, the operation behind `tf.image.resize`: values that lie
+    within rounding of half a grey level then fall on the same side.
+    """
+    places = tf.range(length) - start  # of the pixels in the window
+    inside = tf.logical_and(places >= 0, places < window)
+    inverse = tf.gather(_inverse_scales(size), window)
+    centres = (tf.range(size, dtype=tf.float32) + 0.5) * inverse
     if interpolation == "nearest":
-        distances = places[None, :] - (tf.floor(centres) + 0.5)[:, None]
-        return tf.cast(tf.abs(distances) < 0.5, tf.float32)
-    distances = tf.abs(places[None, :] - centres[:, None]) / tf.maximum(scale, 1.0)
-    inside = tf.logical_and(places > first, places < last)
+        return tf.cast(tf.equal(places[None, :], tf.cast(tf.floor(centres), tf.int32)[:, None]), tf.float32)
+    shrink = tf.gather(1 / np.maximum(_inverse_scales(size), np.float32(1)), window)
+    distances = tf.abs((tf.cast(places, tf.float32) + 0.5)[None, :] - centres[:, None]) * shrink
     weights = tf.where(inside[None, :], _KERNELS[interpolation](distances), 0.0)
-    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+    return weights * (1.0 / tf.reduce_sum(weights, axis=1, keepdims=True))
+
+
+def _inverse_scales(size: int) -> np.ndarray:
+    """How many pixels of a window become one, for windows of 0 to 65,535 pixels, the most that a JPEG file can have.
+
+    A table, because runtimes turn divisions into products with reciprocals, which are not quite the same.
+    """
+    windows = np.maximum(np.arange(65_536), 1).astype(np.float32)
+    return np.float32(1) / (np.float32(size) / windows)
 
 
 def _triangle(x: tf.Tensor) -> tf.Tensor:

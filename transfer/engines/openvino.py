@@ -48,10 +48,11 @@ class OpenVINOEngine(Engine):
         """One for each thread: a request holds the tensors of one inference."""
         mine = self._local.__dict__.setdefault("requests", {})
         if (way, batch) not in mine:
-            mine[way, batch] = self._model(way, batch).create_infer_request()
+            mine[way, batch] = self.compiled(way, batch).create_infer_request()
         return mine[way, batch]
 
-    def _model(self, way: str, batch: int) -> Any:
+    def compiled(self, way: str, batch: int) -> Any:
+        """The model for a way in and a batch size, 1 or -1 for any; compiled the first time it is asked for."""
         with self._lock:
             if (way, batch) not in self._compiled:
                 model = self._core.read_model(self._path)
