@@ -21,10 +21,10 @@ class OpenVINOEngine(Engine):
 
     name = "openvino"
 
-    def __init__(self, path: Path, core: Any, contract: Contract, precision: str):
+    def __init__(self, model: Any, core: Any, contract: Contract, precision: str):
         self.contract = contract
         self.precision = precision
-        self._path = path
+        self._model = model
         self._core = core
         self._compiled: dict[tuple[str, int], Any] = {}
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class OpenVINOEngine(Engine):
         """The model for a way in and a batch size, 1 or -1 for any; compiled the first time it is asked for."""
         with self._lock:
             if (way, batch) not in self._compiled:
-                model = self._core.read_model(self._path)
+                model = self._model.clone()
                 if way == "cropped":
                     model = _without_crop(model, (batch, *self.contract.crop.size, 3))
                 hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
@@ -80,4 +80,4 @@ def open_model(path: Path, precision: str = "float32") -> OpenVINOEngine:
         contract = model.get_rt_info(["transfer_zoo", "contract"]).astype(str)
     except RuntimeError as error:
         raise ValueError(f"{path} cannot be read, or was not exported by this project: {error}") from error
-    return OpenVINOEngine(path, core, Contract.from_json(contract), precision)
+    return OpenVINOEngine(model, core, Contract.from_json(contract), precision)
