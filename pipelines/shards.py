@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
+from pipelines.annotations.assembling import Draft, Found, divide, make_scene
+from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import class_mask
 from pipelines.decoding import decode_any
 from pipelines.samples import Data, Samples
 from pipelines.scenes import Scene, SceneData
-from pipelines.sources import read_data
+from pipelines.sources import find_splits, read_data
 
 __all__ = ["read_shards", "shard_dataset", "write_shards"]
 
@@ -91,23 +94,41 @@ def write_shards(
     return path
 
 
-def read_shards(folder: str | os.PathLike[str], *, splits: Mapping[str, str] | None = None) -> SceneData:
-    """Read scenes that `write_shards` wrote into memory, images still encoded.
+def read_shards(
+    spec: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+) -> SceneData:
+    """Read scenes out of TensorFlow Datasets into memory, images still encoded.
 
     Args:
-        folder: what `write_shards` returned.
-        splits: split expressions for "train", "valid" and "test"; `None` takes all of each.
+        spec: what `write_shards` returned, or the name of a data set with boxes ("voc/2007"), possibly with split
+            expressions in brackets, as for `pipelines.read_data`.
+        data_dir: where TensorFlow Datasets keeps prepared data; its own default when `None`.
+        valid, test: fractions of the training images to take for splits that are not there.
+        seed: decides which images are taken.
+
+    Returns:
+        A `SceneData`. Of data sets of others, boxes without area or outside of their image are left out and listed,
+        and boxes are cut at its edge, as `pipelines.annotations` has it.
 
     Raises:
-        ValueError: shards of something else.
+        ValueError: an unknown name or split, or a data set without boxes.
+        ConnectionError: a data set that could not be prepared.
     """
-    builder = _builder(folder)
-    _require_scenes(builder, folder)
-    if splits is None:
-        splits = {role: name for role, name in _SPLITS.items() if name in builder.info.splits}
-    class_names = tuple(builder.info.features["objects"]["class"].names)
-    parts = {role: tuple(_scenes(builder, expression)) for role, expression in splits.items()}
-    return SceneData(class_names, parts.get("train", ()), parts.get("valid", ()), parts.get("test", ()))
+    name, builder, parts = find_splits(os.fspath(spec), data_dir, check=_object_features)
+    features = _object_features(builder, name)
+    log = Log()
+    if "outline" in features:
+        class_names = tuple(features["class"].names)
+        given = {role: list(_own_scenes(builder, part)) for role, part in parts.items()}
+    else:
+        class_names = tuple(features["label"].names)
+        given = {role: list(_others_scenes(builder, part, name, class_names, log)) for role, part in parts.items()}
+    return divide(given, class_names, log, valid=valid, test=test, seed=seed)
 
 
 def shard_dataset(
@@ -252,13 +273,20 @@ def _outline_text(outline: Any) -> str:
     return json.dumps([np.asarray(points).tolist() for points in outline])
 
 
-def _require_scenes(builder: Any, folder: object) -> None:
+def _object_features(builder: Any, name: str) -> dict[str, Any]:
+    """What is known of each object. Raises: ValueError, where there are no boxes with classes."""
     objects = dict(builder.info.features).get("objects")
-    if "outline" not in getattr(objects, "feature", {}):
-        raise ValueError(f"{folder}: expected scenes that write_shards wrote, found {', '.join(builder.info.features)}")
+    features = dict(getattr(objects, "feature", {}))
+    ours = "outline" in features
+    others = isinstance(features.get("bbox"), tfds.features.BBoxFeature) and "label" in features
+    if not (ours or others):
+        raise ValueError(
+            f"tfds:{name}: expected scenes: `objects` with boxes and classes; found {', '.join(builder.info.features)}"
+        )
+    return features
 
 
-def _scenes(builder: Any, split: str) -> Iterator[Scene]:
+def _own_scenes(builder: Any, split: str) -> Iterator[Scene]:
     for example in builder.as_dataset(split=split, decoders=_raw(builder)).as_numpy_iterator():
         objects = example["objects"]
         outlines = [json.loads(text) for text in objects["outline"]]
@@ -276,3 +304,33 @@ def _scenes(builder: Any, split: str) -> Iterator[Scene]:
             attributes=[json.loads(text) for text in objects["attributes"]],
             mask=None if mask is None else tf.io.decode_png(mask, channels=1)[..., 0].numpy(),
         )
+
+
+def _others_scenes(builder: Any, split: str, name: str, class_names: tuple[str, ...], log: Log) -> Iterator[Scene]:
+    """Scenes of data sets whose boxes are (ymin, xmin, ymax, xmax) in shares of the image, as is the custom there."""
+    numbers = {class_name: number for number, class_name in enumerate(class_names)}
+    options = tfds.ReadConfig(add_tfds_id=True)
+    dataset = builder.as_dataset(split=split, decoders=_raw(builder), read_config=options)
+    for example in dataset.as_numpy_iterator():
+        objects = example["objects"]
+        own_name = example.get("image/filename", example["tfds_id"]).decode()
+        with Image.open(io.BytesIO(example["image"])) as image:
+            height, width = image.height, image.width
+        found = [
+            Found(
+                class_names[label] if label >= 0 else "no class",
+                (x1 * width, y1 * height, x2 * width, y2 * height),
+                None,
+                difficult=bool(difficult),
+                crowd=bool(crowd),
+            )
+            for (y1, x1, y2, x2), label, difficult, crowd in zip(
+                objects["bbox"].astype(np.float64).tolist(),
+                objects["label"].tolist(),
+                objects.get("is_difficult", np.zeros(len(objects["label"]), bool)),
+                objects.get("is_crowd", np.zeros(len(objects["label"]), bool)),
+                strict=True,
+            )
+        ]
+        draft = Draft(Path(own_name), own_name, Path(f"tfds:{name}[{split}]"), found)
+        yield make_scene(draft, example["image"], (height, width), numbers, log)

@@ -5,7 +5,7 @@ Folders and scikit-learn's digits are read without TensorFlow.
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -309,24 +309,14 @@ def _read_sklearn(name: str) -> tuple[list[str], _Given, list[Skipped]]:
 def _read_tfds(spec: str, data_dir: str | os.PathLike[str] | None) -> tuple[list[str], _Given, list[Skipped]]:
     import tensorflow_datasets as tfds
 
-    # A folder may have brackets in its name.
-    name, parts = (spec, None) if Path(spec).expanduser().is_dir() else parse_splits(spec)
-    builder = _find_builder(name, data_dir)
+    name, builder, parts = find_splits(spec, data_dir, check=_image_and_label)
     image_key, label_key = _image_and_label(builder, name)
-    _prepare(builder, name)
     class_names = builder.info.features[label_key].names
-    skipped = []
-    if parts is None:
-        parts = {_ROLES[part.lower()]: part for part in builder.info.splits if part.lower() in _ROLES}
-        if "train" not in parts and len(builder.info.splits) == 1:
-            parts = {"train": next(iter(builder.info.splits))}
-        if "train" not in parts:
-            raise ValueError(f"tfds:{name}: expected a split named train, found {_listed(builder.info.splits)}")
-        skipped = [
-            Skipped(f"tfds:{name}[{part}]", "not one of the splits train, validation and test")
-            for part in builder.info.splits
-            if part not in parts.values()
-        ]
+    skipped = [
+        Skipped(f"tfds:{name}[{part}]", "not one of the splits train, validation and test")
+        for part in builder.info.splits
+        if not any(part in expression for expression in parts.values())
+    ]
     given = {}
     roles: dict[bytes, str] = {}  # of each example, by TensorFlow Datasets' own number for it
     for role, part in parts.items():
@@ -359,6 +349,27 @@ def _read_tfds(spec: str, data_dir: str | os.PathLike[str] | None) -> tuple[list
             names.append(f"{class_names[label]}/{own_name}")
         given[role] = Samples(images, labels, names)
     return list(class_names), given, skipped
+
+
+def find_splits(
+    spec: str, data_dir: str | os.PathLike[str] | None, *, check: Callable[[Any, str], Any]
+) -> tuple[str, Any, dict[str, str]]:
+    """A data set of TensorFlow Datasets, prepared: its name, its builder, and the split expression for each split.
+
+    `check(builder, name)` raises an error where the data is not what is wanted, before any of it is downloaded.
+    """
+    # A folder may have brackets in its name.
+    name, parts = (spec, None) if Path(spec).expanduser().is_dir() else parse_splits(spec)
+    builder = _find_builder(name, data_dir)
+    check(builder, name)
+    _prepare(builder, name)
+    if parts is None:
+        parts = {_ROLES[part.lower()]: part for part in builder.info.splits if part.lower() in _ROLES}
+        if "train" not in parts and len(builder.info.splits) == 1:
+            parts = {"train": next(iter(builder.info.splits))}
+        if "train" not in parts:
+            raise ValueError(f"tfds:{name}: expected a split named train, found {_listed(builder.info.splits)}")
+    return name, builder, parts
 
 
 def parse_splits(spec: str) -> tuple[str, dict[str, str] | None]:

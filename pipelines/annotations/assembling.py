@@ -19,7 +19,17 @@ from pipelines.scenes import Scene, SceneData
 from pipelines.sources import IMAGE_SUFFIXES
 from pipelines.splits import GroupBy, fractions_to_take, group_keys, split
 
-__all__ = ["SPLIT_NAMES", "Draft", "Found", "assemble", "image_header", "images_below", "role_of"]
+__all__ = [
+    "SPLIT_NAMES",
+    "Draft",
+    "Found",
+    "assemble",
+    "divide",
+    "image_header",
+    "images_below",
+    "make_scene",
+    "role_of",
+]
 
 # By how many pixels a box may overshoot without a word: rounding to six digits, in images of up to 10,000 pixels.
 ROUNDING = 0.01
@@ -135,7 +145,26 @@ def assemble(
     given: dict[str, list[Scene]] = {}
     for role, part in drafts.items():
         given[role] = [scene for draft in part if (scene := _scene(draft, numbers, log, seen)) is not None]
-    pool = given.get("train", [])
+    return divide(given, class_names, log, valid=valid, test=test, seed=seed, group_by=group_by, class_ids=class_ids)
+
+
+def divide(
+    given: Mapping[str, Sequence[Scene]],
+    class_names: Sequence[str],
+    log: Log,
+    *,
+    valid: float,
+    test: float,
+    seed: int,
+    group_by: GroupBy = None,
+    class_ids: Sequence[int] | None = None,
+) -> SceneData:
+    """A data set of checked scenes; the splits that the source did not bring along are taken from "train".
+
+    Raises:
+        ValueError: no scene to train on.
+    """
+    pool = given.get("train", ())
     if not pool:
         first = f" First of {len(log.faults)} faults: {log.faults[0]}" if log.faults else ""
         raise ValueError(f"found no annotated images to train on.{first}")
@@ -182,24 +211,40 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
             "(width x height); left out",
         )
         return None
-    height, width = stored if turn != 1 else size
+    return make_scene(draft, str(draft.image), stored if turn != 1 else size, numbers, log, turn=turn)
+
+
+def make_scene(
+    draft: Draft, image: Any, size: tuple[int, int], numbers: Mapping[str, int], log: Log, *, turn: int = 1
+) -> Scene:
+    """The scene of an image that is there: its objects checked, cut at the edges, and turned.
+
+    Args:
+        draft: what the annotation says.
+        image: a path, or the file's contents.
+        size: (height, width) of the image as the annotation sees it.
+        numbers: class index by class name.
+        log: for the faults of objects.
+        turn: the EXIF orientation, if the annotation was made without regard to it.
+    """
+    height, width = size
     boxes = np.array([found.box for found in draft.objects], np.float64).reshape(-1, 4)
     if draft.relative:
         # Nine decimals: far below float32, and what turns 1e-14 beside the edge back into the edge.
         boxes = np.round(boxes * [width, height, width, height], 9)
-    kept = [i for i, box in enumerate(boxes.tolist()) if _is_good(box, draft, i, (height, width), numbers, log)]
+    kept = [i for i, box in enumerate(boxes.tolist()) if _is_good(box, draft, i, size, numbers, log)]
     boxes = np.clip(boxes[kept], 0, [width, height, width, height])
     chosen = [draft.objects[index] for index in kept]
-    outlines = [_fitting(found, draft, (height, width), log) for found in chosen]
+    outlines = [_fitting(found, draft, size, log) for found in chosen]
     if draft.relative:
         outlines = [o if o is None else tuple(np.round(points * [width, height], 9) for points in o) for o in outlines]
     if turn != 1:
-        boxes = turn_boxes(boxes, (height, width), turn)
-        outlines = [turn_outline(outline, (height, width), turn) for outline in outlines]
+        boxes = turn_boxes(boxes, size, turn)
+        outlines = [turn_outline(outline, size, turn) for outline in outlines]
     return Scene(
-        str(draft.image),
+        image,
         draft.name,
-        size,
+        turned_size(size, turn),
         boxes=boxes,
         classes=[numbers[found.class_name] for found in chosen],
         difficult=[found.difficult for found in chosen],
@@ -244,12 +289,19 @@ def _is_good(
         fault("unknown class", f"expected one of {', '.join(map(repr, numbers))}")
     elif not all(map(math.isfinite, box)):
         fault("not a number", f"box {shown}")
-    elif x2 <= x1 or y2 <= y1:
+    elif not _has_area(box):
         fault("no area", f"box {shown} has x2 <= x1 or y2 <= y1")
-    elif x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+    elif not _has_area(np.clip(box, 0, [width, height, width, height])):
         fault("outside", f"box {shown} is outside of the image of {width}x{height} pixels")
     else:
         if min(x1, y1) < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
             fault("clipped", f"box {shown} reaches over the edge of the image of {width}x{height} pixels", kept=True)
         return True
     return False
+
+
+def _has_area(box: Sequence[float] | np.ndarray) -> bool:
+    """Whether there is something between the sides once they are `float32`, as in a `Scene`."""
+    with np.errstate(over="ignore"):
+        x1, y1, x2, y2 = np.asarray(box).astype(np.float32)
+    return bool(x2 > x1 and y2 > y1)

@@ -31,7 +31,9 @@ def read_scenes(
 
     Args:
         spec: a folder of annotations in one of the formats of `pipelines.annotations`, or a file (`.json`, `.yaml`); or
-            `"tfds:FOLDER"`, shards that `pipelines.write_shards` wrote, which have their own splits and classes.
+            `"tfds:NAME"`, a data set of TensorFlow Datasets that has boxes ("tfds:voc/2007[train+validation]"), and
+            `"tfds:FOLDER"`, one that `pipelines.write_shards` wrote. These define their classes and are not divided by
+            group.
         layout: one of `LAYOUTS`; `None` recognises it.
         class_names: the classes to read, in order; `None` takes those that the data defines (or, where it defines
             none, those that occur, sorted by name). Objects of other classes are listed as faults.
@@ -65,7 +67,7 @@ def read_scenes(
     if os.fspath(spec).startswith("tfds:"):
         from pipelines.shards import read_shards
 
-        return read_shards(os.fspath(spec).removeprefix("tfds:"))
+        return read_shards(os.fspath(spec).removeprefix("tfds:"), valid=valid, test=test, seed=seed)
     path = Path(spec).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")

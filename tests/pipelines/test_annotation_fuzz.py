@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines import Scene, SceneData, read_scenes, write_scenes
 from pipelines.annotations.outlines import class_mask
 
-ROUNDS = 400
+ROUNDS = 200
 ODD = [
     None,
     True,

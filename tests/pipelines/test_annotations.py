@@ -601,6 +601,15 @@ def test_numbers_that_are_none(tmp_path):
     assert found.counts == {"broken": 1, "not a number": 1}
 
 
+def test_slivers_that_vanish_in_float32(tmp_path):
+    """What is left of a box, cut at the edge and rounded, has an area or is no box."""
+    boxes = (99.9999999, 5, 120, 30), (30.0000001, 5, 30.0000002, 9)
+    voc_file(tmp_path, "a", *(voc_object("bee", box) for box in boxes))
+    found = read_scenes(tmp_path, valid=0, test=0)
+    assert found.counts == {"outside": 1, "no area": 1}
+    assert len(found.train[0]) == 0
+
+
 def test_rounding_over_the_edge_is_cut_without_a_word(tmp_path):
     photo(tmp_path / "images/a.jpg")
     (tmp_path / "labels").mkdir()

@@ -95,6 +95,7 @@ def test_scenes_become_shards_and_come_back(tmp_path):
     )
     empty = Scene(pixels, "b.png", (12, 20))
     path = write_shards(SceneData(("ant", "bee"), (scene,), (empty,)), tmp_path / "prepared")
+    assert len(read_scenes(f"tfds:{path}[train+validation]", valid=0, test=0).train) == 2
     again = read_scenes(f"tfds:{path}")
     assert again.class_names == ("ant", "bee")
     assert (len(again.train), len(again.valid), len(again.test)) == (1, 1, 0)
@@ -123,8 +124,46 @@ def test_what_cannot_be_written(photos, tmp_path):
     with pytest.raises(ValueError, match="one class each, or scenes; received numbers"):
         write_shards(read_table(table, task="numbers", root=photos, valid=0, test=0), tmp_path / "x")
     path = write_shards(photos, tmp_path / "prepared")
-    with pytest.raises(ValueError, match="expected scenes that write_shards wrote"):
+    with pytest.raises(ValueError, match="expected scenes: `objects` with boxes and classes; found image"):
         read_scenes(f"tfds:{path}")
+
+
+def test_boxes_of_data_sets_of_others(tmp_path):
+    """As voc and coco are kept: (ymin, xmin, ymax, xmax) in shares of the image."""
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(),
+            "image/filename": tfds.features.Text(),
+            "objects": tfds.features.Sequence(
+                {
+                    "bbox": tfds.features.BBoxFeature(),
+                    "label": tfds.features.ClassLabel(names=["ant", "bee"]),
+                    "is_difficult": np.bool_,
+                }
+            ),
+        }
+    )
+    boxes = [(0.25, 0.1, 0.75, 0.5), (0.5, 0.5, 0.5, 0.9)]
+    objects = [
+        {"bbox": tfds.features.BBox(*box), "label": label, "is_difficult": bool(label)}
+        for label, box in enumerate(boxes)
+    ]
+    examples = [
+        (i, {"image": np.zeros([40, 60, 3], np.uint8), "image/filename": f"{i}.png", "objects": objects[: 2 - i]})
+        for i in range(3)
+    ]
+    builder = tfds.dataset_builders.store_as_tfds_dataset(
+        name="insects", version="1.0.0", features=features, split_datasets={"train": examples}, data_dir=tmp_path
+    )
+    found = read_scenes(f"tfds:{builder.data_dir}", valid=0, test=0)
+    scenes = {scene.name: scene for scene in found.train}
+    assert found.class_names == ("ant", "bee")
+    np.testing.assert_allclose(scenes["1.png"].boxes, [[6, 10, 30, 30]], atol=1e-5)
+    assert [len(scenes[f"{i}.png"]) for i in range(3)] == [1, 1, 0]
+    assert found.counts == {"no area": 1}
+    assert scenes["0.png"].size == (40, 60)
 
 
 # Split expressions
