@@ -1,4 +1,4 @@
-"""Where labelled images come from: folders, TensorFlow Datasets, scikit-learn. Nothing is decoded here.
+"""Where labelled images come from: folders, tables, arrays, TensorFlow Datasets. Nothing is decoded here.
 
 Folders and scikit-learn's digits are read without TensorFlow.
 """

@@ -10,6 +10,11 @@
 `pipelines.read_scenes` recognises which of them a folder holds; the readers themselves take what is peculiar to their
 format.
 
+Boxes, outlines and masks are those of the upright image, as today's tools show it. An annotation that states the width
+and height of the image as it is stored, lying on its side, was made without regard to the EXIF orientation: then all of
+it is turned with the image. (Of images that are upside down or mirrored the size does not tell; they are taken to have
+been seen upright.)
+
 What bad input gets, in all of them. Every fault is listed in `SceneData.faults` with file and line, and counted by
 kind in `SceneData.counts`; with `strict=True` the first is raised as a ValueError.
 

@@ -37,8 +37,8 @@ def read_scenes(
         layout: one of `LAYOUTS`; `None` recognises it.
         class_names: the classes to read, in order; `None` takes those that the data defines (or, where it defines
             none, those that occur, sorted by name). Objects of other classes are listed as faults.
-        valid, test: fractions of the training images to take for splits that the data does not bring along. Data with
-            a validation split gets no test split.
+        valid, test: fractions of the training images to take for splits that the data does not bring along, by their
+            names, whatever is in them. Data with a validation split gets no test split.
         seed: decides which images are taken.
         group_by: keep together in one split: a function of the image's name, a regular expression, or "duplicates"
             (`pipelines.splits.group_keys`).

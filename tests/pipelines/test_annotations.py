@@ -1,6 +1,8 @@
 """VOC, YOLO and COCO: what is read, that writing and reading lose nothing, and what becomes of every fault."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -627,6 +629,17 @@ def test_folders_that_are_not_there_or_nothing_known(tmp_path):
         read_scenes(tmp_path)
     with pytest.raises(ValueError, match="received layout='vox'"):
         read_scenes(tmp_path, layout="vox")
+
+
+def test_reading_scenes_loads_no_tensorflow(tmp_path):
+    voc_file(tmp_path, "good")
+    code = (
+        "import sys, pipelines\n"
+        f"pipelines.read_scenes({str(tmp_path)!r}, valid=0, test=0)\n"
+        "print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 # Real data
