@@ -1,0 +1,69 @@
+"""The Dockerfile: what it installs is enough to serve, and it keeps to the rules of its kind. No Docker is needed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "skimage", "pandas", "jinja2", "h5py", "onnx", "cv2")
+
+
+def instructions():
+    text = re.sub(r"^\s*#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [tuple(line.split(None, 1)) for line in lines if line.strip()]
+
+
+def test_the_dockerfile_keeps_to_the_rules():
+    found = instructions()
+    names = [name for name, _ in found]
+    assert names[0] == "FROM"
+    assert re.search(r":\d", found[0][1]), "a base image has a version"
+    user = next(i for i, name in enumerate(names) if name == "USER")
+    assert found[user][1] != "root"
+    assert user < names.index("ENTRYPOINT"), "the server does not run as root"
+    assert "HEALTHCHECK" in names
+    assert ("STOPSIGNAL", "SIGTERM") in found
+    assert not any(name == "ADD" or "curl" in rest or "sudo" in rest for name, rest in found)
+    for name, rest in found:
+        if name in ("CMD", "ENTRYPOINT"):
+            assert rest.startswith("["), "so that signals reach the server itself"
+        if name == "COPY":
+            *sources, _ = rest.split()
+            for source in sources:
+                assert (ROOT / source).exists(), source
+
+
+def test_what_it_copies_is_not_ignored():
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {source for name, rest in instructions() if name == "COPY" for source in rest.split()[:-1]}
+    assert copied == kept
+
+
+def test_everything_it_installs_is_pinned():
+    wanted = (DOCKER / "requirements.txt").read_text().splitlines()
+    wanted = {line.lower().replace("_", "-") for line in wanted if line and not line.startswith("#")}
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    assert wanted <= pinned
+
+
+def test_serving_needs_nothing_that_is_not_installed(everywhere):
+    _, folder, _ = everywhere
+    code = (
+        "import sys\n"
+        f"for name in {HEAVY!r}:\n    sys.modules[name] = None  # as if it were not installed\n"
+        "import asyncio, io\n"
+        "from PIL import Image\n"
+        "import transfer.cli\n"
+        "from transfer.serving import create_app, make_server\n"
+        f"app = create_app({str(folder)!r}, engine='onnx')\n"
+        f"make_server({str(folder)!r}, engine='openvino')\n"
+        "print(sorted(route.path for route in app.routes)[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "/"
