@@ -208,7 +208,7 @@ class SyntheticScenes(Sequence[Scene]):
                     sprites.append(sprite)
                     corners.append(corner)  # type: ignore[arg-type]
                     break
-        return _paint(canvas, sprites, corners, name=f"{self.seed}-{index:06d}", boxes=self.boxes)
+        return _paint(canvas, sprites, corners, name=f"{self.seed}-{index:06d}.png", boxes=self.boxes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +300,7 @@ class SyntheticClips(Sequence[tuple[Scene, ...]]):
                 (round(y - sprite.opaque.shape[0] / 2), round(x - sprite.opaque.shape[1] / 2))
                 for sprite, (y, x) in zip(sprites, centres.tolist(), strict=True)
             ]
-            name = f"{self.seed}-{index:06d}/{frame:04d}"
+            name = f"{self.seed}-{index:06d}/{frame:04d}.png"
             scene = _paint(canvas, sprites, corners, name=name, boxes=self.boxes, seconds=round(frame / self.fps, 6))
             seen = [entry["visible"] >= self.min_visible for entry in scene.attributes or ()]
             scenes.append(scene if all(seen) else scene[np.array(seen)])

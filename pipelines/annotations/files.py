@@ -11,8 +11,11 @@ from PIL import Image
 
 from pipelines.annotations.assembling import images_below
 from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.sources import IMAGE_SUFFIXES
 
 __all__ = ["ImageIndex", "Keep", "note_lossy", "put_images", "stems"]
+
+_LOSSLESS = (".png", ".bmp", ".dib", ".tif", ".tiff")
 
 Keep = Literal["copy", "link", "leave"]
 
@@ -56,12 +59,25 @@ def stems(scenes: Sequence[Scene]) -> list[str]:
 
 
 def put_images(scenes: Sequence[Scene], folder: str | Path, places: Sequence[str], images: Keep) -> Path:
-    """Copy or link each scene's image to its place below `folder`, which must be new or empty; returns the folder."""
+    """Copy or link each scene's image to its place below `folder`, which must be new or empty; returns the folder.
+
+    Raises:
+        ValueError: a folder that is not empty, names that lead out of it or are no image's, or pixels that would be
+            changed by being written.
+    """
     if images not in ("copy", "link", "leave"):
         raise ValueError(f'expected `images` as "copy", "link" or "leave", received {images!r}')
     root = Path(folder)
     if root.exists() and any(root.iterdir()):
         raise ValueError(f"{root}: is not empty. Expected a new or empty folder, so that nothing is overwritten")
+    for scene in scenes:
+        suffix = Path(scene.name).suffix.lower()
+        if suffix not in IMAGE_SUFFIXES:
+            raise ValueError(f"{scene.name!r}: expected a name that ends in one of {', '.join(IMAGE_SUFFIXES)}")
+        if isinstance(scene.image, np.ndarray) and suffix not in _LOSSLESS and images != "leave":
+            raise ValueError(
+                f"{scene.name!r}: its pixels would change in a {suffix} file. Give it a name that ends in .png"
+            )
     root.mkdir(parents=True, exist_ok=True)
     if images == "leave":
         return root

@@ -10,13 +10,16 @@ from pipelines import (
     Cutouts,
     Samples,
     Scene,
+    SceneData,
     SyntheticClips,
     SyntheticScenes,
     cut_out,
     cut_out_scenes,
     padded_batches,
     read_data,
+    read_scenes,
     scene_dataset,
+    write_scenes,
 )
 from pipelines.annotations.outlines import class_mask, instance_masks
 
@@ -74,7 +77,7 @@ def test_the_seed_and_the_number_decide():
     assert np.array_equal(first[-2].boxes, again[7].boxes)
     assert not np.array_equal(first[7].image, other[7].image)
     assert not np.array_equal(first[7].image, first[6].image)
-    assert [scene.name for scene in first[2:4]] == ["1-000002", "1-000003"]
+    assert [scene.name for scene in first[2:4]] == ["1-000002.png", "1-000003.png"]
     with pytest.raises(IndexError):
         first[9]
 
@@ -191,6 +194,18 @@ def test_wrong_arguments(options):
         SyntheticScenes(**({"cutouts": blocks(), "length": 1} | options))
     with pytest.raises(ValueError, match="expected"):
         SyntheticClips(**({"cutouts": blocks(), "length": 1} | options))
+
+
+@pytest.mark.parametrize("layout", ["voc", "yolo", "coco"])
+def test_scenes_are_written_for_other_tools(tmp_path, layout):
+    scenes = SyntheticScenes(blocks(), 5, size=(40, 50))
+    write_scenes(SceneData(("red", "green"), tuple(scenes)), tmp_path / layout, layout=layout)
+    again = read_scenes(tmp_path / layout, class_names=("red", "green"), valid=0, test=0, strict=True)
+    assert len(again) == 5
+    for made, read in zip(scenes, again.train, strict=True):
+        assert np.array_equal(np.asarray(Image.open(read.image)), made.image)
+        np.testing.assert_array_equal(read.boxes, made.boxes)
+        np.testing.assert_array_equal(read.classes, made.classes)
 
 
 def test_as_tf_data_on_the_fly():
