@@ -510,6 +510,28 @@ def _read_any(data: str, *, valid: float, test: float, seed: int) -> Any:
     return read(data, valid=valid, test=test, seed=seed)
 
 
+@app.command(no_args_is_help=True)
+def preview(
+    data: Annotated[str, typer.Argument(help="What `zoo fit` takes, or a folder of annotated images.")],
+    picture: Annotated[Path, typer.Option("--out", metavar="PICTURE", help="The file to write.")] = Path("grid.png"),
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
+    augment: Annotated[str, typer.Option(help="A policy, to see what it does.")] = "none",
+    seed: Annotated[int, typer.Option(help="Of the choice and of the changes.")] = 0,
+) -> None:
+    """Draw a grid of training images with labels, boxes and masks.
+
+    [dim]zoo preview photos --out grid.png --augment light[/]
+    """
+    with _for_people():
+        _load_tensorflow()
+        import pipelines
+
+        listed = _read_any(data, valid=0.15, test=0.15, seed=0)
+        layers = pipelines.augmentation(augment, seed=seed)
+        pipelines.show(listed, count=count, augment=layers, seed=seed).save(picture)
+        out.print(f"Drawn: {picture}", markup=False, soft_wrap=True)
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder to write.")] = Path("runs/demo"),

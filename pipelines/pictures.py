@@ -1,0 +1,199 @@
+"""Looking at data: a grid of images with their labels, boxes and masks."""
+
+import colorsys
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.samples import Data, Samples
+from pipelines.scenes import Scene, SceneData
+
+__all__ = ["show"]
+
+_WHITE, _INK = (255, 255, 255), (30, 35, 48)
+
+
+def show(
+    data: Any,
+    *,
+    count: int = 16,
+    columns: int = 4,
+    tile: int = 224,
+    class_names: Sequence[str] | None = None,
+    augment: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> Image.Image:
+    """A labelled grid of images, with what is known of each drawn on it.
+
+    Args:
+        data: one of
+
+            - `Data` or `SceneData`: some images of the training set, the same for the same seed;
+            - `Samples`, or a list of `Scene`: likewise;
+            - a batch: `(images, labels)`, or a dict of `image` `[n, h, w, 3]` and, as present, `label`, `boxes`,
+              `classes`, `mask` (class numbers) and `instances`; or a `tf.data.Dataset` of batches, of which the first
+              is taken. Its first images are shown, in their order.
+        count: how many, at most.
+        columns: how many in a row.
+        tile: width and height of each in pixels; images are shrunk or enlarged to fit, boxes with them.
+        class_names: for labels and boxes that are numbers; those of the data where it has them.
+        augment: layers of `pipelines.augmentation`, to see what they do; applied at the size of the tiles.
+        seed: of the choice and of `augment`.
+
+    Returns:
+        A picture, which notebooks display, with the methods `save` and `show`.
+
+    Raises:
+        ValueError: no images, or a number below 1.
+
+    Example:
+
+    >>> from pipelines import read_data
+    >>> show(read_data("sklearn:digits"), count=6, columns=3, tile=64).size
+    (204, 164)
+    """
+    if min(count, columns, tile) < 1:
+        raise ValueError(f"show: expected count, columns and tile of 1 or more, received {count}, {columns}, {tile}")
+    samples, names = _samples(data, count, seed)
+    if not samples:
+        raise ValueError("show: expected at least one image, received none")
+    class_names = names if class_names is None else class_names
+    fitted = [_fit(sample, tile) for sample in samples]
+    if augment:
+        fitted = _augmented(fitted, augment, seed)
+    pictures = [_draw(sample, class_names) for sample in fitted]
+    gap, line = 4, 14
+    rows = math.ceil(len(pictures) / columns)
+    columns = min(columns, len(pictures))
+    grid = Image.new("RGB", (columns * (tile + gap), rows * (tile + line + gap)), _WHITE)
+    draw = ImageDraw.Draw(grid)
+    for index, (picture, sample) in enumerate(zip(pictures, fitted, strict=True)):
+        x, y = index % columns * (tile + gap), index // columns * (tile + line + gap)
+        grid.paste(picture, (x, y + line))
+        text = _label(sample.get("label"), class_names)
+        draw.text((x + 2, y + 1), text[: tile // 6], fill=_INK, font=_font())
+    return grid
+
+
+def _font() -> Any:
+    return ImageFont.load_default(11)
+
+
+def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Sequence[str] | None]:
+    """Up to `count` samples, one dict of arrays for each, and the names of the classes if the data has them."""
+    if isinstance(data, Data | SceneData):
+        samples, _ = _samples(data.train, count, seed)
+        return samples, data.class_names
+    if isinstance(data, Samples) or (isinstance(data, Sequence) and len(data) and isinstance(data[0], Scene)):
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:count])
+        if isinstance(data, Samples):
+            images = [_pixels(image) for image in data.images[chosen]]
+            return [{"image": image, "label": data.labels[i]} for image, i in zip(images, chosen, strict=True)], None
+        return [_scene(data[index]) for index in chosen], None
+    if isinstance(data, Mapping | tuple):
+        batch = dict(data) if isinstance(data, Mapping) else {"image": data[0], "label": data[1]}
+        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        known = ("image", "label", "boxes", "classes", "mask", "instances")
+        count = min(count, len(arrays["image"]))
+        return [{name: arrays[name][i] for name in known if name in arrays} for i in range(count)], None
+    if hasattr(data, "as_numpy_iterator"):
+        return _samples(next(iter(data.as_numpy_iterator())), count, seed)
+    if isinstance(data, Sequence) and not len(data):
+        return [], None
+    raise ValueError(f"show: expected data, samples, scenes or a batch; received {type(data).__name__}")
+
+
+def _pixels(image: Any) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    from pipelines.decoding import decode_any
+
+    if isinstance(image, str):
+        with open(image, "rb") as file:
+            image = file.read()
+    return decode_any(image).numpy()
+
+
+def _scene(scene: Scene) -> dict[str, Any]:
+    sample = {"image": _pixels(scene.image), "boxes": scene.boxes, "classes": scene.classes}
+    if scene.mask is not None:
+        sample["mask"] = scene.mask if isinstance(scene.mask, np.ndarray) else scene.mask.read()
+    return sample
+
+
+def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
+    """The sample at the size of a tile; batches get there, too."""
+    from pipelines.resizing import ResizePolicy
+
+    resize = ResizePolicy("pad", size=(tile, tile), pad_value=255, min_visible=0.0)
+    image = np.asarray(sample["image"])
+    keep = np.asarray(sample["classes"]) >= 0 if "classes" in sample else slice(None)
+    given = {
+        name: np.asarray(value)[keep] for name, value in sample.items() if name in ("boxes", "classes", "instances")
+    }
+    given |= {name: value for name, value in sample.items() if name == "mask"}
+    if "mask" in given and np.ndim(given["mask"]) == 3:
+        given["mask"] = given["mask"][..., 0]
+    resized = resize({"image": image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, -1), **given})
+    return {**sample, **{name: np.asarray(value) for name, value in resized.items() if name in ("image", *given)}}
+
+
+def _augmented(samples: Sequence[Mapping[str, Any]], layers: Sequence[Any], seed: int) -> list[dict[str, Any]]:
+    from pipelines.changes import augment
+
+    results = []
+    for number, sample in enumerate(samples):
+        batch = {name: value[None] for name, value in sample.items() if name in ("image", "boxes", "classes", "mask")}
+        changed = augment(batch, layers, seed + number)
+        count = int(changed["num_boxes"][0]) if "num_boxes" in changed else None
+        result = {name: np.asarray(changed[name][0]) for name in batch}
+        result |= {name: result[name][:count] for name in ("boxes", "classes") if name in result}
+        results.append({**{name: sample[name] for name in ("label",) if name in sample}, **result})
+    return results
+
+
+def _color(number: int) -> tuple[int, int, int]:
+    """Colours far apart for numbers that follow each other: steps of the golden angle around the circle of hues."""
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.85, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _draw(sample: Mapping[str, Any], class_names: Sequence[str] | None) -> Image.Image:
+    pixels = np.clip(np.asarray(sample["image"], np.float32), 0, 255)
+    if "mask" in sample:
+        for number in np.unique(sample["mask"]):
+            if number not in (0, 255):  # background, and what does not count
+                where = np.asarray(sample["mask"]) == number
+                pixels[where] = 0.5 * pixels[where] + 0.5 * np.array(_color(int(number)))
+    for number, where in enumerate(np.asarray(sample.get("instances", ()), bool)):
+        pixels[where] = 0.5 * pixels[where] + 0.5 * np.array(_color(number + 3))
+    picture = Image.fromarray(np.round(pixels).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    boxes = np.asarray(sample.get("boxes", np.zeros([0, 4])))
+    classes = np.asarray(sample.get("classes", np.zeros(len(boxes), int)))
+    for (x1, y1, x2, y2), number in zip(boxes.tolist(), classes.tolist(), strict=True):
+        color = _color(number)
+        draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=color, width=2)
+        if class_names is not None or "classes" in sample:
+            text = _label(number, class_names)
+            place = draw.textbbox((x1 + 2, max(y1 - 12, 0)), text, font=_font())
+            draw.rectangle(place, fill=color)
+            draw.text(place[:2], text, fill=_INK, font=_font(), anchor="lt")
+    return picture
+
+
+def _label(label: Any, class_names: Sequence[str] | None) -> str:
+    """A class by its name, several by theirs, shares and numbers as they are."""
+    if label is None:
+        return ""
+    values = np.asarray(label)
+    if values.ndim == 0:
+        return class_names[int(values)] if class_names is not None else f"{values.item():g}"
+    named = class_names if class_names is not None and len(class_names) == len(values) else range(len(values))
+    shown = [
+        f"{name}" if value == 1 else f"{name} {value:.2g}" for name, value in zip(named, values, strict=True) if value
+    ]
+    return ", ".join(shown)
