@@ -1,0 +1,143 @@
+"""The server under load: throughput, latency, memory, and what it does when too much comes.
+
+    python -m benchmarks.serving [--requests 20000] [--clients 32]
+
+EfficientNet-Lite0 behind `zoo serve` on loopback, in a process of its own; the clients send a JPEG of 256 x 256 pixels
+each, over connections that they keep. Prints, last, one line of JSON:
+
+==================  ======================================================================================  ==========
+key                 what                                                                                    target
+==================  ======================================================================================  ==========
+throughput          images a second, over those of the engine alone on batches of 32 cropped images         0.85
+p99 over p50        of the latency                                                                          under 4
+errors              answers that are neither 200 nor a refusal                                              0
+memory growth       resident memory after all requests, over that after a tenth of them                     about 1
+refusal seconds     median time to a 503 under ten times the load                                           small
+recovered           whether one request after that is answered                                              true
+==================  ======================================================================================  ==========
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+import zoo
+from pipelines import EvaluationCrop
+from transfer.exporting import export
+from transfer.predictor import load
+from transfer.serving import Limits
+from zoo.weights import imagenet_classes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--clients", type=int, default=32)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "lite0"
+        model = zoo.create_model("efficientnet_lite0", weights="imagenet")
+        names = [each.label for each in imagenet_classes()]
+        export(model, folder, class_names=names, crop=EvaluationCrop((224, 224)), formats=["openvino"])
+        alone = images_a_second(folder)
+        command = [sys.executable, "-m", "transfer.cli", "serve", str(folder), "--port", "0"]
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            assert server.stderr is not None
+            port = int(server.stderr.readline().rsplit(":", 1)[1])
+            print(json.dumps(asyncio.run(measure(port, server.pid, alone, options.requests, options.clients))))
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def images_a_second(folder: Path, batches: int = 5) -> float:
+    """The engine alone; the best of some batches."""
+    predictor = load(folder)
+    images = np.random.default_rng(0).integers(0, 256, (32, 224, 224, 3), "uint8")
+    predictor.warm_up((32,))
+    best = 0.0
+    for _ in range(batches):
+        start = time.perf_counter()
+        predictor.engine.cropped(images)
+        best = max(best, len(images) / (time.perf_counter() - start))
+    return best
+
+
+async def measure(port: int, pid: int, alone: float, requests: int, clients: int) -> dict[str, float | bool]:
+    message = request_of(photo())
+    await ask_many(port, message, clients, clients)  # warm
+    await ask_many(port, message, max(1, requests // 10), clients)
+    memory = resident(pid)
+    start = time.perf_counter()
+    answers = await ask_many(port, message, requests, clients)
+    seconds = time.perf_counter() - start
+    latencies = sorted(latency for status, latency in answers if status == 200)
+    p50, p99 = statistics.median(latencies), latencies[int(0.99 * (len(latencies) - 1))]
+    grown = resident(pid) / memory
+    many = 10 * Limits().waiting
+    flood = await ask_many(port, message, many, min(many, 800))
+    refusals = [latency for status, latency in flood if status == 503]
+    ((recovered, _),) = await ask_many(port, message, 1, 1)
+    return {
+        "throughput": round(len(latencies) / seconds / alone, 3),
+        "images a second": round(len(latencies) / seconds, 1),
+        "p50": round(p50, 4),
+        "p99 over p50": round(p99 / p50, 2),
+        "errors": sum(status not in (200, 503) for status, _ in [*answers, *flood]),
+        "memory growth": round(grown, 3),
+        "refused": len(refusals),
+        "refusal seconds": round(statistics.median(refusals), 4) if refusals else 0.0,
+        "recovered": recovered == 200,
+    }
+
+
+async def ask_many(port: int, message: bytes, requests: int, clients: int) -> list[tuple[int, float]]:
+    """Status and latency of each request."""
+    left = iter(range(requests))
+    answers: list[tuple[int, float]] = []
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in left:
+            start = time.perf_counter()
+            writer.write(message)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.split("content-length:")[1].split("\r\n")[0])
+            await reader.readexactly(length)
+            answers.append((int(head.split()[1]), time.perf_counter() - start))
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(min(clients, requests))))
+    return answers
+
+
+def request_of(contents: bytes) -> bytes:
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(contents)}\r\n\r\n"
+    return head.encode() + contents
+
+
+def photo() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(load_sample_images().images[0][:256, :256]).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def resident(pid: int) -> int:
+    """Pages of memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+
+
+if __name__ == "__main__":
+    main()
