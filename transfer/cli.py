@@ -411,10 +411,18 @@ def evaluate(
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="A shell pattern, such as '*lite*'.")] = "*",
+    measure: Annotated[bool, typer.Option("--measure", help="Build them, and time each on this CPU.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw accuracy over time; with --measure.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the networks that can be built and started from."""
+    """List the networks that can be built and started from.
+
+    [dim]zoo models 'efficientnet_*' --measure --plot which.png[/]
+    """
     with _for_people():
+        if measure or plot:
+            _compare(pattern, plot, as_json=as_json)
+            return
         from transfer.backbones import list_backbones
 
         rows = [_model_row(name) for name in list_backbones(pattern)]
@@ -428,6 +436,39 @@ def models(
         if not rows:
             _say_error(f"no model matches {pattern!r}; `zoo models` lists all.")
             raise typer.Exit(1)
+
+
+def _compare(pattern: str, plot: Path | None, *, as_json: bool) -> None:
+    _load_tensorflow()
+    import zoo
+
+    found = zoo.compare(pattern, measure=True, progress=_say_part)
+    if as_json:
+        _print_json([asdict(model) for model in found.models])
+    else:
+        out.print(found)
+    if plot is not None:
+        found.plot().savefig(plot)
+        _say_part(f"drawn: {plot}")
+
+
+@app.command(no_args_is_help=True)
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network of the zoo.")],
+    as_json: Json = False,
+) -> None:
+    """Show one architecture: its paper, its idea, its stages and what they cost."""
+    with _for_people():
+        _load_tensorflow()
+        import zoo
+
+        found = zoo.info(name)
+        if as_json:
+            cost = found.cost
+            costs = {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}
+            _print_json({key: value for key, value in asdict(found).items() if key != "cost"} | costs)
+        else:
+            out.print(found)
 
 
 def _model_row(name: str) -> dict[str, str | int | None]:

@@ -258,7 +258,14 @@ def _embedded(image: Image.Image) -> str:
 
 
 def _training_note(history: History) -> str:
-    return "First the new head alone, then, right of the line, the top of the network with it."
+    names = [phase.name for phase in history.phases]
+    note = {
+        ("head", "top"): "First the new head alone, then, right of the line, the top of the network with it.",
+        ("head",): "The new head alone; the network under it stayed as it was.",
+    }.get(tuple(names), "The new head and the top of the network together.")
+    if any(phase.cached for phase in history.phases):
+        return f"{note} What is frozen ran once, in {_duration(history.extraction_seconds)}, and not in each epoch."
+    return f"{note} Frozen layers ran in each epoch: {history.not_cached}." if history.not_cached else note
 
 
 def _figure(width: float, height: float) -> matplotlib.figure.Figure:

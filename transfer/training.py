@@ -46,7 +46,7 @@ class Phase:
     frozen: int
     rows: tuple[dict[str, Any], ...]
     seconds: float
-    cached: bool
+    cached: bool = False
 
 
 @dataclass(frozen=True)

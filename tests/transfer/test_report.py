@@ -46,10 +46,27 @@ def history():
 
     return History(
         (
-            Phase("head", "none", 1e-3, 10, 90, rows("head", 1, 3), 4.5),
-            Phase("top", 0.3, 1e-4, 40, 60, rows("top", 4, 5), 7.5),
-        )
+            Phase("head", "none", 1e-3, 10, 90, rows("head", 1, 3), 4.5, cached=True),
+            Phase("top", 0.3, 1e-4, 40, 60, rows("top", 4, 5), 7.5, cached=True),
+        ),
+        extraction_seconds=3.25,
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "note"),
+    [
+        (history(), "right of the line, the top of the network with it. What is frozen ran once, in 3.2 s, and"),
+        (History(history().phases[:1]), "The new head alone; the network under it stayed as it was. What is frozen"),
+        (
+            History((replace(history().phases[1], cached=False),), not_cached="9 MB are allowed"),
+            "The new head and the top of the network together. Frozen layers ran in each epoch: 9 MB are allowed.",
+        ),
+    ],
+)
+def test_the_page_says_what_was_trained_and_what_ran_once(tmp_path, monkeypatch, found, note):
+    monkeypatch.setitem(globals(), "history", lambda: found)
+    assert note in written(tmp_path / "report.html")
 
 
 def classifier(classes):
