@@ -66,7 +66,8 @@ def history():
 )
 def test_the_page_says_what_was_trained_and_what_ran_once(tmp_path, monkeypatch, found, note):
     monkeypatch.setitem(globals(), "history", lambda: found)
-    assert note in written(tmp_path / "report.html")
+    page, _, _ = written(tmp_path / "report.html")
+    assert note in page
 
 
 def classifier(classes):
