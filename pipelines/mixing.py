@@ -374,7 +374,7 @@ class Mosaic(_Mixing):
         The place is `bool [n, h, w, 1]`, and the same as left, top, width and height.
         """
         image = warp.warp(
-            tf.gather(sample["image"], others), matrices, fill_mode="constant", fill_value=self.fill_value
+            tf.gather(sample["image"], others), matrices, fill_mode="constant", fill_value=self.fill_value or 0.0
         )
         tile: Sample = {"place": place, "image": image}
         if "mask" in sample:
