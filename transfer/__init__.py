@@ -5,15 +5,17 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import transfer` loads no TensorFlow.
 _EXPORTS: dict[str, str] = {
+    "Answer": "transfer.predictor",
     "Backbone": "transfer.backbones",
-    "Contract": "transfer.exporting",
+    "Contract": "transfer.contract",
     "Evaluation": "transfer.evaluation",
-    "ExportError": "transfer.exporting",
+    "ExportError": "transfer.contract",
     "FeatureCache": "transfer.caching",
     "FrozenWeightsChanged": "transfer.freezing",
     "History": "transfer.training",
+    "Prediction": "transfer.predictor",
     "Predictor": "transfer.predictor",
-    "Proof": "transfer.exporting",
+    "Proof": "transfer.contract",
     "Run": "transfer.run",
     "TrainingDiverged": "transfer.training",
     "backbone": "transfer.backbones",
@@ -25,8 +27,11 @@ _EXPORTS: dict[str, str] = {
     "freeze": "transfer.freezing",
     "list_backbones": "transfer.backbones",
     "load": "transfer.predictor",
+    "nearest": "transfer.predictions",
     "score": "transfer.run",
     "unfreeze": "transfer.freezing",
+    "verify": "transfer.proving",
+    "write_predictions": "transfer.predictions",
 }
 
 __all__ = sorted(_EXPORTS)

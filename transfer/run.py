@@ -36,7 +36,7 @@ from transfer.evaluation import Evaluation, evaluate
 from transfer.exporting import Contract, installed_versions, write_and_prove
 from transfer.folders import new_folder
 from transfer.heads import classifier
-from transfer.predictor import load
+from transfer.predictor import EXPORTED, load
 from transfer.training import fine_tune
 
 __all__ = ["CONTENTS", "Run", "Scores", "fit", "score"]
@@ -138,7 +138,7 @@ def fit(
     if batch_size < 1:
         raise ValueError(f"expected at least 1 image in a step, got batch_size={batch_size}")
     clock = _Clock(say)
-    with new_folder(out, overwrite=overwrite, contents=CONTENTS) as work:
+    with new_folder(out, overwrite=overwrite, contents=(*CONTENTS, EXPORTED)) as work:
         with clock("listing the data"):
             listed = read_data(data, valid=valid, test=test, seed=seed)
             if not len(listed.valid):

@@ -3,13 +3,12 @@
 import asyncio
 import base64
 import contextlib
-import hmac
 import importlib.resources
 import io
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -25,6 +24,8 @@ from starlette.exceptions import HTTPException
 
 from transfer.photos import crop_photo
 from transfer.proving import PROOF
+from transfer.serving.documents import PREDICT_BODY, UPLOAD_BODY, error_responses, signatures
+from transfer.serving.gate import Admission, Busy, Gate, error_response
 from transfer.serving.limits import Limits
 from transfer.serving.metrics import Metrics
 from transfer.serving.model import Served, Versions
@@ -39,54 +40,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-OPEN_PATHS = ("/", "/healthz")  # without a key
 EXPLAINING = 2  # requests for Grad-CAM at a time; it takes seconds
-
-_ERROR = {
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-        }
-    }
-}
-_WORDS = {
-    400: "Not what was expected",
-    401: "The API key is missing or wrong",
-    404: "No such model or version",
-    408: "The request took too long to arrive",
-    413: "More than the server takes",
-    503: "Too many requests at a time; come again after `Retry-After` seconds",
-}
-
-
-def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"description": _WORDS[code], **_ERROR} for code in codes}
-
-
-class Busy(Exception):
-    """More waits than may wait."""
-
-
-class Admission:
-    """Counts what waits or is worked on, in images, and refuses more than may be."""
-
-    def __init__(self, limit: int, metrics: Metrics):
-        self._limit = limit
-        self._waiting = 0
-        self._metrics = metrics
-
-    @contextlib.contextmanager
-    def __call__(self, images: int):
-        if self._waiting + images > self._limit:
-            self._metrics.refused.inc()
-            raise Busy
-        self._waiting += images
-        self._metrics.waiting.set(self._waiting)
-        try:
-            yield
-        finally:
-            self._waiting -= images
-            self._metrics.waiting.set(self._waiting)
 
 
 def create_app(
@@ -177,40 +131,33 @@ def create_app(
 
     # TensorFlow Serving's paths
 
-    @app.get("/v1/models/{model}", responses=_errors(401, 404), tags=["TensorFlow Serving"])
-    @app.get("/v1/models/{model}/versions/{version}", responses=_errors(401, 404), tags=["TensorFlow Serving"])
+    @app.get("/v1/models/{model}", responses=error_responses(401, 404), tags=["TensorFlow Serving"])
+    @app.get("/v1/models/{model}/versions/{version}", responses=error_responses(401, 404), tags=["TensorFlow Serving"])
     async def status(model: str, version: str | None = None) -> dict[str, Any]:
         """Which version is in service."""
         served = served_as(model, version)
         state = {"error_code": "OK", "error_message": ""}
         return {"model_version_status": [{"version": str(served.version), "state": "AVAILABLE", "status": state}]}
 
-    @app.get("/v1/models/{model}/metadata", responses=_errors(401, 404), tags=["TensorFlow Serving"])
+    @app.get("/v1/models/{model}/metadata", responses=error_responses(401, 404), tags=["TensorFlow Serving"])
     async def metadata(model: str) -> dict[str, Any]:
         """What the model takes and gives."""
         served = served_as(model)
         return {
             "model_spec": {"name": name, "signature_name": "", "version": str(served.version)},
-            "metadata": {"signature_def": {"signature_def": _signatures(len(served.predictor.class_names))}},
+            "metadata": {"signature_def": {"signature_def": signatures(len(served.predictor.class_names))}},
         }
-
-    predict_body = {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _PREDICT_SCHEMA}},
-        }
-    }
 
     @app.post(
         "/v1/models/{model}:predict",
-        responses=_errors(400, 401, 404, 408, 413, 503),
-        openapi_extra=predict_body,
+        responses=error_responses(400, 401, 404, 408, 413, 503),
+        openapi_extra=PREDICT_BODY,
         tags=["TensorFlow Serving"],
     )
     @app.post(
         "/v1/models/{model}/versions/{version}:predict",
-        responses=_errors(400, 401, 404, 408, 413, 503),
-        openapi_extra=predict_body,
+        responses=error_responses(400, 401, 404, 408, 413, 503),
+        openapi_extra=PREDICT_BODY,
         tags=["TensorFlow Serving"],
     )
     async def predict_tensors(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
@@ -228,22 +175,8 @@ def create_app(
 
     @app.post(
         "/predict",
-        responses=_errors(400, 401, 408, 413, 503),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "multipart/form-data": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {"file": {"type": "string", "format": "binary"}},
-                            "required": ["file"],
-                        }
-                    },
-                    "image/*": {"schema": {"type": "string", "format": "binary"}},
-                },
-            }
-        },
+        responses=error_responses(400, 401, 408, 413, 503),
+        openapi_extra=UPLOAD_BODY,
     )
     async def predict_upload(
         request: Request,
@@ -275,7 +208,7 @@ def create_app(
         metrics.images.inc()
         return document
 
-    @app.get("/model", responses=_errors(401))
+    @app.get("/model", responses=error_responses(401))
     async def model_facts() -> dict[str, Any]:
         """What the page has to know about the model."""
         served = versions.current
@@ -290,7 +223,7 @@ def create_app(
             "samples": len(_samples(folder)),
         }
 
-    @app.get("/samples/{number}", responses={200: {"content": {"image/*": {}}}, **_errors(400, 401, 404)})
+    @app.get("/samples/{number}", responses={200: {"content": {"image/*": {}}}, **error_responses(400, 401, 404)})
     async def sample(number: int) -> Response:
         """A photo to try the model on."""
         photos = _samples(folder)
@@ -304,7 +237,7 @@ def create_app(
         """Whether the server can answer."""
         return {"status": "ok", "version": versions.current.version}
 
-    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **_errors(401)})
+    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **error_responses(401)})
     async def prometheus() -> Response:
         """For Prometheus."""
         metrics.version.set(versions.current.version)
@@ -319,126 +252,27 @@ def create_app(
     # Errors, in the shape of TensorFlow Serving's
 
     @app.exception_handler(HTTPException)
-    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail), error.headers)
+    async def on_httperror_response(request: Request, error: HTTPException) -> JSONResponse:
+        return error_response(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return _error(400, said[:1000])
+        return error_response(400, said[:1000])
 
     @app.exception_handler(BadRequest)
     async def on_bad_request(request: Request, error: BadRequest) -> JSONResponse:
-        return _error(error.status, str(error))
+        return error_response(error.status, str(error))
 
     @app.exception_handler(Busy)
     async def on_busy(request: Request, error: Busy) -> JSONResponse:
-        return _error(503, "too many requests at a time; come again in a second", {"Retry-After": "1"})
+        return error_response(503, "too many requests at a time; come again in a second", {"Retry-After": "1"})
 
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> JSONResponse:
-        return _error(500, "the server failed at this; its log says how")
+        return error_response(500, "the server failed at this; its log says how")
 
     return app
-
-
-def _error(status: int, message: str, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"error": message}, status, headers=headers)
-
-
-class Gate:
-    """What happens before a request reaches the application: its key, its size, its time; and it is counted.
-
-    It reads the whole body, so that nothing behind it waits for a slow client.
-    """
-
-    def __init__(self, app: Callable[..., Awaitable[None]], *, limits: Limits, api_key: str | None, metrics: Metrics):
-        self._app = app
-        self._limits = limits
-        self._api_key = api_key
-        self._metrics = metrics
-        self._buffered = 0
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        start = time.perf_counter()
-        status = 0
-
-        async def sending(message: Any) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
-            await send(message)
-
-        try:
-            refusal = await self._handle(scope, receive, sending)
-            if refusal is not None and not status:
-                await refusal(scope, receive, sending)
-        finally:
-            path = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(scope["method"] if path != "other" else "", path, str(status)).inc()
-            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
-
-    async def _handle(self, scope: Any, receive: Any, send: Any) -> JSONResponse | None:
-        """Lets the application answer, or returns what to say instead."""
-        headers = dict(scope["headers"])
-        if self._api_key is not None and scope["path"] not in OPEN_PATHS and not self._knows_key(headers):
-            return _error(401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer", "Connection": "close"})
-        body = bytearray()
-        try:
-            try:
-                async with asyncio.timeout(self._limits.request_seconds):
-                    refusal = await self._receive(headers, receive, body)
-            except TimeoutError:
-                return _error(408, "the request took too long to arrive", {"Connection": "close"})
-            if refusal is not None:
-                return refusal if isinstance(refusal, JSONResponse) else None
-            try:
-                async with asyncio.timeout(self._limits.request_seconds):
-                    await self._app(scope, _replay(bytes(body), receive), send)
-            except TimeoutError:
-                return _error(503, "this took too long; come again", {"Retry-After": "5"})
-            return None
-        finally:
-            self._buffered -= len(body)
-
-    async def _receive(self, headers: dict[bytes, bytes], receive: Any, body: bytearray) -> JSONResponse | str | None:
-        """Fills `body`; None if that went well, a refusal, or "gone" when the client left."""
-        limits = self._limits
-        too_large = _error(413, f"the body is larger than {limits.body_bytes:,} bytes", {"Connection": "close"})
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > limits.body_bytes:
-            return too_large
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return "gone"
-            piece = message.get("body", b"")
-            body += piece
-            self._buffered += len(piece)
-            if len(body) > limits.body_bytes:
-                return too_large
-            if self._buffered > limits.buffered_bytes:
-                return _error(503, "too much at a time; come again", {"Retry-After": "1", "Connection": "close"})
-            if not message.get("more_body", False):
-                return None
-
-    def _knows_key(self, headers: dict[bytes, bytes]) -> bool:
-        assert self._api_key is not None
-        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        return hmac.compare_digest(given, self._api_key.encode())
-
-
-def _replay(body: bytes, receive: Any) -> Any:
-    """What hands out a body that was read already, and then what else the server says."""
-    left = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replayed() -> Any:
-        return left.pop() if left else await receive()
-
-    return replayed
 
 
 def _samples(folder: Path) -> list[bytes]:
@@ -461,38 +295,3 @@ def _data_url(pixels: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _signatures(classes: int) -> dict[str, Any]:
-    def tensor(dtype: str, name: str, *shape: int) -> dict[str, Any]:
-        sizes = [{"size": str(size), "name": ""} for size in shape]
-        return {"dtype": dtype, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
-
-    def signature(**inputs: dict[str, Any]) -> dict[str, Any]:
-        outputs = {"probabilities": tensor("DT_FLOAT", "probabilities:0", -1, classes)}
-        return {"inputs": inputs, "outputs": outputs, "method_name": "tensorflow/serving/predict"}
-
-    images = tensor("DT_FLOAT", "images:0", -1, -1, -1, 3)
-    return {
-        "serving_default": signature(images=images),
-        "images": signature(images=images),
-        "image_bytes": signature(encoded=tensor("DT_STRING", "encoded:0", -1)),
-    }
-
-
-_B64 = {"type": "object", "properties": {"b64": {"type": "string", "format": "byte"}}, "required": ["b64"]}
-_NUMBERS: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 255}
-for _ in range(3):
-    _NUMBERS = {"type": "array", "items": _NUMBERS, "minItems": 1}
-_IMAGES = {"type": "array", "minItems": 1, "maxItems": 64, "items": {"anyOf": [_B64, _NUMBERS]}}
-_PREDICT_SCHEMA = {
-    "oneOf": [
-        {
-            "type": "object",
-            "properties": {"signature_name": {"enum": ["serving_default", "images", "image_bytes"]}, which: _IMAGES},
-            "required": [which],
-            "additionalProperties": False,
-        }
-        for which in ("instances", "inputs")
-    ]
-}

@@ -1,0 +1,146 @@
+"""What stands between clients and the application: the key, the size of bodies, time-outs, and how much may wait."""
+
+import asyncio
+import contextlib
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from transfer.serving.limits import Limits
+from transfer.serving.metrics import Metrics
+
+__all__ = ["Admission", "Busy", "Gate", "error_response"]
+
+OPEN_PATHS = ("/", "/healthz")  # without a key
+
+
+def error_response(status: int, message: str, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": message}, status, headers=headers)
+
+
+class Busy(Exception):
+    """More waits than may wait."""
+
+
+class Admission:
+    """Counts what waits or is worked on, in images, and refuses more than may be."""
+
+    def __init__(self, limit: int, metrics: Metrics):
+        self._limit = limit
+        self._waiting = 0
+        self._metrics = metrics
+
+    @contextlib.contextmanager
+    def __call__(self, images: int) -> Iterator[None]:
+        if self._waiting + images > self._limit:
+            self._metrics.refused.inc()
+            raise Busy
+        self._waiting += images
+        self._metrics.waiting.set(self._waiting)
+        try:
+            yield
+        finally:
+            self._waiting -= images
+            self._metrics.waiting.set(self._waiting)
+
+
+class Gate:
+    """What happens before a request reaches the application: its key, its size, its time; and it is counted.
+
+    It reads the whole body, so that nothing behind it waits for a slow client.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], *, limits: Limits, api_key: str | None, metrics: Metrics):
+        self._app = app
+        self._limits = limits
+        self._api_key = api_key
+        self._metrics = metrics
+        self._buffered = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        start = time.perf_counter()
+        status = 0
+
+        async def sending(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        try:
+            refusal = await self._handle(scope, receive, sending)
+            if refusal is not None and not status:
+                await refusal(scope, receive, sending)
+        finally:
+            path = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(scope["method"] if path != "other" else "", path, str(status)).inc()
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+
+    async def _handle(self, scope: Any, receive: Any, send: Any) -> JSONResponse | None:
+        """Lets the application answer, or returns what to say instead."""
+        headers = dict(scope["headers"])
+        if self._api_key is not None and scope["path"] not in OPEN_PATHS and not self._knows_key(headers):
+            return error_response(
+                401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer", "Connection": "close"}
+            )
+        body = bytearray()
+        try:
+            try:
+                async with asyncio.timeout(self._limits.request_seconds):
+                    refusal = await self._receive(headers, receive, body)
+            except TimeoutError:
+                return error_response(408, "the request took too long to arrive", {"Connection": "close"})
+            if refusal is not None:
+                return refusal if isinstance(refusal, JSONResponse) else None
+            try:
+                async with asyncio.timeout(self._limits.request_seconds):
+                    await self._app(scope, _replay(bytes(body), receive), send)
+            except TimeoutError:
+                return error_response(503, "this took too long; come again", {"Retry-After": "5"})
+            return None
+        finally:
+            self._buffered -= len(body)
+
+    async def _receive(self, headers: dict[bytes, bytes], receive: Any, body: bytearray) -> JSONResponse | str | None:
+        """Fills `body`; None if that went well, a refusal, or "gone" when the client left."""
+        limits = self._limits
+        too_large = error_response(413, f"the body is larger than {limits.body_bytes:,} bytes", {"Connection": "close"})
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 18 or int(length) > limits.body_bytes:
+            return too_large
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return "gone"
+            piece = message.get("body", b"")
+            body += piece
+            self._buffered += len(piece)
+            if len(body) > limits.body_bytes:
+                return too_large
+            if self._buffered > limits.buffered_bytes:
+                return error_response(
+                    503, "too much at a time; come again", {"Retry-After": "1", "Connection": "close"}
+                )
+            if not message.get("more_body", False):
+                return None
+
+    def _knows_key(self, headers: dict[bytes, bytes]) -> bool:
+        assert self._api_key is not None
+        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        return hmac.compare_digest(given, self._api_key.encode())
+
+
+def _replay(body: bytes, receive: Any) -> Any:
+    """What hands out a body that was read already, and then what else the server says."""
+    left = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Any:
+        return left.pop() if left else await receive()
+
+    return replayed
