@@ -15,6 +15,7 @@ from transfer.contract import ExportError
 from transfer.engines.base import Engine
 from transfer.engines.table import FORMATS, open_artifact, runtime_is_installed
 from transfer.manifest import MANIFEST
+from transfer.photos import crop_photo
 from transfer.proving import PROOF, Reference, prove
 
 __all__ = ["check_precision", "choose", "seconds"]
@@ -80,6 +81,13 @@ def check_precision(engine: Engine, artifact: Path) -> None:
         prove(engine, artifact.name, reference, PRECISION_TOLERANCE)
     except ExportError as error:
         raise ValueError(f"{engine.precision} is too coarse for this model; take float32. {error}") from error
+    crops = np.stack([crop_photo(photo, engine.contract.crop) for photo in reference.photos])
+    changed = np.flatnonzero(engine.cropped(crops).argmax(axis=1) != reference.whole.argmax(axis=1))
+    if len(changed):
+        raise ValueError(
+            f"{engine.precision} is too coarse for this model; take float32. "
+            f"Proof photo {changed[0]} gets another class"
+        )
 
 
 def _key(artifacts: Mapping[str, Path]) -> str:
