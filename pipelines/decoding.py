@@ -94,17 +94,35 @@ def _decode(
     tag = _read_orientation(contents)
     with tf.control_dependencies([small_enough]):
         contents = tf.identity(contents)
-    image = tf.switch_case(
+    image = _switch(
         _container(contents),
         [
-            lambda: _decode_other(contents),
-            lambda: _decode_jpeg(contents, ratio, at_least, size, tag),
-            lambda: _decode_png(contents, background),
-            lambda: _decode_webp(contents, background),
-            lambda: _decode_bmp(contents),
+            lambda contents, size, tag: _decode_other(contents),
+            lambda contents, size, tag: _decode_jpeg(contents, ratio, at_least, size, tag),
+            lambda contents, size, tag: _decode_png(contents, background),
+            lambda contents, size, tag: _decode_webp(contents, background),
+            lambda contents, size, tag: _decode_bmp(contents),
         ],
+        [contents, size, tag],
+        tf.TensorSpec([None, None, 3], tf.uint8),
     )
-    return upright(tf.ensure_shape(image, [None, None, 3]), tag)
+    return upright(image, tag)
+
+
+def _switch(index: tf.Tensor, branches: Sequence[Any], inputs: Sequence[tf.Tensor], output: tf.TensorSpec) -> tf.Tensor:
+    """As `tf.switch_case`, of functions of `inputs`; only what is chosen is ever prepared for running.
+
+    TensorFlow's own puts all branches into one graph, which has to be set up anew for each pass over a data set; with
+    every format of image in it that took most of a second.
+    """
+    signature = [tf.TensorSpec(value.shape, value.dtype) for value in inputs]
+    functions = [
+        tf.function(branch, input_signature=signature, autograph=False).get_concrete_function() for branch in branches
+    ]
+    (result,) = tf.raw_ops.Case(
+        branch_index=index, input=list(inputs), Tout=[output.dtype], branches=functions, output_shapes=[output.shape]
+    )
+    return tf.ensure_shape(result, output.shape)
 
 
 def _decode_jpeg(
@@ -151,37 +169,39 @@ def _image_size(contents: tf.Tensor) -> tf.Tensor:
 
 def _stored_size(contents: tf.Tensor) -> tf.Tensor:
     """Height and width as the file's head gives them, before it is turned upright: `int32 [2]`."""
-    head = _bytes(contents, 0, 32)
 
-    def webp() -> tf.Tensor:
+    def head(contents: tf.Tensor) -> tf.Tensor:
+        return _bytes(contents, 0, 32)
+
+    def webp(contents: tf.Tensor) -> tf.Tensor:
         # Three kinds: extended (sizes less 1 in 24 bits), lossless (less 1 in 14 bits each) and lossy (14 bits each).
         # https://developers.google.com/speed/webp/docs/riff_container, RFC 6386 section 9.1
-        extended = tf.stack([_number(head[27:30], little=True) + 1, _number(head[24:27], little=True) + 1])
-        bits = _number(head[21:25], little=True)
+        first = head(contents)
+        extended = tf.stack([_number(first[27:30], little=True) + 1, _number(first[24:27], little=True) + 1])
+        bits = _number(first[21:25], little=True)
         lossless = tf.stack([(bits // 2**14) % 2**14 + 1, bits % 2**14 + 1])
-        lossy = tf.stack([_number(head[28:30], little=True) % 2**14, _number(head[26:28], little=True) % 2**14])
-        kind = head[15]
+        lossy = tf.stack([_number(first[28:30], little=True) % 2**14, _number(first[26:28], little=True) % 2**14])
+        kind = first[15]
         return tf.where(kind == ord("X"), extended, tf.where(kind == ord("L"), lossless, lossy))
 
     def signed(digits: tf.Tensor) -> tf.Tensor:
         number = _number(digits, little=True)
         return tf.minimum(number, 2**32 - number)  # a BMP that is stored from top to bottom has a negative height
 
-    gif = tf.reduce_all(head[:3] == list(b"GIF"))
-    size = tf.switch_case(
-        _container(contents),
-        [
-            lambda: tf.where(
-                gif,
-                tf.stack([_number(head[8:10], little=True), _number(head[6:8], little=True)]),
-                tf.zeros(2, tf.int64),
-            ),
-            lambda: tf.io.extract_jpeg_shape(contents, tf.int64)[:2],
-            lambda: tf.stack([_number(head[20:24]), _number(head[16:20])]),
-            webp,
-            lambda: tf.stack([signed(head[22:26]), signed(head[18:22])]),
-        ],
-    )
+    def gif(contents: tf.Tensor) -> tf.Tensor:
+        size = tf.stack([_number(head(contents)[8:10], little=True), _number(head(contents)[6:8], little=True)])
+        return tf.where(tf.strings.substr(contents, 0, 3) == b"GIF", size, 0)
+
+    def jpeg(contents: tf.Tensor) -> tf.Tensor:
+        return tf.io.extract_jpeg_shape(contents, tf.int64)[:2]
+
+    def png(contents: tf.Tensor) -> tf.Tensor:
+        return tf.stack([_number(head(contents)[20:24]), _number(head(contents)[16:20])])
+
+    def bmp(contents: tf.Tensor) -> tf.Tensor:
+        return tf.stack([signed(head(contents)[22:26]), signed(head(contents)[18:22])])
+
+    size = _switch(_container(contents), [gif, jpeg, png, webp, bmp], [contents], tf.TensorSpec([2], tf.int64))
     return tf.cast(tf.minimum(size, 2**31 - 1), tf.int32)
 
 
@@ -408,21 +428,16 @@ def _read_orientation(contents: tf.Tensor) -> tf.Tensor:
     without = tf.strings.regex_replace(contents, "(?i)exif", "", replace_global=False)
     mentions_exif = tf.strings.length(without) < tf.strings.length(contents)
 
-    def look_up() -> tf.Tensor:
-        nowhere = tf.constant(0, tf.int64)
-        start = tf.switch_case(
-            _container(contents),
-            [
-                lambda: nowhere,
-                lambda: _find_exif_in_jpeg(contents),
-                lambda: _find_exif_in_png(contents),
-                lambda: _find_exif_in_webp(contents),
-                lambda: nowhere,
-            ],
-        )
+    finders = [lambda contents: tf.constant(0, tf.int64), _find_exif_in_jpeg, _find_exif_in_png, _find_exif_in_webp]
+
+    def look_up(contents: tf.Tensor) -> tf.Tensor:
+        kind = tf.math.mod(_container(contents), len(finders))  # a BMP, 4, has none either
+        start = _switch(kind, finders, [contents], tf.TensorSpec([], tf.int64))
         return tf.cond(start > 0, lambda: _orientation_at(contents, start), lambda: tf.constant(1, tf.int32))
 
-    return tf.cond(mentions_exif, look_up, lambda: tf.constant(1, tf.int32))
+    without_tag = lambda contents: tf.constant(1, tf.int32)  # noqa: E731
+    chosen = tf.cast(mentions_exif, tf.int32)
+    return _switch(chosen, [without_tag, look_up], [contents], tf.TensorSpec([], tf.int32))
 
 
 def _orientation_at(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

@@ -271,12 +271,13 @@ def _loader(
     images = _constant(samples.images)
     at_least = getattr(crop, "needs", None) if scaled else None
 
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
     def decode(index: tf.Tensor) -> tf.Tensor:
         image = images[index]
         pixels = image if samples.decoded else decode_any(read(image, samples), at_least=at_least)
         return tf.cast(crop(pixels), tf.uint8)
 
-    shape = tf.function(decode).get_concrete_function(tf.TensorSpec([], tf.int64)).output_shapes
+    shape = decode.get_concrete_function().output_shapes
     store = _store((len(samples), *shape.as_list()), cache)
     if store is None:
         return decode
