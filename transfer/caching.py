@@ -178,18 +178,17 @@ class Features:
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays)
 
-    def batches(self, *, seed: int | None = None) -> "FeatureBatches":
-        """One pass an epoch, in turn, for `fit`; with a seed, in a new order each epoch."""
-        return FeatureBatches(self, seed)
+    def batches(self, *, seed: int | None = None, epoch: int = 0) -> "FeatureBatches":
+        """One pass an epoch, in turn, for `fit`; with a seed, in a new order each epoch. They begin at an `epoch`."""
+        return FeatureBatches(self, seed, epoch)
 
 
 class FeatureBatches(keras.utils.PyDataset):
     """Batches of stored activations. Which images a batch has depends on seed, epoch and number alone."""
 
-    def __init__(self, features: Features, seed: int | None):
+    def __init__(self, features: Features, seed: int | None, epoch: int):
         super().__init__()
-        self.features, self.seed = features, seed
-        self.epoch = 0
+        self.features, self.seed, self.epoch = features, seed, epoch
         self._reorder()
 
     def __len__(self) -> int:

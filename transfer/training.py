@@ -7,7 +7,8 @@ practice, for the gradients of a random head would spoil what the trunk knows.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from transfer import freezing
 from transfer.caching import CacheNotUsed, Division, FeatureCache, Features, between, divide, extract, through
+from transfer.checkpoints import Checkpoint, Position
 from transfer.progress import Progress
 
 __all__ = ["History", "Phase", "TrainingDiverged", "fine_tune"]
@@ -91,6 +93,7 @@ def fine_tune(
     learning_rate: float = 1e-4,
     seed: int = 0,
     cache: FeatureCache | bool = True,
+    checkpoint: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> History:
@@ -111,6 +114,9 @@ def fine_tune(
         cache: whether and how activations of the frozen layers are stored, so that these run once for each image and
             augmented view, not once an epoch; see `FeatureCache`. Where that cannot be, all layers run in each epoch,
             and the history says why.
+        checkpoint: a file in which the state is kept after each epoch. If it is there already, training goes on from
+            it, to the very weights that it would have come to in one go (on the same machine, with data of
+            `pipelines.batches`; what your own callbacks remember is not kept). Delete it to begin anew.
         callbacks: Keras callbacks, given to both phases. Their `model` is the whole one.
         progress: whether to show a bar with the time left, on stderr or in a notebook.
 
@@ -118,7 +124,7 @@ def fine_tune(
         What happened, epoch by epoch.
 
     Raises:
-        ValueError: arguments or data sets that do not fit the model.
+        ValueError: arguments, data sets or a checkpoint that do not fit the model.
         FrozenWeightsChanged: a weight that was frozen is not what it was.
         TrainingDiverged: the loss became NaN or infinite. The model then has the best weights so far, if any.
 
@@ -139,19 +145,42 @@ def fine_tune(
     for stage in plan:
         freezing.unfreeze(model, stage.unfreeze)  # a part that the model does not have is refused before any training
     _reseed(model, seed)
-    best = _BestWeights()
-    phases: list[Phase] = []
+    passes = _Passes(train)
+    state = None if checkpoint is None else Checkpoint(checkpoint)
+    position = Position() if state is None else state.position()
+    phases = [Phase(**{**phase, "rows": tuple(phase["rows"])}) for phase in position.phases]
     with Progress(sum(stage.epochs for stage in plan), enabled=progress) as bar:
         start = time.perf_counter()
-        stored, not_cached = _store(model, plan, train, valid, cache, bar)
+        stored, not_cached = _store(model, plan, passes.dataset, valid, cache, bar)
         extraction_seconds = time.perf_counter() - start
-        for stage in plan:
-            rows = _Rows(stage.name, first_epoch=sum(len(phase.rows) for phase in phases))
-            own = [_StopWhereItDiverges(stage, best), best, rows, bar.callback(stage.name)]
-            part = stored.get(stage.name) or _Part(model, train, valid)
-            phases.append(_run(model, part, stage, seed, [*own, *callbacks], rows))
-    best.restore(model)
+        bar.done = sum(len(phase.rows) for phase in phases) + position.epoch
+        job = _Job(model, seed, callbacks, bar, passes, state, _BestWeights(), phases)
+        for number in range(position.phase, len(plan)):
+            part = stored.get(plan[number].name) or _Part(model, passes.dataset, valid)
+            phases.append(job.run(plan[number], part, position if number == position.phase else Position(number)))
+    job.best.restore(model)
     return History(tuple(phases), extraction_seconds, not_cached)
+
+
+class _Passes:
+    """Counts how often a data set is gone through: each pass has an order and an augmentation of its own."""
+
+    def __init__(self, dataset: tf.data.Dataset):
+        self.number = 0
+        ticks = tf.data.Dataset.from_generator(self._tick, output_signature=tf.TensorSpec((), tf.int64))
+        self.dataset = tf.data.Dataset.zip(dataset, ticks).map(lambda batch, _: batch)
+        if dataset.cardinality() >= 0:  # which the endless ticks hide
+            self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
+
+    def _tick(self):
+        self.number += 1
+        while True:
+            yield 0
+
+    def begin(self, number: int) -> None:
+        """Begins passes until so many have begun."""
+        while self.number < number:
+            next(iter(self.dataset))
 
 
 @dataclass(frozen=True)
@@ -175,7 +204,9 @@ def _store(model, plan, train, valid, cache, bar) -> tuple[dict[str, _Part], str
         # What is frozen in all phases runs on the images; what is frozen in one only, on what comes out there
         lowest = min(divisions.values(), key=lambda division: len(division.trunk.operations))
         epochs = sum(stage.epochs for stage in plan if stage.name in divisions)
-        cache = replace(cache, views=min(cache.views, epochs))
+        # Where a phase goes through the images itself, how often they were gone through before decides what it sees
+        folder = cache.folder if len(divisions) == len(plan) else None
+        cache = replace(cache, views=min(cache.views, epochs), folder=folder)
         images = extract(lowest, model, train, valid, cache, tell=bar.extraction)
         return {name: _carried(lowest, division, images) for name, division in divisions.items()}, ""
     except CacheNotUsed as reason:
@@ -221,35 +252,82 @@ def _plan(head_epochs, epochs, unfreeze, head_learning_rate, learning_rate) -> l
     return plan
 
 
-def _run(model: keras.Model, part: _Part, stage: _Stage, seed: int, callbacks: list, rows: "_Rows") -> Phase:
-    start = time.perf_counter()
-    freezing.unfreeze(model, stage.unfreeze)
-    # A compiled model goes on training what it trained when it was compiled, whatever `trainable` says since.
-    optimizer = keras.optimizers.Adam(stage.learning_rate)
-    for each in {id(model): model, id(part.model): part.model}.values():
-        each.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    before = freezing.fingerprints(freezing.frozen_layers(model))
-    cached = isinstance(part.train, Features)
-    part.model.fit(
-        part.train.batches(seed=seed) if isinstance(part.train, Features) else part.train,
-        validation_data=part.valid.batches() if isinstance(part.valid, Features) else part.valid,
-        epochs=stage.epochs,
-        callbacks=[_OnWholeModel(callbacks, model)] if cached else callbacks,
-        shuffle=False,
-        verbose=0,
-    )
-    freezing.raise_if_changed(model, before)
-    trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return Phase(
-        name=stage.name,
-        unfrozen=stage.unfreeze,
-        learning_rate=stage.learning_rate,
-        trained=trained,
-        frozen=model.count_params() - trained,
-        rows=tuple(rows.rows),
-        seconds=time.perf_counter() - start,
-        cached=cached,
-    )
+@dataclass(frozen=True)
+class _Job:
+    """What all phases share."""
+
+    model: keras.Model
+    seed: int
+    callbacks: Sequence[keras.callbacks.Callback]
+    bar: Progress
+    passes: _Passes
+    state: Checkpoint | None
+    best: "_BestWeights"
+    phases: list[Phase]  # that are done
+
+    def run(self, stage: _Stage, part: _Part, begin: Position) -> Phase:
+        start = time.perf_counter() - begin.seconds
+        freezing.unfreeze(self.model, stage.unfreeze)
+        # A compiled model goes on training what it trained when it was compiled, whatever `trainable` says since.
+        optimizer = keras.optimizers.Adam(stage.learning_rate)
+        for each in {id(self.model): self.model, id(part.model): part.model}.values():
+            each.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        if self.state is not None and begin.goodness is not None:
+            optimizer.build(part.model.trainable_variables)
+            self.best.goodness = begin.goodness
+            self.best.weights = self.state.restore(self.model, optimizer)
+        rows = _Rows(stage.name, list(begin.rows), first_epoch=sum(len(phase.rows) for phase in self.phases))
+        callbacks = [_StopWhereItDiverges(stage, self.best), self.best, rows, self.bar.callback(stage.name)]
+        # Not before: Keras may look into the data when `fit` is called, which is a pass, too
+        callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=lambda _: self.passes.begin(begin.passes)))
+        callbacks += self.callbacks
+        if self.state is not None:
+            callbacks.append(_Save(self, begin.phase, stage, rows, start))
+        before = freezing.fingerprints(freezing.frozen_layers(self.model))
+        cached = isinstance(part.train, Features)
+        first = begin.epoch
+        part.model.fit(
+            part.train.batches(seed=self.seed, epoch=first) if isinstance(part.train, Features) else part.train,
+            validation_data=part.valid.batches() if isinstance(part.valid, Features) else part.valid,
+            initial_epoch=first,
+            epochs=stage.epochs,
+            callbacks=[_OnWholeModel(callbacks, self.model)] if cached else callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+        freezing.raise_if_changed(self.model, before)
+        trained = sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
+        return Phase(
+            name=stage.name,
+            unfrozen=stage.unfreeze,
+            learning_rate=stage.learning_rate,
+            trained=trained,
+            frozen=self.model.count_params() - trained,
+            rows=tuple(rows.rows),
+            seconds=time.perf_counter() - start,
+            cached=cached,
+        )
+
+
+class _Save(keras.callbacks.Callback):
+    """Keeps the state after each epoch, when all other callbacks are done."""
+
+    def __init__(self, job: _Job, phase: int, stage: _Stage, rows: "_Rows", start: float):
+        super().__init__()
+        self.job, self.phase, self.stage, self.rows, self.start = job, phase, stage, rows, start
+
+    def on_epoch_end(self, epoch, logs=None):
+        assert self.job.state is not None
+        position = Position(
+            phase=self.phase,
+            epoch=self.stage.epochs if self.model.stop_training else epoch + 1,
+            passes=self.job.passes.number,
+            goodness=self.job.best.goodness,
+            rows=self.rows.rows,
+            phases=[asdict(phase) for phase in self.job.phases],
+            seconds=time.perf_counter() - self.start,
+        )
+        self.job.state.save(position, self.job.model, self.model.optimizer, self.job.best.weights)
 
 
 class _OnWholeModel(keras.callbacks.Callback):
@@ -310,10 +388,10 @@ def _goodness(row: dict[str, Any]) -> tuple[float, float]:
 class _Rows(keras.callbacks.Callback):
     """Keeps one row an epoch."""
 
-    def __init__(self, phase: str, *, first_epoch: int):
+    def __init__(self, phase: str, rows: list[dict[str, Any]], *, first_epoch: int):
         super().__init__()
         self.phase, self.first_epoch = phase, first_epoch
-        self.rows: list[dict[str, Any]] = []
+        self.rows = rows
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()

@@ -62,9 +62,7 @@ def test_two_phases_are_reported_epoch_by_epoch(data):
     assert [phase.trained for phase in history.phases] == [27, 27 + 296]
     assert all(phase.trained + phase.frozen == model.count_params() for phase in history.phases)
     assert [row["learning_rate"] for row in history.rows] == pytest.approx([0.02] * 2 + [0.01] * 3)
-    assert history.seconds == pytest.approx(
-        history.extraction_seconds + sum(phase.seconds for phase in history.phases)
-    )
+    assert history.seconds == pytest.approx(history.extraction_seconds + sum(phase.seconds for phase in history.phases))
     assert [phase.cached for phase in history.phases] == [True, True]
     assert history.not_cached == ""
     assert all(row["seconds"] > 0 for row in history.rows)

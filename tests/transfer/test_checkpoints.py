@@ -1,0 +1,177 @@
+"""A training that was stopped at any epoch ends with the weights of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines import EvaluationCrop, Samples, augmentation, batches
+from transfer.checkpoints import Checkpoint, Position
+from transfer.training import fine_tune
+
+H, W = 13, 17
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    image = x = keras.Input((H, W, 3))
+    for level in range(2):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name=f"conv{level}")(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(name=f"bn{level}")(x))
+    x = keras.layers.Dropout(0.3)(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, keras.layers.Dense(3, activation="softmax")(x))
+
+
+def photos(n=20, seed=0, **options):
+    """Pictures of noise; with options, shuffled anew and changed at random in each pass."""
+    rng = np.random.default_rng(seed)
+    samples = Samples(rng.integers(0, 256, (n, H, W, 3), "uint8"), rng.integers(0, 3, n), [f"{i}" for i in range(n)])
+    crop = EvaluationCrop(size=(H, W), fraction=1.0)
+    return batches(samples, crop, batch_size=8, seed=seed, **options)
+
+
+class Stopped(Exception):
+    pass
+
+
+class StopAt(keras.callbacks.Callback):
+    """Ends the training in the middle of an epoch, counted over all phases."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.left = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            self.left -= 1
+            if self.left == 0:
+                raise Stopped
+
+
+def tune(model, **arguments):
+    settings = {"head_epochs": 2, "epochs": 3, "unfreeze": 0.5, "learning_rate": 0.01, "progress": False, "seed": 4}
+    train = photos(shuffle=True, augment=augmentation("light"))
+    return fine_tune(model, train, photos(9, 1), **{**settings, **arguments})
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    found = {}
+
+    def train(**arguments):
+        key = str(arguments)
+        if key not in found:
+            model = network()
+            found[key] = (tune(model, **arguments), model.get_weights())
+        return found[key]
+
+    return train
+
+
+CASES = [
+    *({"stop": stop} for stop in (1, 2, 4)),
+    *({"stop": stop, "cache": False} for stop in (2, 4)),
+    {"stop": 3, "unfreeze": "all", "epochs": 2},  # the head's phase is cached, the other is not
+]
+
+
+@pytest.mark.parametrize("settings", CASES, ids=str)
+def test_it_goes_on_as_if_nothing_had_happened(tmp_path, uninterrupted, settings):
+    settings = dict(settings)
+    stop = settings.pop("stop")
+    history, weights = uninterrupted(**settings)
+    path = tmp_path / "state" / "checkpoint.npz"
+    with pytest.raises(Stopped):
+        tune(network(), checkpoint=path, callbacks=[StopAt(stop)], **settings)
+    assert path.exists() == (stop > 1)
+    model = network()
+    resumed = tune(model, checkpoint=path, **settings)
+    for one, other in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    columns = ("epoch", "phase", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+    assert [[row[name] for name in columns] for row in resumed.rows] == [
+        [row[name] for name in columns] for row in history.rows
+    ]
+    assert [phase.name for phase in resumed.phases] == ["head", "top"]
+    assert resumed.best["epoch"] == history.best["epoch"]
+
+
+def test_keeping_the_state_changes_nothing(tmp_path, uninterrupted):
+    model = network()
+    tune(model, checkpoint=tmp_path / "checkpoint.npz")
+    for one, other in zip(uninterrupted()[1], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
+    again = tune(model, checkpoint=tmp_path / "checkpoint.npz")  # all is done already
+    assert len(again.rows) == 5
+
+
+def test_a_phase_that_a_callback_ended_stays_ended(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    early = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: setattr(early.model, "stop_training", True))
+    with pytest.raises(Stopped):
+        tune(network(), checkpoint=path, callbacks=[early, StopAt(2)])
+    assert (Checkpoint(path).position().phase, Checkpoint(path).position().epoch) == (0, 2)
+    resumed = tune(network(), checkpoint=path)
+    assert [row["phase"] for row in resumed.rows] == ["head", "top", "top", "top"]
+
+
+def test_a_process_that_was_killed_goes_on(tmp_path):
+    """`kill -9` in the middle of writing the state: the one before is whole."""
+    path = tmp_path / "checkpoint.npz"
+    code = (
+        "import os, signal, sys, numpy\n"
+        f"sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "import test_checkpoints as tests\n"
+        "save, number = numpy.savez, []\n"
+        "def slow(file, **arrays):\n"
+        "    number.append(1)\n"
+        "    save(file, **arrays)\n"
+        "    if len(number) == 2:\n"
+        "        file.truncate(file.tell() // 2)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "numpy.savez = slow\n"
+        f"tests.tune(tests.network(), checkpoint={str(path)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert Checkpoint(path).position().epoch == 1
+    model = network()
+    tune(model, checkpoint=path)
+    whole = network()
+    tune(whole)
+    for one, other in zip(whole.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("harm", ["cut short", "something else", "a pickle"])
+def test_a_damaged_state_is_refused(tmp_path, harm):
+    path = tmp_path / "checkpoint.npz"
+    Checkpoint(path).save(Position(), network(), keras.optimizers.Adam(), None)
+    if harm == "cut short":
+        path.write_bytes(path.read_bytes()[:-300])
+    elif harm == "something else":
+        path.write_text("no numbers")
+    else:
+        np.savez(path.open("wb"), position=np.array([{}], object))
+    with pytest.raises(ValueError, match=r"checkpoint\.npz cannot be read as the state of a training"):
+        tune(network(), checkpoint=path)
+
+
+def test_the_state_of_another_model_is_refused_and_changes_nothing(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(Stopped):
+        tune(network(), checkpoint=path, callbacks=[StopAt(2)])
+    keras.utils.set_random_seed(1)
+    image = keras.Input((H, W, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(5, 3)(image))
+    other = keras.Model(image, keras.layers.Dense(3, activation="softmax")(x))
+    before = other.get_weights()
+    with pytest.raises(ValueError, match=r"is the state of another model: .* Delete it to begin anew"):
+        tune(other, checkpoint=path)
+    for one, another in zip(before, other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)

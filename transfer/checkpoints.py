@@ -1,0 +1,136 @@
+"""Where a training stands after each epoch, so that one that was killed goes on as if nothing had happened.
+
+A checkpoint is one NumPy file, written beside the old one and then put in its place: whenever the process ends, a whole
+one is there. It holds numbers and one JSON text; nothing in it is unpickled.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+__all__ = ["Checkpoint", "Position"]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands.
+
+    Attributes:
+        phase: number of the phase, from 0.
+        epoch: epochs of it that are done.
+        passes: through the training data that have begun: each pass has an order and an augmentation of its own.
+        goodness: of the best epoch so far.
+        rows: of the epochs of this phase; see `History.rows`.
+        phases: those before, as dicts.
+        seconds: that this phase took so far.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    passes: int = 0
+    goodness: tuple[float, float] | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Checkpoint:
+    """A file that holds the state of a training.
+
+    Args:
+        path: of the file, in a folder that is made if need be.
+
+    Example:
+
+    >>> import tempfile
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    >>> checkpoint = Checkpoint(Path(tempfile.mkdtemp()) / "state.npz")
+    >>> checkpoint.save(Position(epoch=4), model, keras.optimizers.SGD(), None)
+    >>> checkpoint.position().epoch
+    4
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def position(self) -> Position:
+        """What was saved last; the beginning if nothing was.
+
+        Raises:
+            ValueError: the file is no checkpoint, or damaged.
+        """
+        if not self.path.exists():
+            return Position()
+        known = json.loads(str(self._read()["position"]))
+        goodness = known.pop("goodness")
+        return Position(**known, goodness=goodness and tuple(goodness))
+
+    def save(
+        self,
+        position: Position,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        best: Sequence[np.ndarray] | None,
+    ) -> None:
+        """Puts the state in place of the one before. `best` are the weights of the best epoch."""
+        arrays = {"position": np.array(json.dumps(vars(position)))}
+        groups = {"model": _values(_state(model)), "optimizer": _values(optimizer.variables), "best": best or ()}
+        for name, values in groups.items():
+            arrays |= {f"{name}/{number}": value for number, value in enumerate(values)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".writing")
+        with new.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+
+    def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> list[np.ndarray] | None:
+        """Gives a model and a built optimizer the saved state, and returns the weights of the best epoch.
+
+        Raises:
+            ValueError: the state is of another model or optimizer; nothing is changed then.
+        """
+        arrays = self._read()
+        groups = {
+            name: [arrays[f"{name}/{i}"] for i in range(sum(key.startswith(f"{name}/") for key in arrays))]
+            for name in ("model", "optimizer", "best")
+        }
+        targets = {"model": _state(model), "optimizer": optimizer.variables}
+        for name, variables in targets.items():
+            found, expected = [value.shape for value in groups[name]], [tuple(each.shape) for each in variables]
+            if found != expected:
+                raise ValueError(
+                    f"{self.path} is the state of another {name}: {len(found)} values, not {len(expected)}, or of "
+                    "other shapes. Delete it to begin anew"
+                )
+        for name, variables in targets.items():
+            for variable, value in zip(variables, groups[name], strict=True):
+                variable.assign(value)
+        return groups["best"] or None
+
+    def _read(self) -> dict[str, np.ndarray]:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self.path} cannot be read as the state of a training: {error}. Delete it to begin anew"
+            ) from error
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """The weights, and the states of random generators such as those of dropout."""
+    generators = [each for each in model.non_trainable_variables if each.path.endswith("seed_generator_state")]
+    return [*model.weights, *generators]
+
+
+def _values(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
