@@ -60,22 +60,48 @@ def main() -> None:
 @contextmanager
 def _for_people(*, stopped: str = "Stopped.") -> Iterator[None]:
     """Errors become one message without a traceback, and signals exceptions, so that nothing half-done is left."""
+    with _signals_as_exceptions():
+        try:
+            yield
+        except KeyboardInterrupt:
+            err.print(stopped, style="yellow")
+            raise typer.Exit(130) from None
+        # What our own code raises when it cannot do what was asked; anything else is a defect, and shows its traceback.
+        except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+            _say_error(str(error))
+            raise typer.Exit(1) from None
 
-    def terminated(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, terminated)
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Ctrl-C is `KeyboardInterrupt`, a request to terminate `SystemExit`.
+
+    Where a library calls Python back (TensorFlow, for data from generators; the garbage collector) an exception can get
+    lost. Then it is raised again `SECONDS` later, until it has come through.
+    """
+    wanted: list[BaseException] = []
+
+    def stop(number: int, frame: Any) -> None:
+        if number != AGAIN:
+            wanted[:] = [KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)]
+        if AGAIN is not None:
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        if wanted:
+            raise wanted[0]
+
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, AGAIN) if number is not None]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
-    except KeyboardInterrupt:
-        err.print(stopped, style="yellow")
-        raise typer.Exit(130) from None
-    # What our own code raises when it cannot do what was asked; anything else is a defect, and shows its traceback.
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-        _say_error(str(error))
-        raise typer.Exit(1) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if AGAIN is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+AGAIN = getattr(signal, "SIGALRM", None)  # Windows has none
+SECONDS = 5.0
 
 
 def _load_tensorflow() -> None:

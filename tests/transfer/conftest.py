@@ -114,6 +114,6 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "make_backbone", tiny_backbone)
         run = run_module.fit(
-            data, place / "run", head_epochs=6, epochs=2, head_learning_rate=2e-2, batch_size=8, progress=False
+            data, place / "run", head_epochs=20, epochs=2, head_learning_rate=2e-2, batch_size=8, progress=False
         )
     return run, data

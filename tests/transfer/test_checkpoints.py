@@ -73,8 +73,9 @@ def uninterrupted():
 
 
 CASES = [
-    *({"stop": stop} for stop in (1, 2, 4)),
-    *({"stop": stop, "cache": False} for stop in (2, 4)),
+    {"stop": 2},
+    {"stop": 4},
+    {"stop": 4, "cache": False},
     {"stop": 3, "unfreeze": "all", "epochs": 2},  # the head's phase is cached, the other is not
 ]
 
@@ -87,7 +88,7 @@ def test_it_goes_on_as_if_nothing_had_happened(tmp_path, uninterrupted, settings
     path = tmp_path / "state" / "checkpoint.npz"
     with pytest.raises(Stopped):
         tune(network(), checkpoint=path, callbacks=[StopAt(stop)], **settings)
-    assert path.exists() == (stop > 1)
+    assert path.exists()
     model = network()
     resumed = tune(model, checkpoint=path, **settings)
     for one, other in zip(weights, model.get_weights(), strict=True):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -167,6 +168,19 @@ def test_an_unknown_backbone_shows_near_ones(photos, tmp_path):
 @pytest.mark.parametrize("arguments", [["--out", "run", "--epochs", "-1"], ["--out", "run", "--seed", "x"], []])
 def test_a_wrong_command_line_exits_with_2(photos, arguments):
     failed(zoo("fit", photos, *arguments), code=2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_that_a_library_swallowed_comes_again(monkeypatch, number, error):
+    monkeypatch.setattr(cli, "SECONDS", 0.2)
+    with cli._signals_as_exceptions():
+        with contextlib.suppress(error):
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+            raise AssertionError("the first does not come")
+        with pytest.raises(error):
+            time.sleep(10)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
