@@ -67,7 +67,7 @@ def test_what_was_left_out_is_listed(finished):
 def test_history_has_a_row_for_each_epoch(finished):
     run, _ = finished
     history = rows(run.folder / "history.csv")
-    assert [row["phase"] for row in history] == ["head"] * 6 + ["top"] * 2
+    assert [row["phase"] for row in history] == ["head"] * 20 + ["top"] * 2
     assert [int(row["epoch"]) for row in history] == list(range(1, 9))
     best = max(float(row["val_accuracy"]) for row in history)
     assert run.metrics["valid_accuracy"] == pytest.approx(best), "the model has the weights of the best epoch"
@@ -78,7 +78,7 @@ def test_config_has_everything_that_was_asked_for(finished):
     config = json.loads((run.folder / "config.json").read_text())
     assert config["data"] == str(data.resolve())
     assert (config["seed"], config["valid"], config["test"]) == (0, 0.15, 0.15)
-    assert (config["head_epochs"], config["epochs"], config["unfreeze"]) == (6, 2, 0.3)
+    assert (config["head_epochs"], config["epochs"], config["unfreeze"]) == (20, 2, 0.3)
     assert config["augment"] == "light"
     assert config["versions"]["keras"] == keras.__version__
 
