@@ -1,8 +1,10 @@
 """Fashion-MNIST from scratch on a CPU: the textbook's CNN, and a residual network of the zoo's own blocks.
 
-    python -m benchmarks.fashion_mnist basic       # the chapter's 92%: the better part of an hour on 2 cores
-    python -m benchmarks.fashion_mnist residual    # 93% within 20 minutes on 2 cores
-    python -m benchmarks.fashion_mnist basic --policy mixed_bfloat16  # half the time on processors with AMX
+    python -m benchmarks.fashion_mnist basic
+    python -m benchmarks.fashion_mnist residual
+    python -m benchmarks.fashion_mnist residual --policy mixed_bfloat16  # faster on processors with AMX
+
+The last results stand in `benchmarks/RESULTS.md`.
 
 Prints a line an epoch, then one line of JSON, and writes `benchmarks/records/fashion_mnist_NETWORK.csv`, which the
 notebooks draw. The test set decides nothing: both networks are taken as their last epoch leaves them. The data are

@@ -603,7 +603,7 @@ def preview(
 def demo(
     folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder to write.")] = Path("runs/demo"),
 ) -> None:
-    """Name photos, fine-tune on handwritten digits, export and prove it. Two minutes, offline."""
+    """Name photos, fine-tune on handwritten digits, export and prove it. Some minutes, offline."""
     with _for_people(stopped=f"Stopped. Nothing was written to {folder}."):
         _say_part("loading TensorFlow")
         _load_tensorflow()

@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -255,3 +257,11 @@ def test_a_class_that_the_run_does_not_know_is_named(finished, tmp_path, make_ph
     (data / "sea").rename(data / "ocean")
     with pytest.raises(ValueError, match=r"classes ocean, which .* does not know; it knows .*sea"):
         score(run.folder, data)
+
+
+def test_frozen_layers_run_in_each_epoch_where_that_is_asked_for(photos, tmp_path, tiny, unproven):
+    kept = Path(os.environ["XDG_CACHE_HOME"]) / "transfer-zoo" / "features"
+    before = set(kept.glob("*"))
+    run = fit(photos, tmp_path / "run", cache=False, **QUICK)
+    assert "Frozen layers ran in each epoch: it was not asked for." in (run.folder / "report.html").read_text("utf-8")
+    assert set(kept.glob("*")) == before

@@ -1,8 +1,8 @@
 """Networks that textbooks teach with: small enough for grey 28x28 images of MNIST and Fashion-MNIST.
 
 * `fashion_cnn`: Géron 2022, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", chapter 14: a large
-  first kernel, then pairs of 3x3 convolutions whose number doubles after each pooling. 92% on Fashion-MNIST.
-* `mnist_convnet`: Chollet, "Deep Learning with Python", first edition, section 5.1. 99% on MNIST.
+  first kernel, then pairs of 3x3 convolutions whose number doubles after each pooling.
+* `mnist_convnet`: Chollet, "Deep Learning with Python", first edition, section 5.1.
 * `fashion_dense` and `mnist_dense`: what the same books start from, in chapter 10 and section 2.1: no convolution.
 """
 
