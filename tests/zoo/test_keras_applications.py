@@ -42,10 +42,28 @@ def give_constants(model: keras.Model, variance: np.ndarray) -> None:
         layer.finalize_state()
 
 
+def residual_branches(model: keras.Model) -> list[keras.layers.Layer]:
+    """The batch norms that what is added to a shortcut comes from."""
+    ends = []
+    for add in (layer for layer in all_layers(model) if isinstance(layer, keras.layers.Add)):
+        sources = [tensor._keras_history.operation for tensor in add.input]
+        sources = [
+            each.input._keras_history.operation if isinstance(each, keras.layers.Dropout) else each for each in sources
+        ]
+        norms = [each for each in sources if isinstance(each, keras.layers.BatchNormalization)]
+        ends += norms if len(norms) < len(sources) else []
+    return ends
+
+
 def randomise(model: keras.Model, images: np.ndarray) -> None:
     """Random weights, and batch-norm statistics that are random, but near enough to the true ones of some images that
-    activations depend on the image, and neither explode nor vanish."""
+    activations depend on the image, and neither explode nor vanish.
+
+    What is added to shortcuts is a few hundredths of them. With more of it, the deepest networks magnify the least
+    change of an image 140,000 times, and so the rounding of float32, too.
+    """
     random = np.random.default_rng(1)
+    keras.utils.set_random_seed(1)  # of the dropout, when statistics are taken
     give_constants(model, np.square(IMAGENET_STD))
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
@@ -58,6 +76,8 @@ def randomise(model: keras.Model, images: np.ndarray) -> None:
                 weight.assign(random.uniform(0.5, 1.5, weight.shape))
             elif weight.name in ("bias", "beta"):
                 weight.assign(random.normal(0, 0.2, weight.shape))
+    for norm in residual_branches(model):
+        norm.gamma.assign(random.uniform(0.02, 0.08, norm.gamma.shape))
 
     norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     for norm in norms:
