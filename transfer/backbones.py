@@ -33,6 +33,8 @@ class Backbone:
         crop: what makes an image of any size one of the model's; the one that its weights were evaluated with.
         weights: "imagenet"; the path of a file; or None, for random ones.
         licence: of the weights; None if they are random or from a file of one's own.
+
+    Images of other channels than RGB come as arrays, and are brought to size by what made them: `crop` is for photos.
     """
 
     name: str
@@ -40,6 +42,22 @@ class Backbone:
     crop: EvaluationCrop
     weights: str | None
     licence: str | None
+
+    @property
+    def values(self) -> str:
+        """What the model makes of 0..255 before its first convolution: what its network was trained on.
+
+        >>> backbone("keras:MobileNetV2", image_size=64, weights=None).values
+        '-1..1'
+        """
+        return _values(self.model)
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """Names of the last layers at stride 2, 4, ...: "c1", "c2", ..., found by shape."""
+        from zoo.features import levels
+
+        return levels(self.model)
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,11 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 
 def backbone(
-    name: str, *, image_size: int | tuple[int, int] | None = None, weights: str | None = "imagenet"
+    name: str,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | None = "imagenet",
+    channels: int = 3,
 ) -> Backbone:
     """Builds a trunk by name.
 
@@ -125,9 +147,14 @@ def backbone(
         name: one of `list_backbones`: a model of the zoo, or `keras:` and the name of a `keras.applications` model.
         image_size: pixels, of a square or as (height, width); what the weights were trained on unless told.
         weights: "imagenet"; None for random ones; or the path of a file.
+        channels: of the images, such as 1 for grey ones and 8 for multispectral ones, all in 0..255. What was trained
+            on RGB is adapted: the first convolution's kernel is summed or tiled and rescaled, so that an image with the
+            same in all channels gives what it gives as RGB, except for the colours' different means in normalisation,
+            which further channels take in turn; see `zoo.convert.adapted_kernel` and `zoo.blocks.normalise`.
 
     Raises:
-        ValueError: an unknown name; the message shows near ones. An image too small for the network.
+        ValueError: an unknown name; the message shows near ones. An image too small for the network, or without
+            channels.
         FileNotFoundError: weights that cannot be had; the message says how to get them.
 
     Example:
@@ -144,10 +171,18 @@ def backbone(
         row = PRETRAINED.get(name) or family_of(name).VARIANTS[name]
     size = row.image_size if image_size is None else image_size
     height, width = (size, size) if isinstance(size, int) else size
+    if channels < 1:
+        raise ValueError(f"an image has at least 1 channel, got channels={channels}")
     if isinstance(row, Application):
-        model = _application(name.removeprefix("keras:"), row, (height, width, 3), weights)
+        model = _application(name.removeprefix("keras:"), row, (height, width, channels), weights)
     else:
-        model = zoo.create_model(name, include_top=False, input_shape=(height, width, 3), weights=weights)
+        model = zoo.create_model(
+            name,
+            include_top=False,
+            input_shape=(height, width, channels),
+            weights=weights,
+            in_channels=None if weights is None or channels == 3 else "adapt",
+        )
     crop = EvaluationCrop(size=(height, width))
     if not isinstance(row, Variant):
         crop = EvaluationCrop((height, width), fraction=row.crop_fraction, interpolation=row.interpolation)
@@ -164,10 +199,17 @@ def _near(name: str) -> str:
 
 
 def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
-    """A model of `keras.applications`, its layers copied onto our normalisation in place of its own, if it has one.
+    original = _download(name, (*shape[:2], 3), weights)
+    return _normalised(original, row.values, shape, name=name, random=weights is None)
 
-    Some of these models normalise themselves, EfficientNet with one layer more when it has ImageNet weights; some have
-    models inside. The copy is one graph whatever the weights are, flat and with one input.
+
+def _normalised(
+    original: "keras.Model", values: str, shape: tuple[int, int, int], *, name: str, random: bool
+) -> "keras.Model":
+    """A model's layers copied onto our normalisation in place of its own, if it has one, and onto `shape[-1]` channels.
+
+    Some models normalise themselves, EfficientNet of `keras.applications` with one layer more when it has ImageNet
+    weights; some have models inside. The copy is one graph whatever the weights are, flat and with one input.
     """
     import keras
 
@@ -176,10 +218,9 @@ def _application(name: str, row: Application, shape: tuple[int, int, int], weigh
     from zoo.layers import DropPath
 
     L = keras.layers
-    original = _download(name, shape, weights)
     graph = graph_of(original)
     own_normalisation = set()
-    if row.values != "none":
+    if values != "none":
         first = takewhile(lambda call: isinstance(call.operation, L.Rescaling | L.Normalization), graph.calls)
         own_normalisation = {id(call) for call in first}
 
@@ -191,12 +232,13 @@ def _application(name: str, row: Application, shape: tuple[int, int, int], weigh
             return DropPath(call.operation.rate, name=call.operation.name), []
         return None
 
-    body = rebuild(original, convert, graph=graph)
     image = keras.Input(shape, name="image")
-    model = rebuild(keras.Model(image, body(normalise(image, row.values)), name=name))
-    if weights is not None and row.values == "caffe":
-        _from_bgr(model)
-    return model
+    normalised = normalise(image, values)
+    body = rebuild(original, convert, graph=graph)
+    if values == "caffe" and not random:
+        _from_bgr(body)
+    body = _for_channels(body, normalised.shape[-1], random=random)
+    return rebuild(keras.Model(image, body(normalised), name=name))
 
 
 def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
@@ -217,10 +259,66 @@ def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "k
         ) from error
 
 
-def _from_bgr(model: "keras.Model") -> None:
-    """Reorders the first convolution's input channels: Caffe's networks read BGR, the model is given RGB."""
+def _stem(model: "keras.Model") -> "keras.layers.Conv2D":
     import keras
 
-    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    kernel, *bias = first.get_weights()
-    first.set_weights([kernel[:, :, ::-1], *bias])
+    return next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+
+
+def _from_bgr(model: "keras.Model") -> None:
+    """Reorders the first convolution's input channels: Caffe's networks read BGR, the model is given RGB."""
+    kernel, *bias = _stem(model).get_weights()
+    _stem(model).set_weights([kernel[:, :, ::-1], *bias])
+
+
+def _for_channels(model: "keras.Model", channels: int, *, random: bool) -> "keras.Model":
+    """The same layers, apart from the first convolution, which is adapted, or drawn afresh where weights are random."""
+    import keras
+
+    from zoo.convert import adapted_kernel
+    from zoo.graph import copied
+
+    if channels == model.input_shape[-1]:
+        return model
+    old = _stem(model)
+    kernel, *bias = old.get_weights()
+    new = copied(old)
+    new.build((*model.input_shape[:-1], channels))
+    if not random:
+        new.set_weights([adapted_kernel(kernel, channels), *bias])
+    return keras.models.clone_model(
+        model,
+        input_tensors=keras.Input((*model.input_shape[1:-1], channels)),
+        clone_function=lambda layer: new if layer is old else layer,
+    )
+
+
+# What `zoo.blocks.normalise` makes of 0..255, as people say it.
+VALUES = {
+    "none": "0..255",
+    "unit": "0..1",
+    "symmetric": "-1..1",
+    "imagenet": "0..1 less ImageNet's mean, over its deviation",
+    "caffe": "0..255 less ImageNet's mean",
+}
+
+
+def _values(model: "keras.Model") -> str:
+    """What the layers before the first convolution make of black and of white; in the words of `VALUES` if it can."""
+    import keras
+    import numpy as np
+
+    from zoo.blocks import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
+
+    low, high = np.array(0.0), np.array(255.0)
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.Rescaling):
+            low, high = (value * np.array(layer.scale) + np.array(layer.offset) for value in (low, high))
+        elif not isinstance(layer, keras.layers.Concatenate):  # `normalise` gives grey images a channel for each colour
+            break
+    if low.ndim == 0:
+        return f"{low:.3g}..{high:.3g}"
+    for scheme, black in (("imagenet", -np.array(IMAGENET_MEAN) / IMAGENET_STD), ("caffe", -np.array(CAFFE_MEAN))):
+        if np.allclose(low, np.resize(black, low.shape)):
+            return VALUES[scheme]
+    return ", ".join(f"{black:.3g}..{white:.3g}" for black, white in zip(low, high, strict=True))

@@ -14,9 +14,29 @@ import numpy as np
 from zoo.graph import Call, Graph, Replacement, copied, graph_of, rebuild
 from zoo.layers import DropPath, GroupedConv2D, ScaledAdd
 
-__all__ = ["fold_batch_norms", "to_fully_convolutional"]
+__all__ = ["adapted_kernel", "fold_batch_norms", "to_fully_convolutional"]
 
 L = keras.layers
+
+
+def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """The kernel of a network's first convolution for images of other channels than it was trained on.
+
+    For fewer channels, those of the kernel are summed and shared out; for more they are repeated in turn, each divided
+    by how often it occurs. So an image with the same in all channels gives what it gave before.
+
+    Args:
+        kernel: `[height, width, channels, filters]`.
+        channels: of the images.
+
+    >>> adapted_kernel(np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1), 4).ravel().tolist()
+    [0.5, 2.0, 3.0, 0.5]
+    """
+    theirs = kernel.shape[2]
+    if channels < theirs:
+        return np.repeat(kernel.sum(axis=2, keepdims=True) / channels, channels, axis=2)
+    source = np.arange(channels) % theirs
+    return kernel[:, :, source] / np.bincount(source)[source][:, None].astype(kernel.dtype)
 
 
 def to_fully_convolutional(model: keras.Model, *, input_shape: tuple[int, int, int] | None = None) -> keras.Model:

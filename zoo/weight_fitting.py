@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
+from zoo.convert import adapted_kernel
 
 __all__ = [
     "TORCH_PARAMETERS",
@@ -258,21 +259,16 @@ def _shaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def adapt_stem(model: keras.Model, fits: list[Fit]) -> list[Fit]:
     """Fits the first convolution of a network for other images to those of the model, and says so.
 
-    For fewer channels the kernels of the file's are summed and shared out; for more they are repeated in turn, each
-    divided by how often it occurs. So an image with the same in all channels gives what it gave before.
+    See `zoo.convert.adapted_kernel`.
     """
     stem = _stem_fit(model, fits)
     if stem is None or (theirs := stem.array.shape[2]) == model.input_shape[-1]:
         return fits
     ours = stem.variable.shape[2]
-    kernel = stem.array
     if ours < theirs:
         how = "is summed and rescaled"
-        kernel = np.repeat(kernel.sum(axis=2, keepdims=True) / ours, ours, axis=2)
     elif ours > theirs:
         how = "is tiled and rescaled"
-        source = np.arange(ours) % theirs
-        kernel = kernel[:, :, source] / np.bincount(source)[source][:, None].astype(kernel.dtype)
     else:
         how = "stays as it is, and a channel of the image stands for several"  # see `zoo.blocks.normalise`
     warnings.warn(
@@ -280,6 +276,7 @@ def adapt_stem(model: keras.Model, fits: list[Fit]) -> list[Fit]:
         f"the file: {stem.variable.path} {how}",
         stacklevel=4,
     )
+    kernel = adapted_kernel(stem.array, ours)
     return [replace(fit, array=kernel) if fit is stem else fit for fit in fits]
 
 

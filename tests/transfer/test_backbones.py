@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import pytest
 
+from pipelines import EvaluationCrop
 from transfer.backbones import KERAS_APPLICATIONS, Backbone, backbone, list_backbones
 from transfer.heads import classifier
+from zoo.blocks import normalise
 from zoo.features import levels
 
 SIZE = (73, 96)  # odd, and what Xception can take
@@ -119,6 +121,85 @@ def test_efficientnet_has_one_graph_whatever_its_weights(monkeypatch):
     assert [layer.name for layer in trunk.model.layers] == [layer.name for layer in random.model.layers]
     expected = np.asarray(original(photos()))
     np.testing.assert_allclose(trunk.model(photos()), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def small_application(monkeypatch, name):
+    """Makes `keras.applications` return, as ImageNet weights, a network of the same beginning and little else."""
+    image = keras.Input((*SIZE, 3))
+    x = keras.layers.Conv2D(6, 3, strides=2, name="stem")(keras.layers.ZeroPadding2D()(image))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    original = with_random_statistics(keras.Model(image, keras.layers.Conv2D(4, 3, strides=2)(x)))
+    monkeypatch.setattr(keras.applications, name, lambda **_: original)
+    return original
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 8])
+def test_a_network_for_other_channels_sees_a_grey_image_as_before(monkeypatch, channels):
+    """It brings 0..255 to -1..1, so that the same in all channels stays the same in all channels."""
+    small_application(monkeypatch, "MobileNetV2")
+    grey = photos()[..., :1]
+    expected = np.asarray(backbone("keras:MobileNetV2", image_size=SIZE).model(np.repeat(grey, 3, axis=-1)))
+    trunk = backbone("keras:MobileNetV2", image_size=SIZE, channels=channels)
+    assert trunk.model.input_shape == (None, *SIZE, channels)
+    assert not any(isinstance(layer, keras.Model) for layer in trunk.model.layers)
+    answer = trunk.model(np.repeat(grey, channels, axis=-1))
+    np.testing.assert_allclose(answer, expected, atol=1e-4 * np.abs(expected).max())
+    model = classifier(trunk, 3)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(model.train_on_batch(np.repeat(grey, channels, axis=-1), np.array([0, 2])))
+
+
+def test_bgr_weights_are_reordered_before_they_are_tiled(monkeypatch):
+    kernel = small_application(monkeypatch, "VGG16").get_layer("stem").get_weights()[0]
+    wide = backbone("keras:VGG16", image_size=SIZE, channels=4)
+    red, green, blue = kernel[:, :, 2], kernel[:, :, 1], kernel[:, :, 0]
+    adapted = wide.model.get_layer("stem").get_weights()[0]
+    np.testing.assert_allclose(adapted, np.stack([red / 2, green, blue, red / 2], axis=2))
+    rgb, one = (backbone("keras:VGG16", image_size=SIZE, channels=channels).model for channels in (3, 1))
+    grey = photos()[..., :1]
+    expected = np.asarray(rgb(np.repeat(grey, 3, axis=-1)))
+    np.testing.assert_allclose(one(grey), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_zoo_adapts_its_weights_and_says_so():
+    with pytest.warns(UserWarning, match="takes images of 4 channels.*is tiled and rescaled"):
+        trunk = backbone("efficientnet_lite0", image_size=(64, 96), channels=4)
+    grey = photos(1, (64, 96))[..., :1]
+    rgb = backbone("efficientnet_lite0", image_size=(64, 96))
+    expected = np.asarray(rgb.model(np.repeat(grey, 3, axis=-1)))
+    np.testing.assert_allclose(trunk.model(np.repeat(grey, 4, axis=-1)), expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["keras:MobileNet", "efficientnet_lite0"])
+def test_random_weights_for_other_channels_are_drawn_for_them(name):
+    trunk = backbone(name, image_size=SIZE, weights=None, channels=8)
+    stem = next(layer for layer in trunk.model.layers if isinstance(layer, keras.layers.Conv2D))
+    channels = np.asarray(stem.kernel)[0, 0]
+    assert channels.shape[0] == len({tuple(row) for row in channels.round(6).tolist()}) == 8
+
+
+@pytest.mark.parametrize(
+    ("scheme", "values"),
+    [
+        ("none", "0..255"),
+        ("unit", "0..1"),
+        ("symmetric", "-1..1"),
+        ("imagenet", "0..1 less ImageNet's mean, over its deviation"),
+        ("caffe", "0..255 less ImageNet's mean"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_values_that_a_network_was_trained_on(scheme, values, channels):
+    image = keras.Input((*SIZE, channels))
+    model = keras.Model(image, keras.layers.Conv2D(2, 3)(normalise(image, scheme)))
+    assert Backbone("own", model, EvaluationCrop(SIZE), None, None).values == values
+
+
+def test_values_of_ones_own_and_levels(lite0):
+    assert lite0.values == "-0.992..1"
+    assert list(lite0.levels) == ["c1", "c2", "c3", "c4", "c5"]
+    with pytest.raises(ValueError, match="at least 1 channel, got channels=0"):
+        backbone("vgg16", channels=0)
 
 
 def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
