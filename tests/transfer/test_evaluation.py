@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from transfer.evaluation import Evaluation, evaluate
+from transfer.intervals import share_interval
 
 NAMES = ("ant", "bee", "wasp")
 
@@ -67,6 +68,7 @@ def test_a_class_that_never_occurs_is_zero_without_warnings(recwarn):
     assert found.confusion.shape == (3, 3)
     assert json.loads(json.dumps(found.as_dict()))["classes"][2] == {
         "name": "wasp", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0,
+        "precision_interval": None, "recall_interval": None, "f1_interval": None,
     }  # fmt: skip
     assert not recwarn.list
 
@@ -86,6 +88,39 @@ def test_evaluate_keeps_order_over_uneven_batches(size):
     np.testing.assert_array_equal(found.labels, labels)
     np.testing.assert_allclose(found.probabilities, model(images, training=False), atol=1e-5)
     assert (found.labels.dtype, found.probabilities.dtype) == (np.int32, np.float32)
+
+
+def test_intervals_are_of_the_counts():
+    found = random_evaluation()
+    confusion = found.confusion
+    assert found.intervals.accuracy == share_interval(np.trace(confusion), 211)
+    for index in range(3):
+        hits = confusion[index, index]
+        assert found.intervals.precision[index] == share_interval(hits, confusion[:, index].sum())
+        assert found.intervals.recall[index] == share_interval(hits, confusion[index].sum())
+        low, high = found.intervals.f1[index]
+        assert low < found.f1[index] < high
+    assert found.as_dict()["accuracy_interval"] == list(found.intervals.accuracy)
+
+
+def test_a_temperature_changes_how_sure_answers_are_and_not_the_answers():
+    found = random_evaluation()  # of a model that knows nothing, and is often sure
+    cool = found.at_temperature(found.temperature)
+    assert found.temperature > 5
+    np.testing.assert_array_equal(cool.predictions, found.predictions)
+    assert cool.calibration_error < found.calibration_error / 3
+    assert found.as_dict()["temperature"] == found.temperature
+
+
+def test_mirroring_averages_over_both_views():
+    image = keras.Input((4, 6, 3))
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(image)))
+    images = np.random.default_rng(0).uniform(0, 1, (5, 4, 6, 3)).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices((images, [0, 1, 2, 0, 1])).batch(2)
+    expected = (np.asarray(model(images)) + np.asarray(model(images[:, :, ::-1]))) / 2
+    found = evaluate(model, dataset, NAMES, mirror=True)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    assert np.abs(found.probabilities - evaluate(model, dataset, NAMES).probabilities).max() > 1e-3
 
 
 def test_what_does_not_fit_is_refused():
