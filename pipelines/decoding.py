@@ -241,22 +241,54 @@ def decode_any(
 def _decode_any(
     contents: tf.Tensor, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
 ) -> tf.Tensor:
-    contents = tf.ensure_shape(contents, [])
-    known = (_container(contents) > 0) | (tf.strings.substr(contents, 0, 3) == b"GIF")
+    def plain_jpeg(ratio: int) -> Any:
+        return lambda contents: tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
-    def through_pillow() -> tf.Tensor:
-        def decode(contents: bytes) -> np.ndarray:
-            try:
-                return decode_with_pillow(contents, background=background, max_pixels=max_pixels)
-            except OSError as error:
-                raise ValueError(str(error)) from error  # which TensorFlow takes for an invalid argument
+    def decode(contents: bytes) -> np.ndarray:
+        try:
+            if contents.startswith(_KNOWN):
+                image = decode_image(contents, at_least=at_least, background=background, max_pixels=max_pixels)
+                return image.numpy()
+            return decode_with_pillow(contents, background=background, max_pixels=max_pixels)
+        except (OSError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(str(error)) from error  # which TensorFlow takes for an invalid argument
 
+    def in_python(contents: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(decode, [contents], tf.uint8, stateful=False)
 
-    def in_graph() -> tf.Tensor:
-        return decode_image(contents, at_least=at_least, background=background, max_pixels=max_pixels)
+    contents = tf.ensure_shape(contents, [])
 
-    return tf.ensure_shape(tf.cond(known, in_graph, through_pillow), [None, None, 3])
+    def choose(contents: bytes) -> np.ndarray:
+        return np.int32(_way(contents, at_least, max_pixels))
+
+    ways = [*(plain_jpeg(ratio) for ratio in _JPEG_RATIOS), in_python]
+    chosen = tf.ensure_shape(tf.numpy_function(choose, [contents], tf.int32, stateful=False), [])
+    return _switch(chosen, ways, [contents], tf.TensorSpec([None, None, 3], tf.uint8))
+
+
+_OTHER_WAY = len(_JPEG_RATIOS)
+_KNOWN = (b"\xff\xd8", b"\x89P", b"RI", b"BM", b"GI")
+
+
+def _way(contents: bytes, at_least: tuple[int, int] | None, max_pixels: int) -> int:
+    """How `decode_any` decodes a file: the number of a ratio for a JPEG that is stored upright, else `_OTHER_WAY`.
+
+    Nearly all photos are such. Looking at their heads in Python takes a tenth of the time of as many operations in a
+    graph, and a graph that knows all formats is set up anew for each pass over a data set, in a third of a second.
+    """
+    if not contents.startswith(b"\xff\xd8"):
+        return _OTHER_WAY
+    try:
+        with Image.open(BytesIO(contents)) as picture:
+            width, height = picture.size
+            is_upright = picture.getexif().get(274, 1) == 1
+    except Exception:  # Pillow's readers raise whatever their format's code does; `decode_image` says what is wrong
+        return _OTHER_WAY
+    if not is_upright or width * height > max_pixels:
+        return _OTHER_WAY
+    if at_least is None:
+        return 0
+    return sum(-(-height // ratio) >= at_least[0] and -(-width // ratio) >= at_least[1] for ratio in _JPEG_RATIOS[1:])
 
 
 def decode_with_pillow(
