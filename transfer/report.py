@@ -141,6 +141,7 @@ def write(
         num_mistakes=int(confusion.sum() - np.trace(confusion)),
         calibration_error=evaluation.calibration_error,
         calibration=_reliability(evaluation),
+        temperature=_temperature(evaluations),
         parts=["training", "validation", "test"],
         counts=_counts(data),
         skipped=data.skipped[:MOST_LISTED],
@@ -167,7 +168,9 @@ def _tiles(evaluations: Mapping[str, Evaluation], proof: Proof, seconds: Mapping
         {
             "name": f"{_PARTS[part]} accuracy".capitalize(),
             "value": f"{100 * evaluation.accuracy:.1f}%",
-            "note": _count(len(evaluation.labels), "picture"),
+            "note": "{:.0f}–{:.0f}%, {}".format(
+                *(100 * end for end in evaluation.intervals.accuracy), _count(len(evaluation.labels), "picture")
+            ),
         }
         for part, evaluation in evaluations.items()
     ]
@@ -214,16 +217,32 @@ def _confusions(confusion: np.ndarray, names: Sequence[str], most: int = 10) -> 
 
 def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[dict[str, Any]]:
     """Of each class; None stands for a share of nothing."""
-    given = evaluation.confusion.sum(axis=0)
+    given, intervals = evaluation.confusion.sum(axis=0), evaluation.intervals
     return [
         {
             "name": name,
             "precision": float(evaluation.precision[i]) if given[i] else None,
+            "precision_interval": intervals.precision[i].as_list(),
             "recall": float(evaluation.recall[i]) if evaluation.support[i] else None,
+            "recall_interval": intervals.recall[i].as_list(),
+            "f1": float(evaluation.f1[i]) if given[i] or evaluation.support[i] else None,
+            "f1_interval": intervals.f1[i].as_list(),
             "support": int(evaluation.support[i]),
         }
         for i, name in enumerate(names)
     ]
+
+
+def _temperature(evaluations: Mapping[str, Evaluation]) -> dict[str, float] | None:
+    """What the temperature of the validation set does to the first part; None where that is the validation set itself.
+
+    Measured where it was chosen, a temperature would always look good.
+    """
+    part, evaluation = next(iter(evaluations.items()))
+    if part == "valid" or "valid" not in evaluations:
+        return None
+    temperature = evaluations["valid"].temperature
+    return {"value": temperature, "error": evaluation.at_temperature(temperature).calibration_error}
 
 
 def _counts(data: Data) -> list[dict[str, Any]]:

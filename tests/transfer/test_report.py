@@ -197,11 +197,26 @@ def test_the_numbers_are_those_of_the_evaluation(page):
     assert f"{100 * found.accuracy:.1f}%" in text
     assert f"{found.calibration_error:.3f}" in text
     assert f"{100 * found.precision[0]:.1f}%" in text
+    assert f"{100 * found.f1[1]:.1f}%" in text
+    low, high = found.intervals.recall[2]
+    assert f"{100 * low:.0f}–{100 * high:.0f}" in text
+    low, high = found.intervals.accuracy
+    assert f"{100 * low:.0f}–{100 * high:.0f}%, 18 pictures" in text
     assert "3.2e-07" in text
     assert "1 h 06 min" in text
     assert "1 min 01 s" in text
     cells = re.findall(r'--share:[\d.]+">(\d+)</span>', html)
     assert [int(cell) for cell in cells] == found.confusion.ravel().tolist()
+
+
+def test_the_temperature_is_of_the_validation_set_and_measured_on_the_other(page):
+    html, found, _ = page
+    names, labels = ("ant", "bee", "cicada"), np.repeat(np.arange(3), 6)
+    temperature = evaluation(names, labels, seed=1).temperature
+    expected = f"a temperature of <b>{temperature:.2f}</b>, chosen on the validation set"
+    assert expected in html
+    assert f"an error of <b>{found.at_temperature(temperature).calibration_error:.3f}</b>" in html
+    assert report._temperature({"valid": found}) is None
 
 
 def test_what_was_left_out_is_there_with_its_reason(page):
