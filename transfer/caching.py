@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
@@ -166,47 +167,56 @@ class Features:
 
     Attributes:
         arrays: one for each tensor at the border, `[passes, images, ...]`.
-        labels: `int [passes, images]`: passes differ in order.
+        labels: `[passes, images, ...]`, or a dict of such: passes differ in order.
         batch_size: of the data that they were computed from.
     """
 
     arrays: tuple[np.ndarray, ...]
-    labels: np.ndarray
+    labels: Any
     batch_size: int
+
+    @property
+    def passes(self) -> int:
+        return self.arrays[0].shape[0]
+
+    @property
+    def images(self) -> int:
+        return self.arrays[0].shape[1]
 
     @property
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays)
 
-    def batches(self, *, seed: int | None = None, epoch: int = 0) -> "FeatureBatches":
-        """One pass an epoch, in turn, for `fit`; with a seed, in a new order each epoch. They begin at an `epoch`."""
-        return FeatureBatches(self, seed, epoch)
+    def batches(self, *, seed: int | None = None, epoch: int = 0, batch: int = 0) -> "FeatureBatches":
+        """One pass an epoch, in turn, for `fit`; with a seed, in a new order each epoch. They begin at an `epoch`, and
+        in it at a `batch`."""
+        return FeatureBatches(self, seed, epoch, batch)
 
 
 class FeatureBatches(keras.utils.PyDataset):
     """Batches of stored activations. Which images a batch has depends on seed, epoch and number alone."""
 
-    def __init__(self, features: Features, seed: int | None, epoch: int):
+    def __init__(self, features: Features, seed: int | None, epoch: int, batch: int):
         super().__init__()
-        self.features, self.seed, self.epoch = features, seed, epoch
+        self.features, self.seed, self.epoch, self.first = features, seed, epoch, batch
         self._reorder()
 
     def __len__(self) -> int:
-        return math.ceil(self.features.labels.shape[1] / self.features.batch_size)
+        return math.ceil(self.features.images / self.features.batch_size) - self.first
 
-    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
-        start = index * self.features.batch_size
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        start = (self.first + index) * self.features.batch_size
         chosen = self.order[start : start + self.features.batch_size]
-        number = self.epoch % len(self.features.labels)
+        number = self.epoch % self.features.passes
         arrays = tuple(array[number][chosen].astype("float32", copy=False) for array in self.features.arrays)
-        return _alone(arrays), self.features.labels[number][chosen]
+        return _alone(arrays), keras.tree.map_structure(lambda each: each[number][chosen], self.features.labels)
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
         self._reorder()
 
     def _reorder(self) -> None:
-        n = self.features.labels.shape[1]
+        n = self.features.images
         self.order = (
             np.arange(n) if self.seed is None else np.random.default_rng([self.seed, self.epoch]).permutation(n)
         )
@@ -237,7 +247,7 @@ def extract(
         CacheNotUsed: they would take more than the limit, or change an output by more than 1e-5.
     """
     run = frozen_function(division.trunk)
-    images, _ = next(iter(train))
+    images, some_labels = next(iter(train))
     batch_size = len(images)
     probe = [np.asarray(array).astype(cache.dtype, copy=False) for array in run(images)]
     _compare(division, model, images[:COMPARED], [array[:COMPARED] for array in probe])
@@ -248,7 +258,7 @@ def extract(
             f"activations would take {needed / 1e6:,.0f} MB, and {cache.limit / 1e6:,.0f} MB are allowed"
         )
     store = None if cache.folder is None else _Store(cache, division.trunk)
-    if store is not None and (stored := store.read(probe, batch_size)):
+    if store is not None and (stored := store.read(probe, some_labels, batch_size)):
         return stored
     done = 0
 
@@ -256,19 +266,24 @@ def extract(
         nonlocal done
         room = number * _count(data, batch_size)
         arrays = [np.empty((room, *array.shape[1:]), cache.dtype) for array in probe]
-        labels = np.empty(room, "int64")
+        labels = keras.tree.map_structure(
+            lambda each: np.empty((room, *each.shape[1:]), each.dtype.as_numpy_dtype), some_labels
+        )
         end = 0
         for _ in range(number):
             for images, classes in data:
                 start, end = end, end + len(images)
                 for array, values in zip(arrays, run(images), strict=True):
                     array[start:end] = values
-                labels[start:end] = classes
+                for known, each in zip(keras.tree.flatten(labels), keras.tree.flatten(classes), strict=True):
+                    known[start:end] = each
                 done += len(images)
                 tell(min(1, done / total))
-        shape = (number, end // number)
-        views = (array[:end].reshape(*shape, *array.shape[1:]) for array in arrays)
-        return Features(tuple(views), labels[:end].reshape(shape), batch_size)
+
+        def by_pass(array: np.ndarray) -> np.ndarray:
+            return array[:end].reshape(number, end // number, *array.shape[1:])
+
+        return Features(tuple(map(by_pass, arrays)), keras.tree.map_structure(by_pass, labels), batch_size)
 
     features = passes(train, cache.views), passes(valid, 1)
     if store is not None:
@@ -288,7 +303,7 @@ def through(between: keras.Model, features: Features) -> Features:
     """
     run = frozen_function(between)
     parts: list[list[np.ndarray]] = [[] for _ in between.outputs]
-    passes, n = features.labels.shape
+    passes, n = features.passes, features.images
     for number in range(passes):
         for start in range(0, n, features.batch_size):
             chosen = slice(start, start + features.batch_size)
@@ -358,11 +373,13 @@ class _Store:
         self.limit = cache.limit
         self.folder = cache.folder / digest.hexdigest()
 
-    def read(self, probe: list[np.ndarray], batch_size: int) -> tuple[Features, Features] | None:
-        """What was written; None where nothing was, or what was is damaged, or is of something else."""
+    def read(self, probe: list[np.ndarray], labels: Any, batch_size: int) -> tuple[Features, Features] | None:
+        """What was written; None where nothing was, or what was is damaged, or is of something else. `labels` are some
+        of those to be found, for their structure."""
         try:
             digests = json.loads((self.folder / DIGESTS).read_text())
             if any(_digest(self.folder / name) != digest for name, digest in digests.items()):
+                _say_altered(self.folder)
                 return None
             known = self._load("probe")
             fits = len(known) == len(probe) and all(
@@ -372,19 +389,27 @@ class _Store:
             if not fits:
                 return None
             (self.folder / DIGESTS).touch()  # used last: now
-            (train_labels,), (valid_labels,) = self._load("train_labels"), self._load("valid_labels")
+            found = [keras.tree.pack_sequence_as(labels, self._load(name)) for name in ("train_labels", "valid_labels")]
             return (
-                Features(self._load("train"), train_labels, batch_size),
-                Features(self._load("valid"), valid_labels, batch_size),
+                Features(self._load("train"), found[0], batch_size),
+                Features(self._load("valid"), found[1], batch_size),
             )
+        except FileNotFoundError:
+            if self.folder.exists():
+                _say_altered(self.folder)
+            return None
         except (OSError, ValueError):
+            _say_altered(self.folder)
             return None
 
     def write(self, probe: list[np.ndarray], train: Features, valid: Features) -> None:
         """Keeps them for later if it can; a full disk is no reason to stop."""
         work = self.folder.with_suffix(".writing")
         groups = {"probe": probe, "train": train.arrays, "valid": valid.arrays}
-        groups |= {"train_labels": [train.labels], "valid_labels": [valid.labels]}
+        groups |= {
+            "train_labels": keras.tree.flatten(train.labels),
+            "valid_labels": keras.tree.flatten(valid.labels),
+        }
         try:
             self._make_room(train.nbytes + valid.nbytes)
             shutil.rmtree(work, ignore_errors=True)
@@ -412,6 +437,10 @@ class _Store:
                 return
             shutil.rmtree(entry)
             del sizes[entry]
+
+
+def _say_altered(folder: Path) -> None:
+    warnings.warn(f"stored activations in {folder} are cut short or altered; they are computed anew", stacklevel=2)
 
 
 def _digest(path: Path) -> str:

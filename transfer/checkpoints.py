@@ -1,4 +1,4 @@
-"""Where a training stands after each epoch, so that one that was killed goes on as if nothing had happened.
+"""Where a training stands, so that one that was killed goes on as if nothing had happened.
 
 A checkpoint is one NumPy file, written beside the old one and then put in its place: whenever the process ends, a whole
 one is there. It holds numbers and one JSON text; nothing in it is unpickled.
@@ -6,6 +6,7 @@ one is there. It holds numbers and one JSON text; nothing in it is unpickled.
 
 import json
 import os
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Position:
     Attributes:
         phase: number of the phase, from 0.
         epoch: epochs of it that are done.
+        batch: batches of the next epoch that are done.
         passes: through the training data that have begun: each pass has an order and an augmentation of its own.
         goodness: of the best epoch so far.
         rows: of the epochs of this phase; see `History.rows`.
@@ -34,8 +36,9 @@ class Position:
 
     phase: int = 0
     epoch: int = 0
+    batch: int = 0
     passes: int = 0
-    goodness: tuple[float, float] | None = None
+    goodness: tuple[float, ...] | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -46,6 +49,8 @@ class Checkpoint:
 
     Args:
         path: of the file, in a folder that is made if need be.
+        share: of the time that saving may take, in 0..1. With one, the state is saved in the middle of epochs, too, and
+            not oftener than that; without one, after each epoch.
 
     Example:
 
@@ -57,8 +62,16 @@ class Checkpoint:
     4
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, *, share: float | None = None):
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"share is one of the time, above 0 and at most 1; got {share}")
         self.path = Path(path)
+        self.share = share
+        self._pause, self._saved = 0.0, time.perf_counter()
+
+    def is_due(self) -> bool:
+        """Whether enough time has passed since the state was saved last."""
+        return time.perf_counter() - self._saved >= self._pause
 
     def position(self) -> Position:
         """What was saved last; the beginning if nothing was.
@@ -70,7 +83,7 @@ class Checkpoint:
             return Position()
         known = json.loads(str(self._read()["position"]))
         goodness = known.pop("goodness")
-        return Position(**known, goodness=goodness and tuple(goodness))
+        return Position(**known, goodness=None if goodness is None else tuple(goodness))
 
     def save(
         self,
@@ -78,19 +91,39 @@ class Checkpoint:
         model: keras.Model,
         optimizer: keras.Optimizer,
         best: Sequence[np.ndarray] | None,
+        metrics: Sequence[Any] = (),
     ) -> None:
-        """Puts the state in place of the one before. `best` are the weights of the best epoch."""
+        """Puts the state in place of the one before.
+
+        Args:
+            position: where the training stands.
+            model, optimizer: whose values are kept.
+            best: the weights of the best epoch.
+            metrics: variables of the metrics in the middle of an epoch.
+
+        Raises:
+            OSError: it cannot be written. The state before is as it was.
+        """
+        start = time.perf_counter()
         arrays = {"position": np.array(json.dumps(vars(position)))}
         groups = {"model": _values(_state(model)), "optimizer": _values(optimizer.variables), "best": best or ()}
+        groups |= {"metrics": _values(metrics)}
         for name, values in groups.items():
             arrays |= {f"{name}/{number}": value for number, value in enumerate(values)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".writing")
-        with new.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with new.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            new.unlink(missing_ok=True)  # on a full disk there is better use for the room
+            raise
         new.replace(self.path)
+        self._saved = time.perf_counter()
+        if self.share is not None:
+            self._pause = (self._saved - start) * (1 / self.share - 1)
 
     def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> list[np.ndarray] | None:
         """Gives a model and a built optimizer the saved state, and returns the weights of the best epoch.
@@ -99,10 +132,7 @@ class Checkpoint:
             ValueError: the state is of another model or optimizer; nothing is changed then.
         """
         arrays = self._read()
-        groups = {
-            name: [arrays[f"{name}/{i}"] for i in range(sum(key.startswith(f"{name}/") for key in arrays))]
-            for name in ("model", "optimizer", "best")
-        }
+        groups = {name: _group(arrays, name) for name in ("model", "optimizer", "best")}
         targets = {"model": _state(model), "optimizer": optimizer.variables}
         for name, variables in targets.items():
             found, expected = [value.shape for value in groups[name]], [tuple(each.shape) for each in variables]
@@ -115,6 +145,10 @@ class Checkpoint:
             for variable, value in zip(variables, groups[name], strict=True):
                 variable.assign(value)
         return groups["best"] or None
+
+    def metrics(self) -> list[np.ndarray]:
+        """Values of the metrics' variables, where the state is one in the middle of an epoch."""
+        return _group(self._read(), "metrics")
 
     def _read(self) -> dict[str, np.ndarray]:
         try:
@@ -130,6 +164,10 @@ def _state(model: keras.Model) -> list[Any]:
     """The weights, and the states of random generators such as those of dropout."""
     generators = [each for each in model.non_trainable_variables if each.path.endswith("seed_generator_state")]
     return [*model.weights, *generators]
+
+
+def _group(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    return [arrays[f"{name}/{i}"] for i in range(sum(key.startswith(f"{name}/") for key in arrays))]
 
 
 def _values(variables: Sequence[Any]) -> list[np.ndarray]:

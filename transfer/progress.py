@@ -69,9 +69,13 @@ class Progress:
         """An epoch is done; `to_come` more of this phase will take about as long."""
         self.done += 1
         self.bar.update(self.task, completed=self.done)
+        if "val_accuracy" in logs:
+            found = f"accuracy {logs['accuracy']:.3f}  validation {logs['val_accuracy']:.3f}"
+        else:
+            found = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "loss")
         line = (
-            f"epoch {self.done:>{len(str(self.epochs))}}/{self.epochs} {phase:<5} loss {logs['loss']:.4f}  "
-            f"accuracy {logs['accuracy']:.3f}  validation {logs['val_accuracy']:.3f}  {seconds:.1f} s"
+            f"epoch {self.done:>{len(str(self.epochs))}}/{self.epochs} {phase:<5} loss {logs['loss']:.4f}  {found}  "
+            f"{seconds:.1f} s"
         )
         if to_come:
             line += f", {to_come * seconds:.0f} s of this phase left"

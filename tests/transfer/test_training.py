@@ -257,9 +257,9 @@ def test_bad_arguments_are_refused_before_training(data, arguments, message):
 def test_data_that_does_not_fit_is_refused(data):
     train, valid = data
     one_hot = train.map(lambda images, labels: (images, tf.one_hot(labels, 3)))
-    with pytest.raises(ValueError, match=r"train has to be .*not one-hot rows"):
+    with pytest.raises(ValueError, match=r"labels of train have to be .*not one-hot rows"):
         tune(make_model(), (one_hot, valid))
-    with pytest.raises(ValueError, match=r"valid has to be .*got labels .* of float32"):
+    with pytest.raises(ValueError, match=r"labels of valid have to be .*got labels .* of float32"):
         tune(make_model(), (train, valid.map(lambda images, labels: (images, tf.cast(labels, tf.float32)))))
     with pytest.raises(ValueError, match=r"train has to be .*got images"):
         tune(make_model(), (train.map(lambda images, labels: (images[:, 1:], labels)), valid))
