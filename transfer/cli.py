@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `evaluate`, `export`, `verify`, `serve`, `models`, `demo`.
+"""The command line: `zoo fit`, `predict`, `evaluate`, `compare`, `export`, `verify`, `serve`, `models`, `demo`.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -138,6 +138,11 @@ def _print_json(value: Any) -> None:
 
 def _percent(value: float | None) -> str:
     return "none held out" if value is None else f"{100 * value:.1f}%"
+
+
+def _with_interval(value: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return _percent(value) if low != low else f"{_percent(value)} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 @app.command(no_args_is_help=True)
@@ -408,30 +413,78 @@ def serve(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model.")],
     data: Annotated[str, typer.Argument(help="Labelled images, as `zoo fit` takes them.")],
+    augment: Annotated[bool, typer.Option("--augment", help="Average over four views of each photo; slower.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a run on labelled photos; classes are matched by name."""
+    """Measure a run on labelled photos; classes are matched by name.
+
+    What follows a number in brackets is its interval of 95% confidence: among as many photos again, of the same kind,
+    it may well come out anywhere in it.
+    """
     with _for_people():
         _load_tensorflow()
         from transfer.run import score
 
-        scores = score(run, data)
+        scores = score(run, data, augment=augment)
         found = scores.evaluation
         skipped = [asdict(each) for each in scores.skipped]
         if as_json:
             _print_json({"run": str(run), "data": data, "part": scores.part, **found.as_dict(), "skipped": skipped})
             return
         part = "all images" if scores.part == "all" else f"the {scores.part} images"
-        out.print(f"[bold]{_percent(found.accuracy)}[/] right, of {part} ({len(found.labels)})")
-        table = Table("class", "precision", "recall", "images", box=box.SIMPLE_HEAD)
-        for name, precision, recall, support in zip(
-            found.class_names, found.precision, found.recall, found.support, strict=True
-        ):
-            if support:
-                table.add_row(Text(name), _percent(precision), _percent(recall), str(support))
+        intervals = found.intervals
+        right = _with_interval(found.accuracy, intervals.accuracy)
+        out.print(f"[bold]{right}[/] right, of {part} ({len(found.labels)})", soft_wrap=True)
+        table = Table("class", "precision", "recall", "F1", "images", box=box.SIMPLE_HEAD)
+        for i, name in enumerate(found.class_names):
+            if found.support[i]:
+                shares = (
+                    _with_interval(getattr(found, key)[i], getattr(intervals, key)[i])
+                    for key in ("precision", "recall", "f1")
+                )
+                table.add_row(Text(name), *shares, str(found.support[i]))
         out.print(table)
+        out.print(
+            f"Probabilities are off by {found.calibration_error:.3f} on average (expected calibration error); the "
+            f"temperature of these photos is {found.temperature:.2f} (above 1: too sure of itself).",
+            soft_wrap=True,
+        )
         for each in scores.skipped:
             err.print(Text(f"left out: {each.path}: {each.reason}", "yellow"), soft_wrap=True)
+
+
+@app.command(no_args_is_help=True)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two or more runs of `zoo fit`.")],
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the accuracies with their intervals.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show runs beside each other, best first, and the settings in which they differ.
+
+    [dim]zoo compare runs/* --plot runs.png[/]
+    """
+    with _for_people():
+        from transfer.comparing import compare as compare_runs
+
+        found = compare_runs(runs)
+        if plot is not None:
+            found.plot().savefig(plot)
+            _say_part(f"drawn: {plot}")
+        if as_json:
+            _print_json(found.as_dict())
+            return
+        table = Table("run", "right", "of", "time", "size", box=box.SIMPLE_HEAD)
+        for run in found.runs:
+            right = _percent(run.accuracy) if run.interval is None else _with_interval(run.accuracy, run.interval)
+            table.add_row(Text(str(run.folder)), right, run.part, f"{run.seconds:.0f} s", f"{run.bytes / 1e6:.1f} MB")
+        out.print(table)
+        if found.differences:
+            table = Table("setting", *(Column(Text(str(run.folder))) for run in found.runs), box=box.SIMPLE_HEAD)
+            for name, values in found.differences.items():
+                table.add_row(Text(name), *(Text(str(value)) for value in values))
+            out.print(table)
+        for note in found.notes:
+            err.print(Text(note, "yellow"), soft_wrap=True)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from PIL import Image
 from pipelines import Data, EvaluationCrop, Samples, batches
 from transfer.evaluation import Evaluation
 from transfer.exporting import Proof
+from transfer.intervals import Interval
 from transfer.training import History
 from zoo.explain import grad_cam
 
@@ -168,9 +169,7 @@ def _tiles(evaluations: Mapping[str, Evaluation], proof: Proof, seconds: Mapping
         {
             "name": f"{_PARTS[part]} accuracy".capitalize(),
             "value": f"{100 * evaluation.accuracy:.1f}%",
-            "note": "{:.0f}–{:.0f}%, {}".format(
-                *(100 * end for end in evaluation.intervals.accuracy), _count(len(evaluation.labels), "picture")
-            ),
+            "note": f"{_percents(evaluation.intervals.accuracy)}%, {_count(len(evaluation.labels), 'picture')}",
         }
         for part, evaluation in evaluations.items()
     ]
@@ -179,6 +178,10 @@ def _tiles(evaluations: Mapping[str, Evaluation], proof: Proof, seconds: Mapping
         {"name": "Export differs by", "value": f"{proof.max_abs_diff:.1g}", "note": f"{proof.tolerance:g} allowed"},
         {"name": "Time", "value": _duration(sum(seconds.values())), "note": "from data to report"},
     ]
+
+
+def _percents(interval: Interval) -> str:
+    return f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@
 `skipped.csv`      files that were left out, and why
 `config.json`      everything that was asked for, with seeds and versions
 `report.html`      all of it to look at
+`model_card.md`    what somebody who is handed the model has to know of it
 =================  =====================================================================================
 """
 
@@ -36,13 +37,15 @@ from transfer.evaluation import Evaluation, evaluate
 from transfer.exporting import Contract, installed_versions, write_and_prove
 from transfer.folders import new_folder
 from transfer.heads import classifier
+from transfer.model_card import model_card
 from transfer.predictor import EXPORTED, load
 from transfer.training import fine_tune
 
 __all__ = ["CONTENTS", "Run", "Scores", "fit", "score"]
 
 # What the folder of a run holds.
-CONTENTS = (*exporting.CONTENTS, "metrics.json", "history.csv", "skipped.csv", "config.json", "report.html")
+DOCUMENTS = ("metrics.json", "history.csv", "skipped.csv", "config.json", "report.html", "model_card.md")
+CONTENTS = (*exporting.CONTENTS, *DOCUMENTS)
 
 PROVEN_ON = 5  # photos of the validation set, besides the built-in ones
 
@@ -54,7 +57,8 @@ class Run:
     Attributes:
         folder: where it lies.
         metrics: what `metrics.json` holds: `valid_accuracy` and `test_accuracy` (None without a test set) in 0..1,
-            `num_images`, `skipped` (a number of files), `seconds`, `export_max_abs_diff`.
+            `valid_interval` and `test_interval` (low and high end at 95% confidence), `num_images`, `skipped` (a number
+            of files), `seconds`, `export_max_abs_diff`.
     """
 
     folder: Path
@@ -186,7 +190,9 @@ def fit(
             mistakes = report.worst_mistakes(model, parts[judged], evaluations[judged], crop)
         metrics = {
             "valid_accuracy": evaluations["valid"].accuracy,
+            "valid_interval": evaluations["valid"].intervals.accuracy.as_list(),
             "test_accuracy": evaluations["test"].accuracy if "test" in evaluations else None,
+            "test_interval": evaluations["test"].intervals.accuracy.as_list() if "test" in evaluations else None,
             "num_images": len(found),
             "skipped": len(found.skipped),
             "seconds": round(clock.total, 1),
@@ -194,10 +200,10 @@ def fit(
         }
         versions = installed_versions()
         _write_json(work / "metrics.json", metrics)
-        _write_json(
-            work / "config.json",
-            {**asked, "weights_licence": trunk.licence, "crop": crop.as_dict(), "versions": versions},
-        )
+        config = {**asked, "weights_licence": trunk.licence, "crop": crop.as_dict(), "versions": versions}
+        _write_json(work / "config.json", config)
+        card = model_card(config, metrics, evaluations, found)
+        (work / "model_card.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         _write_csv(work / "history.csv", list(history.rows[0]), [row.values() for row in history.rows])
         _write_csv(work / "skipped.csv", ["path", "reason"], [(each.path, each.reason) for each in found.skipped])
         report.write(
@@ -235,7 +241,7 @@ class Scores:
     skipped: tuple[Skipped, ...]
 
 
-def score(run: str | Path, data: str | Path) -> Scores:
+def score(run: str | Path, data: str | Path, *, augment: bool = False) -> Scores:
     """Measures an exported model on labelled photos.
 
     What it is measured on depends on the data. Of a folder of class folders, all photos; of `train`, `val` and `test`
@@ -245,6 +251,7 @@ def score(run: str | Path, data: str | Path) -> Scores:
     Args:
         run: what `transfer.load` takes.
         data: what `fit` takes. Classes are matched by name; the run may know more of them.
+        augment: average over four views of each photo; see `transfer.Predictor.probabilities`.
 
     Raises:
         ValueError: data with a class that the run does not know, or nothing held out.
@@ -261,7 +268,7 @@ def score(run: str | Path, data: str | Path) -> Scores:
     if not len(readable):
         raise ValueError(f"no image of {data} can be read; the first: {unreadable[0].path}: {unreadable[0].reason}")
     order = np.array([predictor.class_names.index(name) for name in names], "int32")
-    probabilities = predictor.probabilities(readable.images)
+    probabilities = predictor.probabilities(readable.images, augment=augment)
     evaluation = Evaluation(predictor.class_names, order[readable.labels], probabilities)
     return Scores(part, evaluation, (*skipped, *unreadable))
 

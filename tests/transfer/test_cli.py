@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -334,9 +335,20 @@ def test_evaluate_for_people(finished, tmp_path, make_photos):
     (data / "sea" / "bad.jpg").write_bytes(b"bad")
     result = zoo("evaluate", run.folder, data)
     assert result.exit_code == 0, result.output
-    assert "right, of all images (12)" in result.stdout
+    assert re.search(r"\d+\.\d% \(\d+–\d+\) right, of all images \(12\)", result.stdout)
+    assert "F1" in result.stdout
+    assert "temperature of these photos is" in result.stdout
     assert "<meadow>" in result.stdout
     assert "bad.jpg" in result.stderr
+
+
+def test_evaluate_over_several_views(finished):
+    run, data = finished
+    plain, averaged = (
+        json.loads(zoo("evaluate", run.folder, data, "--json", *more).stdout) for more in ((), ["--augment"])
+    )
+    assert averaged["num_images"] == plain["num_images"]
+    assert averaged["calibration_error"] != plain["calibration_error"]
 
 
 def test_evaluate_with_a_class_that_the_run_does_not_know(finished, tmp_path, make_photos):

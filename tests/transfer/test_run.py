@@ -45,7 +45,9 @@ def test_metrics(finished):
     assert metrics == run.metrics
     assert set(metrics) == {
         "valid_accuracy",
+        "valid_interval",
         "test_accuracy",
+        "test_interval",
         "num_images",
         "skipped",
         "seconds",
@@ -54,9 +56,19 @@ def test_metrics(finished):
     assert metrics["num_images"] == 36
     assert metrics["skipped"] == 2
     assert metrics["valid_accuracy"] > 0.8, "three colours are easily told apart"
-    assert 0 <= metrics["test_accuracy"] <= 1
+    for part in ("valid", "test"):
+        low, high = metrics[f"{part}_interval"]
+        assert 0 <= low <= metrics[f"{part}_accuracy"] <= high <= 1
     assert 0 <= metrics["export_max_abs_diff"] <= 1e-4
     assert metrics["seconds"] > 0
+
+
+def test_the_model_card_says_how_good_it_is(finished):
+    run, data = finished
+    card = (run.folder / "model_card.md").read_text(encoding="utf-8")
+    assert f"**{100 * run.metrics['test_accuracy']:.1f}% (" in card
+    assert r"\<meadow\>" in card
+    assert str(data) in card
 
 
 def test_what_was_left_out_is_listed(finished):
