@@ -14,6 +14,7 @@ _EXPORTS: dict[str, str] = {
     "FrozenWeightsChanged": "transfer.freezing",
     "Head": "transfer.heads",
     "History": "transfer.training",
+    "LooksNormalised": "transfer.normalised",
     "MultiLabel": "transfer.tasks",
     "MultiLabelEvaluation": "transfer.measuring",
     "Prediction": "transfer.predictor",
@@ -48,6 +49,7 @@ _EXPORTS: dict[str, str] = {
     "swap_head": "transfer.heads",
     "unfreeze": "transfer.freezing",
     "verify": "transfer.proving",
+    "warn_if_normalised": "transfer.normalised",
     "with_temperature": "transfer.calibration",
     "write_predictions": "transfer.predictions",
 }

@@ -20,7 +20,7 @@ from zoo.weights import PRETRAINED, FromPackage, Pretrained
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones"]
+__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Backbone:
         >>> backbone("keras:MobileNetV2", image_size=64, weights=None).values
         '-1..1'
         """
-        return _values(self.model)
+        return values_of(self.model)
 
     @property
     def levels(self) -> dict[str, str]:
@@ -303,7 +303,7 @@ VALUES = {
 }
 
 
-def _values(model: "keras.Model") -> str:
+def values_of(model: "keras.Model") -> str:
     """What the layers before the first convolution make of black and of white; in the words of `VALUES` if it can."""
     import keras
     import numpy as np

@@ -20,10 +20,12 @@ import numpy as np
 import tensorflow as tf
 
 from transfer import freezing
+from transfer.backbones import values_of
 from transfer.batch_norms import re_estimate_batch_norms
 from transfer.caching import CacheNotUsed, Division, FeatureCache, Features, between, divide, extract, through
 from transfer.checkpoints import Checkpoint, Position
 from transfer.guard import TrainingDiverged, raise_if_trainable_changed, trainable_layers, write_batch
+from transfer.normalised import warn_if_normalised
 from transfer.optimization import Optimization, learning_rate_of
 from transfer.progress import Progress
 from transfer.tasks import SingleLabel, Task
@@ -174,6 +176,7 @@ def fine_tune(
         freezing.unfreeze(model, stage.unfreeze)  # a part that the model does not have is refused before any training
     first_images, first_labels = next(iter(valid))
     task.check_values(first_labels, model, "valid")
+    warn_if_normalised(first_images, name="valid", values=values_of(model))
     passes = _Passes(train, lambda labels: task.check_values(labels, model, "train"))
     if batch_norms == "re-estimated":
         _reseed(model, seed)
