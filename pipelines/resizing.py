@@ -176,7 +176,8 @@ class ResizePolicy:
     ) -> tf.Tensor:
         top, left, height, width = box
         new_top, new_left, new_height, new_width = place
-        window = image[top : top + height, left : left + width]
+        whole = self.policy in ("squash", "pad")  # which cutting out would copy
+        window = image if whole else image[top : top + height, left : left + width]
         resized = tf.image.resize(window, [new_height, new_width], interpolation, antialias=self.antialias)
         if self.policy == "pad":
             below, beside = self.size[0] - new_top - new_height, self.size[1] - new_left - new_width
