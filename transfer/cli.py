@@ -147,8 +147,11 @@ def _with_interval(value: float, interval: tuple[float, float]) -> str:
 
 @app.command(no_args_is_help=True)
 def fit(
-    data: Annotated[str, typer.Argument(help="A folder of class folders, or tfds:NAME, or sklearn:digits.")],
+    context: typer.Context,
     folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder to write.")],
+    data: Annotated[
+        str | None, typer.Argument(help="A folder of class folders, or tfds:NAME, or sklearn:digits.")
+    ] = None,
     backbone: Annotated[str, typer.Option(help="What to start from; see `zoo models`.")] = "efficientnet_lite0",
     head_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the new head alone.")] = 3,
     epochs: Annotated[int, typer.Option(min=0, help="Epochs of the head and the top of the backbone.")] = 10,
@@ -161,33 +164,45 @@ def fit(
     test: Annotated[float, typer.Option(help="Share of the images to test on, likewise.")] = 0.15,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in RUN.")] = False,
     cache: Annotated[bool, typer.Option(help="Run frozen layers once for each image, and keep the result.")] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run to RUN that was killed.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Repeat the run whose config.json this is.")
+    ] = None,
 ) -> None:
     """Fine-tune a pretrained network on your photos; measure, export and prove it.
 
     [dim]zoo fit photos --out runs/mine[/]
+    [dim]zoo fit --config runs/mine/config.json --out runs/again --seed 1[/]
     """
-    with _for_people(stopped=f"Stopped. Nothing was written to {folder}."):
+    stopped = "Stopped. Repeat the command to go on." if resume else f"Stopped. Nothing was written to {folder}."
+    with _for_people(stopped=stopped):
+        if data is None and config is None:
+            raise typer.BadParameter("give DATA, or a run to repeat by --config")
         _say_part("loading TensorFlow")
         _load_tensorflow()
         from transfer.run import fit as fit_run
+        from transfer.run import read_config
 
-        run = fit_run(
-            data,
-            folder,
-            backbone=backbone,
-            head_epochs=head_epochs,
-            epochs=epochs,
-            unfreeze=_part(unfreeze),
-            image_size=image_size,
-            batch_size=batch_size,
-            augment=augment,
-            seed=seed,
-            valid=valid,
-            test=test,
-            overwrite=overwrite,
-            cache=cache,
-            say=_say_part,
-        )
+        settings: dict[str, Any] = {
+            "data": data,
+            "backbone": backbone,
+            "head_epochs": head_epochs,
+            "epochs": epochs,
+            "unfreeze": _part(unfreeze),
+            "image_size": image_size,
+            "batch_size": batch_size,
+            "augment": augment,
+            "seed": seed,
+            "valid": valid,
+            "test": test,
+            "cache": cache,
+        }
+        like = None
+        if config is not None:
+            arguments, like = read_config(config)
+            given = {name: value for name, value in settings.items() if _is_given(context, name)}
+            settings = {**arguments, **given}
+        run = fit_run(out=folder, overwrite=overwrite, resume=resume, like=like, say=_say_part, **settings)
         _show_run(run)
         out.print(f"Next: zoo predict {shlex.quote(str(folder))} PHOTO.jpg", style="dim", markup=False, soft_wrap=True)
 
@@ -202,6 +217,12 @@ def _show_run(run: "Run") -> None:
     table.add_row("time", f"{metrics['seconds']:.0f} s")
     out.print(table)
     out.print(f"Report: {run.folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option or argument stands on the command line, or has its default value."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _part(text: str) -> str | float:

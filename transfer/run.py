@@ -10,16 +10,18 @@
 `metrics.json`     accuracy on validation and test data, number of images, time, difference of the export
 `history.csv`      loss and accuracy of each epoch
 `skipped.csv`      files that were left out, and why
-`config.json`      everything that was asked for, with seeds and versions
+`config.json`      everything that was asked for, with seeds, versions and a fingerprint of the data
 `report.html`      all of it to look at
 `model_card.md`    what somebody who is handed the model has to know of it
 =================  =====================================================================================
+
+While it is under way, `.NAME.state/` beside it holds what a run that is killed needs to go on; see `transfer.resuming`.
 """
 
 import csv
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,20 +35,23 @@ from pipelines import Data, EvaluationCrop, Samples, Skipped, augmentation, batc
 from transfer import exporting, report
 from transfer.backbones import backbone as make_backbone
 from transfer.caching import FeatureCache, fingerprint
+from transfer.checkpoints import Checkpoint
 from transfer.evaluation import Evaluation, evaluate
 from transfer.exporting import Contract, installed_versions, write_and_prove
 from transfer.folders import new_folder
 from transfer.heads import classifier
 from transfer.model_card import model_card
 from transfer.predictor import EXPORTED, load
+from transfer.resuming import RunState, arguments_in, data_fingerprint, differences
 from transfer.training import fine_tune
 
-__all__ = ["CONTENTS", "Run", "Scores", "fit", "score"]
+__all__ = ["CONTENTS", "Run", "Scores", "fit", "read_config", "score"]
 
 # What the folder of a run holds.
 DOCUMENTS = ("metrics.json", "history.csv", "skipped.csv", "config.json", "report.html", "model_card.md")
 CONTENTS = (*exporting.CONTENTS, *DOCUMENTS)
 
+SAVING = 0.05  # of the time, at most, goes into keeping the state
 PROVEN_ON = 5  # photos of the validation set, besides the built-in ones
 
 
@@ -84,6 +89,8 @@ def fit(
     test: float = 0.15,
     overwrite: bool = False,
     cache: bool = True,
+    resume: bool = False,
+    like: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda part: None,
     progress: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -92,7 +99,8 @@ def fit(
 
     Args:
         data: a folder of class folders, or of `train`, `val`, `test` folders of such; `tfds:NAME`; `sklearn:digits`.
-        out: the folder to write. It appears only when all is done; if anything fails, nothing is left.
+        out: the folder to write. It appears only when all is done; if anything fails, nothing is left. Of a run that
+            was killed (`kill -9`, a power cut) a state not much older than that stays beside it.
         backbone: one of `transfer.list_backbones()`.
         weights: of the backbone: "imagenet", a file, or None for random ones.
         head_epochs: epochs of the new head on the frozen backbone.
@@ -108,6 +116,10 @@ def fit(
         overwrite: replace an earlier run in `out`.
         cache: run frozen layers once for each image and augmented view, and keep what comes out for later runs on the
             same data, 2 GB at most, in the user's folder for caches; see `transfer.FeatureCache`.
+        resume: go on where an earlier run to `out` was killed, to the very weights that it would have come to (on the
+            same machine); begin, if there was none. An interrupted run can go on, too, if it was begun with this.
+        like: the configuration of a run that this one repeats, as `read_config` gives it: `say` is told where data or
+            versions differ.
         say: is told, in a few words, of each part of the job as it begins.
         progress: whether to show a bar while training, on stderr or in a notebook.
         callbacks: of Keras, for the training.
@@ -116,9 +128,11 @@ def fit(
         The folder and its metrics.
 
     Raises:
-        FileExistsError: `out` holds something.
+        FileExistsError: `out` holds something, or a run to it was killed and this one is not to go on.
         FileNotFoundError: no such data, or weights that are not to be had.
-        ValueError: an unknown backbone, or data that cannot be trained on.
+        ValueError: an unknown backbone, data that cannot be trained on, or `resume` where the earlier run was asked
+            for something else: the message lists the differences.
+        OSError: the disk is full; what the training has reached is kept, to go on with `resume`.
         transfer.ExportError: the exported model does not answer as the trained one does.
     """
     asked = {
@@ -136,13 +150,22 @@ def fit(
         "seed": seed,
         "valid": valid,
         "test": test,
+        "cache": cache,
     }
     if Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{out} lies in {data}, where it would be taken for data; choose a folder elsewhere")
     if batch_size < 1:
         raise ValueError(f"expected at least 1 image in a step, got batch_size={batch_size}")
     clock = _Clock(say)
-    with new_folder(out, overwrite=overwrite, contents=(*CONTENTS, EXPORTED)) as work:
+    state = RunState(out)
+    if resume:
+        state.remove_half_done()
+    elif not overwrite:
+        state.refuse_if_there()
+    with (
+        state.under_way(keep=resume),
+        new_folder(out, overwrite=overwrite, contents=(*CONTENTS, EXPORTED)) as work,
+    ):
         with clock("listing the data"):
             listed = read_data(data, valid=valid, test=test, seed=seed)
             if not len(listed.valid):
@@ -153,6 +176,12 @@ def fit(
             contract = Contract(listed.class_names, crop)
         with clock("checking that all images can be read"):
             found = check_data(listed)
+            versions = installed_versions()
+            described = {**asked, "data_fingerprint": data_fingerprint(found), "versions": versions}
+        known = {name: like[name] for name in described if name in like} if like else {}
+        for difference in differences(known, {name: described[name] for name in known}):
+            say(f"not as in the run that is repeated: {difference}")
+        (state.go_on if resume else state.begin)(described)
         with clock("training"):
             model = classifier(trunk, len(found.class_names), seed=seed)
             train = batches(
@@ -174,6 +203,7 @@ def fit(
                 learning_rate=learning_rate,
                 seed=seed,
                 cache=cache and _feature_cache(found, crop, augment, batch_size, seed),
+                checkpoint=Checkpoint(state.checkpoint, share=SAVING),
                 callbacks=callbacks,
                 progress=progress,
             )
@@ -198,9 +228,8 @@ def fit(
             "seconds": round(clock.total, 1),
             "export_max_abs_diff": proof.max_abs_diff,
         }
-        versions = installed_versions()
         _write_json(work / "metrics.json", metrics)
-        config = {**asked, "weights_licence": trunk.licence, "crop": crop.as_dict(), "versions": versions}
+        config = {**described, "weights_licence": trunk.licence, "crop": crop.as_dict()}
         _write_json(work / "config.json", config)
         card = model_card(config, metrics, evaluations, found)
         (work / "model_card.md").write_text(card, encoding="utf-8", errors="backslashreplace")
@@ -218,6 +247,30 @@ def fit(
             versions=versions,
         )
     return Run(Path(out), metrics)
+
+
+def read_config(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads the `config.json` of a run, to repeat it: `fit(**arguments, out="again", like=config)`.
+
+    Args:
+        path: of the file, or of the run's folder.
+
+    Returns:
+        The arguments of `fit`, and the whole configuration.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is no configuration of a run.
+    """
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from error
+    if not isinstance(config, dict) or "data" not in config:
+        raise ValueError(f"{path} is not the configuration of a run; expected the config.json that `zoo fit` writes")
+    return arguments_in(config, fit), config
 
 
 def _feature_cache(data: Data, crop: EvaluationCrop, augment: str, batch_size: int, seed: int) -> FeatureCache:
