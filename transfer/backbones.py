@@ -1,4 +1,11 @@
-"""Trunks to build on: the zoo's own models and `keras.applications`, under one name space and with one input.
+"""Trunks to build on, from four places, under one name space and with one input.
+
+=====================  =======================================================================================
+`efficientnet_lite0`   the zoo's own models
+`keras:Xception`       `keras.applications`
+`keras_cv:resnet18`    KerasCV's networks, without weights; see `transfer.keras_cv_backbones`
+`keras_hub:PRESET`     presets of KerasHub, where that is installed; see `transfer.keras_hub_backbones`
+=====================  =======================================================================================
 
 Every backbone takes RGB in 0..255. What its network was trained on (-1..1, ImageNet's mean and deviation, ...) is
 made of that by layers of the model, so that nothing outside it needs to know.
@@ -9,18 +16,18 @@ import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import zoo
 from pipelines.preprocessing import EvaluationCrop
+from transfer.keras_cv_backbones import KERAS_CV, Configured
 from zoo.models import Variant, family_of
 from zoo.weights import PRETRAINED, FromPackage, Pretrained
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones", "values_of"]
+__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Backbone:
         >>> backbone("keras:MobileNetV2", image_size=64, weights=None).values
         '-1..1'
         """
+        from transfer.inputs import values_of
+
         return values_of(self.model)
 
     @property
@@ -127,10 +136,13 @@ KERAS_APPLICATIONS = {
 def list_backbones(pattern: str = "*") -> list[str]:
     """Names that `backbone` takes and that match a shell-style pattern. Loads no TensorFlow.
 
+    KerasHub's presets, of which it knows itself, are not among them.
+
     >>> list_backbones("*lite0"), list_backbones("keras:ResNet50*")
     (['efficientnet_lite0'], ['keras:ResNet50', 'keras:ResNet50V2'])
     """
     names = zoo.list_models() + [f"keras:{name}" for name in sorted(KERAS_APPLICATIONS)]
+    names += [f"keras_cv:{name}" for name in sorted(KERAS_CV)]
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
@@ -144,7 +156,8 @@ def backbone(
     """Builds a trunk by name.
 
     Args:
-        name: one of `list_backbones`: a model of the zoo, or `keras:` and the name of a `keras.applications` model.
+        name: one of `list_backbones`: a model of the zoo, or `keras:` and the name of a `keras.applications` model, or
+            `keras_cv:` and one of `transfer.keras_cv_backbones`; or `keras_hub:` and the name or folder of a preset.
         image_size: pixels, of a square or as (height, width); what the weights were trained on unless told.
         weights: "imagenet"; None for random ones; or the path of a file.
         channels: of the images, such as 1 for grey ones and 8 for multispectral ones, all in 0..255. What was trained
@@ -156,6 +169,7 @@ def backbone(
         ValueError: an unknown name; the message shows near ones. An image too small for the network, or without
             channels.
         FileNotFoundError: weights that cannot be had; the message says how to get them.
+        ModuleNotFoundError: KerasCV or KerasHub is not installed; the message says how to get it.
 
     Example:
 
@@ -163,18 +177,30 @@ def backbone(
     >>> trunk.model.output_shape, trunk.crop.size
     ((None, 2, 3, 1280), (64, 96))
     """
-    if name not in list_backbones():
-        raise ValueError(f"no backbone is named {name!r}; {_near(name)}")
-    if name.startswith("keras:"):
-        row: Application | Pretrained | Variant = KERAS_APPLICATIONS[name.removeprefix("keras:")]
-    else:
-        row = PRETRAINED.get(name) or family_of(name).VARIANTS[name]
-    size = row.image_size if image_size is None else image_size
-    height, width = (size, size) if isinstance(size, int) else size
     if channels < 1:
         raise ValueError(f"an image has at least 1 channel, got channels={channels}")
+    if name.startswith("keras_hub:"):
+        from transfer.keras_hub_backbones import build_preset
+
+        made = build_preset(name.removeprefix("keras_hub:"), image_size, weights, channels)
+        return Backbone(name, made.model, made.crop, weights, made.licence if weights == "imagenet" else None)
+    if name not in list_backbones():
+        raise ValueError(f"no backbone is named {name!r}; {_near(name)}")
+    space, _, own_name = name.rpartition(":")
+    row: Application | Configured | Pretrained | Variant
+    if space == "keras":
+        row = KERAS_APPLICATIONS[own_name]
+    elif space == "keras_cv":
+        row = KERAS_CV[own_name]
+    else:
+        row = PRETRAINED.get(name) or family_of(name).VARIANTS[name]
+    height, width = _size(image_size, row.image_size)
     if isinstance(row, Application):
-        model = _application(name.removeprefix("keras:"), row, (height, width, channels), weights)
+        model = _application(own_name, row, (height, width, channels), weights)
+    elif isinstance(row, Configured):
+        from transfer.keras_cv_backbones import build
+
+        model = build(own_name, (height, width, channels), weights)
     else:
         model = zoo.create_model(
             name,
@@ -184,61 +210,31 @@ def backbone(
             in_channels=None if weights is None or channels == 3 else "adapt",
         )
     crop = EvaluationCrop(size=(height, width))
-    if not isinstance(row, Variant):
+    if isinstance(row, Application | Pretrained):
         crop = EvaluationCrop((height, width), fraction=row.crop_fraction, interpolation=row.interpolation)
-    licence = row.licence if weights == "imagenet" and not isinstance(row, Variant) else None
+    licence = row.licence if weights == "imagenet" and isinstance(row, Application | Pretrained) else None
     return Backbone(name, model, crop, weights, licence)
+
+
+def _size(asked: int | tuple[int, int] | None, own: int) -> tuple[int, int]:
+    size = own if asked is None else asked
+    return (size, size) if isinstance(size, int) else size
 
 
 def _near(name: str) -> str:
     """What may have been meant: names are compared without case, and without the name space."""
     names = {known.lower(): known for known in list_backbones()}
-    names |= {known.lower().partition(":")[2]: known for known in list_backbones("keras:*")}
+    for space in ("keras_cv", "keras"):
+        names |= {known.lower().partition(":")[2]: known for known in list_backbones(f"{space}:*")}
     near = dict.fromkeys(names[match] for match in get_close_matches(name.lower(), names, n=5, cutoff=0.5))
     return f"did you mean {', '.join(near)}?" if near else "transfer.list_backbones() has them all."
 
 
 def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
     original = _download(name, (*shape[:2], 3), weights)
-    return _normalised(original, row.values, shape, name=name, random=weights is None)
+    from transfer.inputs import on_our_normalisation
 
-
-def _normalised(
-    original: "keras.Model", values: str, shape: tuple[int, int, int], *, name: str, random: bool
-) -> "keras.Model":
-    """A model's layers copied onto our normalisation in place of its own, if it has one, and onto `shape[-1]` channels.
-
-    Some models normalise themselves, EfficientNet of `keras.applications` with one layer more when it has ImageNet
-    weights; some have models inside. The copy is one graph whatever the weights are, flat and with one input.
-    """
-    import keras
-
-    from zoo.blocks import normalise
-    from zoo.graph import graph_of, rebuild
-    from zoo.layers import DropPath
-
-    L = keras.layers
-    graph = graph_of(original)
-    own_normalisation = set()
-    if values != "none":
-        first = takewhile(lambda call: isinstance(call.operation, L.Rescaling | L.Normalization), graph.calls)
-        own_normalisation = {id(call) for call in first}
-
-    def convert(call):
-        if id(call) in own_normalisation:
-            return None, []
-        if isinstance(call.operation, L.Dropout) and call.operation.noise_shape:
-            # Stochastic depth; unlike Dropout's, DropPath's is still where it is frozen.
-            return DropPath(call.operation.rate, name=call.operation.name), []
-        return None
-
-    image = keras.Input(shape, name="image")
-    normalised = normalise(image, values)
-    body = rebuild(original, convert, graph=graph)
-    if values == "caffe" and not random:
-        _from_bgr(body)
-    body = _for_channels(body, normalised.shape[-1], random=random)
-    return rebuild(keras.Model(image, body(normalised), name=name))
+    return on_our_normalisation(original, row.values, shape, name=name, random=weights is None)
 
 
 def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
@@ -257,68 +253,3 @@ def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "k
             f"({error}). Connect to the network and try again; or take a backbone whose weights come as a package "
             f"({own}), or weights=None for random ones"
         ) from error
-
-
-def _stem(model: "keras.Model") -> "keras.layers.Conv2D":
-    import keras
-
-    return next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-
-
-def _from_bgr(model: "keras.Model") -> None:
-    """Reorders the first convolution's input channels: Caffe's networks read BGR, the model is given RGB."""
-    kernel, *bias = _stem(model).get_weights()
-    _stem(model).set_weights([kernel[:, :, ::-1], *bias])
-
-
-def _for_channels(model: "keras.Model", channels: int, *, random: bool) -> "keras.Model":
-    """The same layers, apart from the first convolution, which is adapted, or drawn afresh where weights are random."""
-    import keras
-
-    from zoo.convert import adapted_kernel
-    from zoo.graph import copied
-
-    if channels == model.input_shape[-1]:
-        return model
-    old = _stem(model)
-    kernel, *bias = old.get_weights()
-    new = copied(old)
-    new.build((*model.input_shape[:-1], channels))
-    if not random:
-        new.set_weights([adapted_kernel(kernel, channels), *bias])
-    return keras.models.clone_model(
-        model,
-        input_tensors=keras.Input((*model.input_shape[1:-1], channels)),
-        clone_function=lambda layer: new if layer is old else layer,
-    )
-
-
-# What `zoo.blocks.normalise` makes of 0..255, as people say it.
-VALUES = {
-    "none": "0..255",
-    "unit": "0..1",
-    "symmetric": "-1..1",
-    "imagenet": "0..1 less ImageNet's mean, over its deviation",
-    "caffe": "0..255 less ImageNet's mean",
-}
-
-
-def values_of(model: "keras.Model") -> str:
-    """What the layers before the first convolution make of black and of white; in the words of `VALUES` if it can."""
-    import keras
-    import numpy as np
-
-    from zoo.blocks import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
-
-    low, high = np.array(0.0), np.array(255.0)
-    for layer in model.layers[1:]:
-        if isinstance(layer, keras.layers.Rescaling):
-            low, high = (value * np.array(layer.scale) + np.array(layer.offset) for value in (low, high))
-        elif not isinstance(layer, keras.layers.Concatenate):  # `normalise` gives grey images a channel for each colour
-            break
-    if low.ndim == 0:
-        return f"{low:.3g}..{high:.3g}"
-    for scheme, black in (("imagenet", -np.array(IMAGENET_MEAN) / IMAGENET_STD), ("caffe", -np.array(CAFFE_MEAN))):
-        if np.allclose(low, np.resize(black, low.shape)):
-            return VALUES[scheme]
-    return ", ".join(f"{black:.3g}..{white:.3g}" for black, white in zip(low, high, strict=True))

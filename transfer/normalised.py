@@ -24,7 +24,7 @@ def warn_if_normalised(images: Any, *, name: str = "the images", values: str | N
     Args:
         images: a batch, `[n, height, width, channels]`, that should be in 0..255.
         name: what the images are called in the warning.
-        values: what the model makes of 0..255, as `transfer.backbones.values_of` says it. Of a model that takes values
+        values: what the model makes of 0..255, as `transfer.inputs.values_of` says it. Of a model that takes values
             as they come ("0..255") nothing is known, and nothing is said.
 
     Returns:

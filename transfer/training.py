@@ -20,11 +20,11 @@ import numpy as np
 import tensorflow as tf
 
 from transfer import freezing
-from transfer.backbones import values_of
 from transfer.batch_norms import re_estimate_batch_norms
 from transfer.caching import CacheNotUsed, Division, FeatureCache, Features, between, divide, extract, through
 from transfer.checkpoints import Checkpoint, Position
 from transfer.guard import TrainingDiverged, raise_if_trainable_changed, trainable_layers, write_batch
+from transfer.inputs import values_of
 from transfer.normalised import warn_if_normalised
 from transfer.optimization import Optimization, learning_rate_of
 from transfer.progress import Progress

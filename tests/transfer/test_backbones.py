@@ -220,6 +220,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
     [
         ("Xception", "keras:Xception"),
         ("keras:mobilenetv2", "keras:MobileNetV2"),
+        ("keras_cv:ResNet18", "keras_cv:resnet18"),
         ("EfficientNet-Lite0", "efficientnet_lite0"),
         ("zzz", "transfer.list_backbones"),
     ],
