@@ -554,12 +554,18 @@ def _compare(pattern: str, plot: Path | None, *, as_json: bool) -> None:
 
 @app.command(no_args_is_help=True)
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A network of the zoo.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network that `zoo models` lists.")],
     as_json: Json = False,
 ) -> None:
-    """Show one architecture: its paper, its idea, its stages and what they cost."""
+    """Show one architecture: its paper, its idea, its stages and what they cost.
+
+    Of networks that are not the zoo's own (keras:Xception): what images they take, and where their levels are.
+    """
     with _for_people():
         _load_tensorflow()
+        if ":" in name:
+            _show_backbone(name, as_json=as_json)
+            return
         import zoo
 
         found = zoo.info(name)
@@ -571,15 +577,45 @@ def info(
             out.print(found)
 
 
+def _show_backbone(name: str, *, as_json: bool) -> None:
+    from transfer.backbones import backbone
+
+    trunk = backbone(name, weights=None)
+    row = {
+        **_model_row(name),
+        "image_size": list(trunk.crop.size),
+        "values": trunk.values,
+        "crop": trunk.crop.as_dict(),
+        "levels": trunk.levels,
+        "parameters": trunk.model.count_params(),
+    }
+    if as_json:
+        _print_json(row)
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_row("image size", " x ".join(map(str, trunk.crop.size)))
+    table.add_row("trained on", trunk.values)
+    table.add_row("crop", f"{trunk.crop.fraction:g} of the shorter side, {trunk.crop.interpolation}")
+    table.add_row("weights", f"{row['weights'] or 'none'}, licence {row['licence'] or 'unknown'}")
+    table.add_row("parameters", f"{row['parameters']:,}")
+    for level, layer in trunk.levels.items():
+        table.add_row(f"{level}, stride {2 ** int(level[1:])}", Text(layer))
+    out.print(Text(name, "bold"))
+    out.print(table)
+
+
 def _model_row(name: str) -> dict[str, str | int | None]:
     """A network, where its ImageNet weights come from, and the images that they were trained on."""
     from transfer.backbones import KERAS_APPLICATIONS
+    from transfer.keras_cv_backbones import KERAS_CV
     from zoo.weights import PRETRAINED, FromPackage, pretrained_file
 
     found: tuple[str | None, int | None, str | None] = (None, None, None)
     if name.startswith("keras:"):
         application = KERAS_APPLICATIONS[name.removeprefix("keras:")]
         found = ("downloaded by Keras", application.image_size, application.licence)
+    elif name.startswith("keras_cv:"):
+        found = (None, KERAS_CV[name.removeprefix("keras_cv:")].image_size, None)
     elif name in PRETRAINED:
         row = PRETRAINED[name]
         where = "downloaded by Keras"

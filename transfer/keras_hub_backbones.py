@@ -52,7 +52,7 @@ def build_preset(name: str, image_size: int | tuple[int, int] | None, weights: s
         import keras_hub
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{error.name} is not installed, and keras_hub:{name} is of KerasHub: pip install keras-hub"
+            f"{error.name} is not installed, and keras_hub:{name} is of KerasHub: pip install 'transfer-zoo[hub]'"
         ) from error
     from transfer.inputs import on_our_normalisation
 

@@ -363,7 +363,7 @@ def test_evaluate_with_a_class_that_the_run_does_not_know(finished, tmp_path, ma
 
 
 def test_models_as_json():
-    result = zoo("models", "*lite*", "--json")
+    result = zoo("models", "efficientnet_lite*", "--json")
     rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert list(rows) == [f"efficientnet_lite{i}" for i in range(5)]
     assert rows["efficientnet_lite0"] == {
@@ -373,6 +373,20 @@ def test_models_as_json():
         "licence": "Apache-2.0",
     }
     assert rows["efficientnet_lite4"]["weights"] is None
+    (row,) = json.loads(zoo("models", "keras_cv:efficientnet_lite_b4", "--json").stdout)
+    assert (row["image_size"], row["weights"], row["licence"]) == (300, None, None)
+
+
+def test_info_on_a_network_of_another_library():
+    found = json.loads(zoo("info", "keras:MobileNet", "--json").stdout)
+    assert found["values"] == "-1..1"
+    assert found["image_size"] == [224, 224]
+    assert found["licence"] == "Apache-2.0"
+    assert found["crop"]["fraction"] == 0.875
+    assert list(found["levels"]) == ["c1", "c2", "c3", "c4", "c5"]
+    text = " ".join(zoo("info", "keras:MobileNet").stdout.split())
+    assert "trained on -1..1" in text
+    assert f"c4, stride 16 {found['levels']['c4']}" in text
 
 
 def test_models_for_people():

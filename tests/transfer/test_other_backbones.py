@@ -48,11 +48,15 @@ def test_a_network_of_kerascv_has_its_own_size_and_other_channels():
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("keras_cv:resnet18", "keras_cv"), ("keras_hub:resnet_18_imagenet", "keras_hub")]
+    ("name", "module", "package"),
+    [
+        ("keras_cv:resnet18", "keras_cv", "keras-cv"),
+        ("keras_hub:resnet_18_imagenet", "keras_hub", r"'transfer-zoo\[hub\]'"),
+    ],
 )
-def test_a_library_that_is_not_installed(monkeypatch, name, module):
+def test_a_library_that_is_not_installed(monkeypatch, name, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ModuleNotFoundError, match=f"{module} is not installed.*pip install {module.replace('_', '-')}"):
+    with pytest.raises(ModuleNotFoundError, match=f"{module} is not installed.*pip install {package}"):
         backbone(name, weights=None)
 
 
