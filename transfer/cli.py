@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -155,13 +155,36 @@ def fit(
     backbone: Annotated[str, typer.Option(help="What to start from; see `zoo models`.")] = "efficientnet_lite0",
     head_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the new head alone.")] = 3,
     epochs: Annotated[int, typer.Option(min=0, help="Epochs of the head and the top of the backbone.")] = 10,
-    unfreeze: Annotated[str, typer.Option(help="That top: none, all, a level (c4), or a share of the layers.")] = "0.3",
+    unfreeze: Annotated[
+        str, typer.Option(help="That top: none, all, a level (c4), a layer, a share of the layers; or several: c5,c4.")
+    ] = "0.3",
+    head_learning_rate: Annotated[float, typer.Option(help="Learning rate of the head alone.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the head and that top.")] = 1e-4,
+    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    schedule: Annotated[str, typer.Option(help="Of the learning rate in each phase: constant or cosine.")] = "constant",
+    warm_up: Annotated[float, typer.Option(help="Share of each phase over which the rate rises from 0.")] = 0.0,
+    layer_decay: Annotated[float, typer.Option(help="Factor on the rate for each level below the head.")] = 1.0,
+    ema: Annotated[float, typer.Option(help="Momentum of averaged weights, such as 0.99; 0 is none.")] = 0.0,
+    accumulate: Annotated[int, typer.Option(help="Batches whose gradients make one step.")] = 1,
+    weight_decay: Annotated[float, typer.Option(help="Share by which weights shrink, times the rate.")] = 0.0,
+    batch_norms: Annotated[str, typer.Option(help="frozen, or re-estimated on your photos.")] = "frozen",
+    patience: Annotated[int | None, typer.Option(help="End a phase after so many epochs without a better one.")] = None,
+    balance: Annotated[str, typer.Option(help="Of classes: none, even, oversample or weights.")] = "none",
+    mix: Annotated[str, typer.Option(help="none, mixup or cutmix.")] = "none",
+    precision: Annotated[str, typer.Option(help="float32, or mixed_bfloat16 while training.")] = "float32",
+    memory: Annotated[str | None, typer.Option(help="What may be taken, such as '4 GB'; what is free.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="textbook: Xception as in Hands-On Machine Learning.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Write TensorBoard's logs there.")] = None,
     image_size: Annotated[int | None, typer.Option(min=8, help="Pixels. The backbone's own unless given.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
     augment: Annotated[str, typer.Option(help="none, light or strong.")] = "light",
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
     valid: Annotated[float, typer.Option(help="Share of the images to validate on, if none are set apart.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share of the images to test on, likewise.")] = 0.15,
+    exclude: Annotated[
+        Path | None, typer.Option(metavar="LIST", help="Leave out the files that `zoo audit --exclude-to` listed.")
+    ] = None,
+    audit: Annotated[bool, typer.Option(help="Look for what is wrong with the data before training.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in RUN.")] = False,
     cache: Annotated[bool, typer.Option(help="Run frozen layers once for each image, and keep the result.")] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run to RUN that was killed.")] = False,
@@ -180,6 +203,9 @@ def fit(
             raise typer.BadParameter("give DATA, or a run to repeat by --config")
         _say_part("loading TensorFlow")
         _load_tensorflow()
+        import keras
+
+        from transfer.optimization import Optimization
         from transfer.run import fit as fit_run
         from transfer.run import read_config
 
@@ -189,12 +215,21 @@ def fit(
             "head_epochs": head_epochs,
             "epochs": epochs,
             "unfreeze": _part(unfreeze),
+            "head_learning_rate": head_learning_rate,
+            "learning_rate": learning_rate,
+            "batch_norms": batch_norms,
+            "patience": patience,
+            "balance": balance,
+            "mix": mix,
+            "precision": precision,
             "image_size": image_size,
             "batch_size": batch_size,
             "augment": augment,
             "seed": seed,
             "valid": valid,
             "test": test,
+            "exclude": exclude,
+            "audit": audit,
             "cache": cache,
         }
         like = None
@@ -202,7 +237,28 @@ def fit(
             arguments, like = read_config(config)
             given = {name: value for name, value in settings.items() if _is_given(context, name)}
             settings = {**arguments, **given}
-        run = fit_run(out=folder, overwrite=overwrite, resume=resume, like=like, say=_say_part, **settings)
+        steps = {
+            "name": ("optimizer", optimizer),
+            "schedule": ("schedule", schedule),
+            "warm_up": ("warm_up", warm_up),
+            "layer_decay": ("layer_decay", layer_decay),
+            "ema": ("ema", ema),
+            "accumulate": ("accumulate", accumulate),
+            "weight_decay": ("weight_decay", weight_decay),
+        }
+        asked = {field: value for field, (name, value) in steps.items() if _is_given(context, name)}
+        settings["optimization"] = replace(settings.get("optimization", Optimization()), **asked)
+        run = fit_run(
+            out=folder,
+            overwrite=overwrite,
+            resume=resume,
+            like=like,
+            memory=memory,
+            recipe=recipe,
+            callbacks=[] if tensorboard is None else [keras.callbacks.TensorBoard(tensorboard)],
+            say=_say_part,
+            **settings,
+        )
         _show_run(run)
         out.print(f"Next: zoo predict {shlex.quote(str(folder))} PHOTO.jpg", style="dim", markup=False, soft_wrap=True)
 
@@ -225,7 +281,13 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _part(text: str) -> str | float:
+def _part(text: str) -> str | float | list[str | float]:
+    if "," in text:
+        return [_one_part(part.strip()) for part in text.split(",")]
+    return _one_part(text)
+
+
+def _one_part(text: str) -> str | float:
     try:
         return float(text)
     except ValueError:

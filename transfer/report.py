@@ -144,6 +144,7 @@ def write(
         calibration=_reliability(evaluation),
         temperature=_temperature(evaluations),
         parts=["training", "validation", "test"],
+        audited=bool(config.get("audit")),
         counts=_counts(data),
         skipped=data.skipped[:MOST_LISTED],
         num_skipped=len(data.skipped),

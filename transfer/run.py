@@ -10,6 +10,7 @@
 `metrics.json`     accuracy on validation and test data, number of images, time, difference of the export
 `history.csv`      loss and accuracy of each epoch
 `skipped.csv`      files that were left out, and why
+`audit.html`       what is wrong with the data, if anything; see `pipelines.audit`
 `config.json`      everything that was asked for, with seeds, versions and a fingerprint of the data
 `report.html`      all of it to look at
 `model_card.md`    what somebody who is handed the model has to know of it
@@ -19,20 +20,36 @@ While it is under way, `.NAME.state/` beside it holds what a run that is killed 
 """
 
 import csv
+import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import platformdirs
+import tensorflow as tf
 
-from pipelines import Data, EvaluationCrop, Samples, Skipped, augmentation, batches, check, check_data, read_data
-from transfer import exporting, report
+import pipelines
+from pipelines import (
+    CutMix,
+    Data,
+    EvaluationCrop,
+    MixUp,
+    Samples,
+    Skipped,
+    augmentation,
+    batches,
+    check,
+    check_data,
+    class_weights,
+    read_data,
+)
+from transfer import exporting, freezing, report
 from transfer.backbones import backbone as make_backbone
 from transfer.caching import FeatureCache, fingerprint
 from transfer.checkpoints import Checkpoint
@@ -40,15 +57,20 @@ from transfer.evaluation import Evaluation, evaluate
 from transfer.exporting import Contract, installed_versions, write_and_prove
 from transfer.folders import new_folder
 from transfer.heads import classifier
+from transfer.memory import MicroBatches, micro_batches
 from transfer.model_card import model_card
+from transfer.optimization import Optimization
 from transfer.predictor import EXPORTED, load
 from transfer.resuming import RunState, arguments_in, data_fingerprint, differences
-from transfer.training import fine_tune
+from transfer.soft_labels import SoftLabel
+from transfer.tasks import SingleLabel, Task
+from transfer.training import ADAM, History, fine_tune
+from zoo.cost import readable
 
 __all__ = ["CONTENTS", "Run", "Scores", "fit", "read_config", "score"]
 
 # What the folder of a run holds.
-DOCUMENTS = ("metrics.json", "history.csv", "skipped.csv", "config.json", "report.html", "model_card.md")
+DOCUMENTS = ("metrics.json", "history.csv", "skipped.csv", "config.json", "report.html", "model_card.md", "audit.html")
 CONTENTS = (*exporting.CONTENTS, *DOCUMENTS)
 
 SAVING = 0.05  # of the time, at most, goes into keeping the state
@@ -78,15 +100,25 @@ def fit(
     weights: str | None = "imagenet",
     head_epochs: int = 3,
     epochs: int = 10,
-    unfreeze: str | float = 0.3,
+    unfreeze: str | float | Sequence[str | float] = 0.3,
     head_learning_rate: float = 1e-3,
     learning_rate: float = 1e-4,
+    optimization: Optimization = ADAM,
+    batch_norms: Literal["frozen", "re-estimated"] = "frozen",
+    patience: int | None = None,
+    balance: Literal["none", "even", "oversample", "weights"] = "none",
+    mix: Literal["none", "mixup", "cutmix"] = "none",
+    precision: Literal["float32", "mixed_bfloat16"] = "float32",
+    memory: int | str | None = None,
+    recipe: str | None = None,
     image_size: int | None = None,
     batch_size: int = 32,
     augment: str = "light",
     seed: int = 0,
     valid: float = 0.15,
     test: float = 0.15,
+    exclude: str | Path | None = None,
+    audit: bool = True,
     overwrite: bool = False,
     cache: bool = True,
     resume: bool = False,
@@ -105,14 +137,29 @@ def fit(
         weights: of the backbone: "imagenet", a file, or None for random ones.
         head_epochs: epochs of the new head on the frozen backbone.
         epochs: epochs of the top of the backbone together with the head, after that.
-        unfreeze: that top: "none", "all", a level such as "c4", or a fraction in 0..1 of the layers.
-        head_learning_rate, learning_rate: of Adam, for the head alone and for the head with that top.
+        unfreeze: that top: "none", "all", a level such as "c4", a layer's name, or a fraction in 0..1 of the layers;
+            or several of these, for as many phases of `epochs` each.
+        head_learning_rate, learning_rate: for the head alone and for the head with that top.
+        optimization, batch_norms, patience: see `transfer.fine_tune`.
+        balance: of classes with different numbers of images. "even" and "oversample" show those of small classes
+            oftener (see `pipelines.batches`), "weights" lets them count more.
+        mix: "mixup" or "cutmix" makes each training image of two, and its label, too.
+        precision: "mixed_bfloat16" computes in 16 bits while training, which pays where the processor does so itself.
+            The model that is kept has the same weights, and computes in float32.
+        memory: that may be taken, in bytes or such as "4 GB"; what is free unless told. Where a step of `batch_size`
+            images is predicted to take more, it is made of smaller ones whose gradients are accumulated.
+        recipe: "textbook" is that of Géron's "Hands-On Machine Learning", chapter 14: Xception, 3 epochs of the head
+            with SGD at 0.1, and 10 of the layers from index 56 on at 0.01; what is given besides goes before it. Unlike
+            there, batch norms stay frozen.
         image_size: height and width in pixels; what the backbone was trained on unless told.
         batch_size: images in a step.
         augment: "none", "light" or "strong".
         seed: of the division of the data, of the order, of the augmentation and of the new weights.
         valid: fraction of the images that validate, where the data does not bring a validation set.
         test: fraction that is kept for the final test, likewise.
+        exclude: a list of files to leave out, as `zoo audit --exclude-to` writes it.
+        audit: look for what is wrong with the data before training. `say` is told of errors, and a page of all findings
+            is written; nothing is left out because of them.
         overwrite: replace an earlier run in `out`.
         cache: run frozen layers once for each image and augmented view, and keep what comes out for later runs on the
             same data, 2 GB at most, in the user's folder for caches; see `transfer.FeatureCache`.
@@ -135,23 +182,34 @@ def fit(
         OSError: the disk is full; what the training has reached is kept, to go on with `resume`.
         transfer.ExportError: the exported model does not answer as the trained one does.
     """
-    asked = {
+    asked: dict[str, Any] = {
         "data": str(Path(data).resolve()) if Path(data).is_dir() else str(data),
         "backbone": backbone,
         "weights": weights,
         "head_epochs": head_epochs,
         "epochs": epochs,
-        "unfreeze": unfreeze,
+        "unfreeze": unfreeze if isinstance(unfreeze, str | float | int) else list(unfreeze),
         "head_learning_rate": head_learning_rate,
         "learning_rate": learning_rate,
+        "optimization": optimization,
+        "batch_norms": batch_norms,
+        "patience": patience,
+        "balance": balance,
+        "mix": mix,
+        "precision": precision,
         "image_size": image_size,
         "batch_size": batch_size,
         "augment": augment,
         "seed": seed,
         "valid": valid,
         "test": test,
+        "exclude": None if exclude is None else str(Path(exclude).resolve()),
+        "audit": audit,
         "cache": cache,
     }
+    asked |= _by_recipe(recipe, asked)
+    plan = _Plan(**{each.name: asked[each.name] for each in fields(_Plan)})
+    asked["optimization"] = asdict(plan.optimization)
     if Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{out} lies in {data}, where it would be taken for data; choose a folder elsewhere")
     if batch_size < 1:
@@ -168,45 +226,46 @@ def fit(
     ):
         with clock("listing the data"):
             listed = read_data(data, valid=valid, test=test, seed=seed)
+            if exclude is not None:
+                listed = pipelines.exclude(listed, pipelines.read_exclude_list(exclude))
             if not len(listed.valid):
                 raise ValueError(f"{data} has no validation images; keep some apart, as with valid=0.15 (--valid 0.15)")
         with clock("building the model"):
-            trunk = make_backbone(backbone, image_size=image_size, weights=weights)
+            with _computing_in(precision):
+                trunk = make_backbone(plan.backbone, image_size=image_size, weights=weights)
             crop = trunk.crop
             contract = Contract(listed.class_names, crop)
         with clock("checking that all images can be read"):
             found = check_data(listed)
             versions = installed_versions()
             described = {**asked, "data_fingerprint": data_fingerprint(found), "versions": versions}
+        if audit:
+            with clock("auditing the data"):
+                _audit(found, work / "audit.html", say)
         known = {name: like[name] for name in described if name in like} if like else {}
         for difference in differences(known, {name: described[name] for name in known}):
             say(f"not as in the run that is repeated: {difference}")
         (state.go_on if resume else state.begin)(described)
         with clock("training"):
-            model = classifier(trunk, len(found.class_names), seed=seed)
-            train = batches(
-                found.train,
-                crop,
-                batch_size=batch_size,
-                shuffle=True,
-                augment=augmentation(augment, seed=seed),
-                seed=seed,
-            )
-            history = fine_tune(
+            with _computing_in(precision):
+                model = classifier(trunk, len(found.class_names), seed=seed)
+            history = _train(
+                plan,
                 model,
-                train,
-                batches(found.valid, crop, batch_size=batch_size),
-                head_epochs=head_epochs,
-                epochs=epochs,
-                unfreeze=unfreeze,
-                head_learning_rate=head_learning_rate,
-                learning_rate=learning_rate,
-                seed=seed,
-                cache=cache and _feature_cache(found, crop, augment, batch_size, seed),
+                found,
+                crop,
+                memory=memory,
                 checkpoint=Checkpoint(state.checkpoint, share=SAVING),
                 callbacks=callbacks,
                 progress=progress,
+                say=say,
             )
+            if precision != "float32":
+                plain = classifier(
+                    make_backbone(plan.backbone, image_size=image_size, weights=None), len(found.class_names)
+                )
+                plain.set_weights(model.get_weights())
+                model = plain
         with clock("measuring"):
             parts = {name: part for name, part in (("test", found.test), ("valid", found.valid)) if len(part)}
             evaluations = {
@@ -249,6 +308,146 @@ def fit(
     return Run(Path(out), metrics)
 
 
+def _audit(data: Data, page: Path, say: Callable[[str], None]) -> None:
+    found = pipelines.audit(data)
+    pipelines.write_audit_report(page, found, title=f"{len(data)} images")
+    for finding in found.findings:
+        if finding.severity == "error":
+            say(f"the data has {finding.kind}: {finding.message}. See audit.html, or zoo audit --exclude-to")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked of the training, the recipe included."""
+
+    backbone: str
+    head_epochs: int
+    epochs: int
+    unfreeze: Any
+    head_learning_rate: float
+    learning_rate: float
+    optimization: Optimization
+    batch_norms: Literal["frozen", "re-estimated"]
+    patience: int | None
+    balance: str
+    mix: str
+    precision: str
+    batch_size: int
+    augment: str
+    seed: int
+    cache: bool
+
+    def __post_init__(self) -> None:
+        choices = {"balance": BALANCES, "mix": tuple(MIXES), "precision": ("float32", "mixed_bfloat16")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}")
+
+
+def _train(
+    plan: _Plan,
+    model: keras.Model,
+    data: Data,
+    crop: EvaluationCrop,
+    *,
+    memory: int | str | None,
+    checkpoint: Checkpoint,
+    callbacks: Sequence[keras.callbacks.Callback],
+    progress: bool,
+    say: Callable[[str], None],
+) -> History:
+    num_classes, seed = len(data.class_names), plan.seed
+    parts = _micro_batches(plan, model, memory, say)
+    augment = augmentation(plan.augment, seed=seed)
+    task: Task = SingleLabel()
+    valid = batches(data.valid, crop, batch_size=parts.size)
+    if plan.mix != "none":
+        augment = [*augment, MIXES[plan.mix](num_classes=num_classes, seed=seed)]
+        task = SoftLabel()
+        valid = valid.map(lambda images, labels: (images, tf.one_hot(labels, num_classes)))
+    train = batches(
+        data.train,
+        crop,
+        batch_size=parts.size,
+        shuffle=True,
+        augment=augment,
+        seed=seed,
+        balance=plan.balance if plan.balance in ("even", "oversample") else None,
+    )
+    weights = class_weights(data.train.labels, num_classes) if plan.balance == "weights" else None
+    views = f"{plan.augment} {plan.mix} {plan.balance} {parts.size} {seed} {plan.batch_norms} {plan.precision}"
+    return fine_tune(
+        model,
+        train,
+        valid,
+        task=task,
+        head_epochs=plan.head_epochs,
+        epochs=plan.epochs,
+        unfreeze=plan.unfreeze,
+        head_learning_rate=plan.head_learning_rate,
+        learning_rate=plan.learning_rate,
+        optimization=replace(plan.optimization, accumulate=plan.optimization.accumulate * parts.steps),
+        batch_norms=plan.batch_norms,
+        class_weight=None if weights is None else dict(enumerate(weights.tolist())),
+        patience=plan.patience,
+        seed=seed,
+        cache=plan.cache and _feature_cache(data, crop, views),
+        checkpoint=checkpoint,
+        callbacks=callbacks,
+        progress=progress,
+    )
+
+
+def _micro_batches(
+    plan: _Plan, model: keras.Model, memory: int | str | None, say: Callable[[str], None]
+) -> MicroBatches:
+    several = not isinstance(plan.unfreeze, str | float | int)
+    freezing.unfreeze(model, plan.unfreeze[-1] if several and plan.epochs else plan.unfreeze if plan.epochs else "none")
+    parts = micro_batches(model, plan.batch_size, memory=memory, optimizer=plan.optimization.name)
+    if parts.steps > 1:
+        say(
+            f"a step of {plan.batch_size} images is predicted to take {readable(parts.predicted, 'B')}: it is made of "
+            f"{parts.steps} steps of {parts.size}, whose gradients are accumulated"
+        )
+    return parts
+
+
+BALANCES = ("none", "even", "oversample", "weights")
+MIXES: dict[str, Any] = {"none": None, "mixup": MixUp, "cutmix": CutMix}
+RECIPES: dict[str, dict[str, Any]] = {
+    "textbook": {
+        "backbone": "keras:Xception",
+        "head_epochs": 3,
+        "epochs": 10,
+        "unfreeze": "block7_sepconv1_act",  # layer 56 of keras.applications.Xception
+        "head_learning_rate": 0.1,
+        "learning_rate": 0.01,
+        "optimization": Optimization("sgd", momentum=0.9),
+    }
+}
+
+
+def _by_recipe(recipe: str | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says and the caller does not: the values of arguments that have their defaults."""
+    if recipe is None:
+        return {}
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe is one of {', '.join(RECIPES)}, or None; got {recipe!r}")
+    defaults = inspect.signature(fit).parameters
+    return {name: value for name, value in RECIPES[recipe].items() if asked[name] == defaults[name].default}
+
+
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Layers made inside compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def read_config(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads the `config.json` of a run, to repeat it: `fit(**arguments, out="again", like=config)`.
 
@@ -270,13 +469,16 @@ def read_config(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from error
     if not isinstance(config, dict) or "data" not in config:
         raise ValueError(f"{path} is not the configuration of a run; expected the config.json that `zoo fit` writes")
-    return arguments_in(config, fit), config
+    arguments = arguments_in(config, fit)
+    if "optimization" in arguments:
+        arguments["optimization"] = Optimization(**arguments["optimization"])
+    return arguments, config
 
 
-def _feature_cache(data: Data, crop: EvaluationCrop, augment: str, batch_size: int, seed: int) -> FeatureCache:
+def _feature_cache(data: Data, crop: EvaluationCrop, views: str) -> FeatureCache:
     folder = platformdirs.user_cache_path("transfer-zoo", appauthor=False) / "features"
     prints = [fingerprint(data.train), fingerprint(data.valid)]
-    return FeatureCache(folder=folder, key=f"{prints} {crop.as_dict()} {augment} {batch_size} {seed}")
+    return FeatureCache(folder=folder, key=f"{prints} {crop.as_dict()} {views}")
 
 
 @dataclass(frozen=True)
@@ -336,6 +538,8 @@ def _held_out(run: Path, data: str) -> tuple[str, Samples, tuple[str, ...], tupl
     else:
         division = {name: asked[name] for name in ("valid", "test", "seed") if name in asked}
         found = read_data(data, **division)
+        if asked.get("exclude"):
+            found = pipelines.exclude(found, pipelines.read_exclude_list(asked["exclude"]))
         parts = {"test": found.test, "valid": found.valid}
     for name, part in parts.items():
         if len(part):

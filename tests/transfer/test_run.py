@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines import read_data
+from pipelines import audit, read_data, write_exclude_list
 from transfer import exporting
 from transfer import run as run_module
 from transfer.exporting import Check, ExportError, Proof
@@ -277,3 +277,46 @@ def test_frozen_layers_run_in_each_epoch_where_that_is_asked_for(photos, tmp_pat
     run = fit(photos, tmp_path / "run", cache=False, **QUICK)
     assert "Frozen layers ran in each epoch: it was not asked for." in (run.folder / "report.html").read_text("utf-8")
     assert set(kept.glob("*")) == before
+
+
+def test_the_data_are_audited_and_listed_files_left_out(photos, tmp_path, tiny, unproven):
+    for name in ("train", "val"):  # sets of the data's own, with a photo in both
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for folder in sorted(photos.iterdir()):
+        shutil.copytree(folder, tmp_path / "data" / "train" / folder.name)
+        shutil.move(folder, tmp_path / "data" / "val" / folder.name)
+    for kept in sorted((tmp_path / "data" / "train").rglob("*.*"))[3:]:
+        other = tmp_path / "data" / "val" / kept.relative_to(tmp_path / "data" / "train")
+        (kept if "photo 1" in kept.name else other).unlink()
+    for folder in (tmp_path / "data" / "val").iterdir():
+        assert list(folder.iterdir())
+
+    said: list[str] = []
+    run = fit(tmp_path / "data", tmp_path / "run", **QUICK, say=said.append)
+    errors = [each for each in said if "duplicates across splits" in each]
+    assert len(errors) == 1
+    assert "3 images" in errors[0]
+    assert "duplicates across splits" in (run.folder / "audit.html").read_text()
+    assert 'href="audit.html"' in (run.folder / "report.html").read_text()
+
+    listed = tmp_path / "list.txt"
+    write_exclude_list(listed, audit(read_data(tmp_path / "data")))
+    said.clear()
+    cleaned = fit(tmp_path / "data", tmp_path / "cleaned", **QUICK, exclude=listed, say=said.append)
+    assert not [each for each in said if "duplicates across splits" in each]
+    assert cleaned.metrics["num_images"] == run.metrics["num_images"] - 3
+    assert json.loads((cleaned.folder / "config.json").read_text())["exclude"] == str(listed)
+    left_out = rows(cleaned.folder / "skipped.csv")
+    assert [row["reason"] for row in left_out] == ["excluded as asked"] * 3
+
+    unaudited = fit(tmp_path / "data", tmp_path / "unaudited", **QUICK, audit=False)
+    assert not (unaudited.folder / "audit.html").exists()
+    assert "audit.html" not in (unaudited.folder / "report.html").read_text()
+
+
+def test_what_was_excluded_is_not_measured_on_either(photos, tmp_path, tiny):
+    listed = tmp_path / "list.txt"
+    test = read_data(photos).test
+    listed.write_text(f"{test.images[0]}\n")
+    run = fit(photos, tmp_path / "run", **QUICK, exclude=listed)
+    assert len(score(run.folder, photos).evaluation.labels) == len(test) - 1
