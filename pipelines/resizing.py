@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines import warp
 from pipelines.padding import PER_BOX, size_of
-from pipelines.preprocessing import central_window
+from pipelines.preprocessing import central_window, resize
 
 __all__ = ["RESIZE_POLICIES", "ResizePolicy", "restore_boxes", "restore_mask"]
 
@@ -178,7 +178,7 @@ class ResizePolicy:
         new_top, new_left, new_height, new_width = place
         whole = self.policy in ("squash", "pad")  # which cutting out would copy
         window = image if whole else image[top : top + height, left : left + width]
-        resized = tf.image.resize(window, [new_height, new_width], interpolation, antialias=self.antialias)
+        resized = resize(window, [new_height, new_width], interpolation, antialias=self.antialias)
         if self.policy == "pad":
             below, beside = self.size[0] - new_top - new_height, self.size[1] - new_left - new_width
             bars = [[new_top, below], [new_left, beside], [0, 0]]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import EvaluationCrop
+from pipelines.preprocessing import resize
 
 
 def pixels(height, width, seed=0):
@@ -116,3 +117,21 @@ def test_as_dict_and_back():
 def test_arguments_out_of_range(arguments, message):
     with pytest.raises(ValueError, match=message):
         EvaluationCrop(**arguments)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos3", "area"])
+@pytest.mark.parametrize("size", [(20, 33), (97, 64), (61, 40), (7, 90)])
+def test_resize_is_tensorflows_bit_for_bit(interpolation, size):
+    images = np.random.default_rng(0).integers(0, 256, [2, 61, 64, 3], "uint8")
+    for pixels in (images, images.astype("float32") / 7):
+        for antialias in (True, False):
+            expected = tf.image.resize(pixels, size, interpolation, antialias=antialias)
+            found = resize(tf.constant(pixels), size, interpolation, antialias=antialias)
+            assert found.dtype == expected.dtype
+            assert np.array_equal(found, expected)
+            one = tf.function(
+                lambda image, antialias=antialias: resize(image, size, interpolation, antialias=antialias)
+            )
+            unknown = one.get_concrete_function(tf.TensorSpec([None, None, 3], pixels.dtype))
+            assert unknown.output_shapes.as_list() == [*size, 3]
+            assert np.array_equal(unknown(tf.constant(pixels[1])), expected[1])
