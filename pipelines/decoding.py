@@ -258,7 +258,7 @@ def _decode_any(
 
     contents = tf.ensure_shape(contents, [])
 
-    def choose(contents: bytes) -> np.ndarray:
+    def choose(contents: bytes) -> np.int32:
         return np.int32(_way(contents, at_least, max_pixels))
 
     ways = [*(plain_jpeg(ratio) for ratio in _JPEG_RATIOS), in_python]
