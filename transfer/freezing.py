@@ -66,7 +66,8 @@ def unfreeze(model: keras.Model, part: str | float) -> None:
     Args:
         model: a flat functional classifier.
         part: "none"; "all"; a level such as "c4", for what lies above level c3 (the layers that make the maps of
-            stride 16 and deeper); or a fraction in 0..1 of the trunk's layers, counted from the top.
+            stride 16 and deeper); the name of a layer of the trunk, for it and what comes after it; or a fraction in
+            0..1 of the trunk's layers, counted from the top.
 
     Raises:
         ValueError: a level that the model does not have, a fraction outside 0..1.
@@ -100,10 +101,13 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
             raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {part}")
         return len(layers) - round(fraction * len(layers))
     known = levels(model)
+    names = [layer.name for layer in layers]
+    if part in names and part not in known:
+        return names.index(str(part))
     if part not in known:
         raise ValueError(
-            f"{model.name} has no part {part!r} to unfreeze; expected one of none, all, {', '.join(known)}, or a "
-            "fraction in 0..1"
+            f"{model.name} has no part {part!r} to unfreeze; expected one of none, all, {', '.join(known)}, the name "
+            "of a layer of the trunk, or a fraction in 0..1"
         )
     below = list(known.values())[: list(known).index(str(part))]
     return layers.index(model.get_layer(below[-1])) + 1 if below else 0

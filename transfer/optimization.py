@@ -92,7 +92,8 @@ class Optimization:
             return self._optimizer(learning_rate, steps)
         groups: dict[float, list[str]] = {}
         for layer, factor in layer_rates(model, self.layer_decay).items():
-            groups.setdefault(factor, []).append(layer)
+            if model.get_layer(layer).trainable_weights:
+                groups.setdefault(factor, []).append(layer)
         by_path = {
             f"({'|'.join(map(re.escape, names))})/.*": self._optimizer(factor * learning_rate, steps)
             for factor, names in groups.items()

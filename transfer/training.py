@@ -302,12 +302,6 @@ class _Part:
         number = len(self.train.batches()) if isinstance(self.train, Features) else int(self.train.cardinality())
         return number if number >= 0 else None
 
-    def batch(self, passes: _Passes, seed: int, epoch: int, number: int) -> Any:
-        """A batch that was trained on a moment ago."""
-        if isinstance(self.train, Features):
-            return self.train.batches(seed=seed, epoch=epoch)[number]
-        return passes.batch(number)
-
 
 def _store(model, plan, train, valid, cache, bar) -> tuple[dict[int, _Part], str]:
     """The top of the model and its activations, for each phase in which something is frozen; or why there are none."""
@@ -435,13 +429,15 @@ class _Job:
             first_epoch=sum(len(phase.rows) for phase in self.phases),
             columns=self.settings.task.columns,
         )
-        callbacks = self._callbacks(stage, part, begin, rows, start)
+        stop = _StopWhereItDiverges(self, stage, begin)
+        callbacks = self._callbacks(stage, part, begin, stop, rows, start)
         frozen = freezing.fingerprints(freezing.frozen_layers(self.model))
         trainable = trainable_layers(self.model)
         for first, end, batch in _stretches(begin, stage):
+            stop.data = part.training(self.settings.seed, first, batch)
             with self.passes.explained():
                 part.model.fit(
-                    part.training(self.settings.seed, first, batch),
+                    stop.data,
                     validation_data=part.validation(),
                     initial_epoch=first,
                     epochs=end,
@@ -489,9 +485,17 @@ class _Job:
         if begin.batch:  # metrics have no variables before their first batch
             part.model.test_on_batch(*(part.valid.batches()[0] if isinstance(part.valid, Features) else self.some))
 
-    def _callbacks(self, stage: _Stage, part: _Part, begin: Position, rows: "_Rows", start: float) -> list[Any]:
+    def _callbacks(
+        self,
+        stage: _Stage,
+        part: _Part,
+        begin: Position,
+        stop: "_StopWhereItDiverges",
+        rows: "_Rows",
+        start: float,
+    ) -> list[Any]:
         settings = self.settings
-        callbacks = [_StopWhereItDiverges(self, stage, part, begin), self.best]
+        callbacks = [stop, self.best]
         if settings.optimization.ema:
             callbacks.append(keras.callbacks.SwapEMAWeights())  # behind what keeps the averaged weights
         callbacks += [rows, self.bar.callback(stage.name)]
@@ -700,9 +704,10 @@ class _Patience(keras.callbacks.Callback):
 
 
 class _StopWhereItDiverges(keras.callbacks.Callback):
-    def __init__(self, job: _Job, stage: _Stage, part: _Part, begin: Position):
+    def __init__(self, job: _Job, stage: _Stage, begin: Position):
         super().__init__()
-        self.job, self.stage, self.part, self.begin = job, stage, part, begin
+        self.job, self.stage, self.begin = job, stage, begin
+        self.data: Any = None  # what is being trained on
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -711,8 +716,9 @@ class _StopWhereItDiverges(keras.callbacks.Callback):
         if math.isfinite(logs["loss"]):
             return
         number = batch + (self.begin.batch if self.epoch == self.begin.epoch else 0)
-        bad = self.part.batch(self.job.passes, self.job.settings.seed, self.epoch, number)
-        kind = "activations where the frozen part ends" if isinstance(self.part.train, Features) else "images"
+        stored = isinstance(self.data, keras.utils.PyDataset)
+        bad = self.data[batch] if stored else self.job.passes.batch(number)
+        kind = "activations where the frozen part ends" if stored else "images"
         raise TrainingDiverged(
             f"the loss is {logs['loss']} in phase {self.stage.name!r}, epoch {self.epoch + 1}, batch {number + 1}, at "
             f"a learning rate of {self.stage.learning_rate:g}. {self.job.best.rescue(self.model)} The {kind} and "

@@ -154,3 +154,14 @@ def test_a_nested_trunk_is_refused():
     model = keras.Model(image, keras.layers.Dense(3)(x))
     with pytest.raises(ValueError, match=r"has a model inside it \('base'\).*flat"):
         freeze(model)
+
+
+def test_a_layer_can_be_named_for_it_and_what_comes_after_it():
+    image = x = keras.Input((32, 48, 3))
+    for number in range(3):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name=f"conv{number}")(x)
+    model = keras.Model(image, keras.layers.Dense(2, name="head")(keras.layers.GlobalAveragePooling2D()(x)))
+    unfreeze(model, "conv1")
+    assert [layer.name for layer in model.layers if layer.weights and layer.trainable] == ["conv1", "conv2", "head"]
+    with pytest.raises(ValueError, match=r"no part 'head' to unfreeze.*the name of a layer of the trunk"):
+        unfreeze(model, "head")
