@@ -1,6 +1,6 @@
 """The server under load: throughput, latency, memory, and what it does when too much comes.
 
-    python -m benchmarks.serving [--requests 20000] [--clients 32]
+    python -m benchmarks.serving [--requests 20000] [--clients 32] [--idle 10000]
 
 EfficientNet-Lite0 behind `zoo serve` on loopback, in a process of its own; the clients send a JPEG of 256 x 256 pixels
 each, over connections that they keep. Prints, last, one line of JSON:
@@ -9,18 +9,22 @@ each, over connections that they keep. Prints, last, one line of JSON:
 key                 what                                                                                    target
 ==================  ======================================================================================  ==========
 throughput          images a second, over those of the engine alone on batches of 32 cropped images         0.85
+over predict        the same over `Predictor.predict` of as many photos, which decodes and crops them, too
 p99 over p50        of the latency                                                                          under 4
 errors              answers that are neither 200 nor a refusal                                              0
 memory growth       resident memory after all requests, over that after a tenth of them                     about 1
 refusal seconds     median time to a 503 under ten times the load                                           small
 recovered           whether one request after that is answered                                              true
+idle seconds        until a request is answered after so many connections were opened that send nothing     under 11
 ==================  ======================================================================================  ==========
 """
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -44,19 +48,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--idle", type=int, default=10_000, help="connections that send nothing")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "lite0"
         model = zoo.create_model("efficientnet_lite0", weights="imagenet")
         names = [each.label for each in imagenet_classes()]
         export(model, folder, class_names=names, crop=EvaluationCrop((224, 224)), formats=["openvino"])
-        alone = images_a_second(folder)
+        alone, predicted = images_a_second(folder), photos_a_second(folder)
         command = [sys.executable, "-m", "transfer.cli", "serve", str(folder), "--port", "0"]
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             assert server.stderr is not None
             port = int(server.stderr.readline().rsplit(":", 1)[1])
-            print(json.dumps(asyncio.run(measure(port, server.pid, alone, options.requests, options.clients))))
+            found = asyncio.run(measure(port, server.pid, alone, options.requests, options.clients))
+            found["over predict"] = round(float(found["images a second"]) / predicted, 3)
+            found["idle seconds"] = round(asyncio.run(crowd(port, options.idle)), 1)
+            print(json.dumps(found))
         finally:
             server.terminate()
             server.wait(30)
@@ -73,6 +81,39 @@ def images_a_second(folder: Path, batches: int = 5) -> float:
         predictor.engine.cropped(images)
         best = max(best, len(images) / (time.perf_counter() - start))
     return best
+
+
+def photos_a_second(folder: Path, count: int = 256) -> float:
+    """From encoded photos to classes, in this process."""
+    predictor = load(folder)
+    predictor.warm_up((32,))
+    photos = [photo()] * count
+    predictor.predict(photos[:32])
+    start = time.perf_counter()
+    predictor.predict(photos)
+    return count / (time.perf_counter() - start)
+
+
+async def crowd(port: int, connections: int) -> float:
+    """Seconds until a request is answered while so many connections are open, or were shut in our face."""
+    files = 2 * connections + 100
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files if hard == resource.RLIM_INFINITY else min(files, hard), hard))
+    opened = []
+    for _ in range(connections):
+        with contextlib.suppress(ConnectionError):
+            opened.append(await asyncio.open_connection("127.0.0.1", port))
+    start = time.perf_counter()
+    while True:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            ((status, _),) = await ask_many(port, request_of(photo()), 1, 1)
+            if status == 200:
+                break
+        await asyncio.sleep(0.2)
+    seconds = time.perf_counter() - start
+    for _, writer in opened:
+        writer.close()
+    return seconds
 
 
 async def measure(port: int, pid: int, alone: float, requests: int, clients: int) -> dict[str, float | bool]:
