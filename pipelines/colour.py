@@ -114,7 +114,9 @@ def recolour(images: Any, matrices: tf.Tensor) -> tf.Tensor:
     linear = tf.reshape(linear, [-1, 3 * pixels, 3 * pixels])
     offset = tf.tile(matrices[:, None, :3, 3], [1, 1, pixels])
     changed = tf.matmul(tf.reshape(images, [shape[0], -1, 3 * pixels]), linear) + offset
-    return tf.ensure_shape(tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), shape), images.shape)
+    # In one pass, where `tf.clip_by_value` takes two
+    changed = tf.raw_ops.ClipByValue(t=changed, clip_value_min=0.0, clip_value_max=255.0)
+    return tf.ensure_shape(tf.reshape(changed, shape), images.shape)
 
 
 def _area(images: tf.Tensor) -> int:
