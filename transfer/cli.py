@@ -7,6 +7,7 @@ Exit status: 0 if all went well, 1 if something could not be done, 2 for a wrong
 """
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -142,7 +143,7 @@ def _percent(value: float | None) -> str:
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:
     low, high = interval
-    return _percent(value) if low != low else f"{_percent(value)} ({100 * low:.0f}–{100 * high:.0f})"
+    return _percent(value) if math.isnan(low) else f"{_percent(value)} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 @app.command(no_args_is_help=True)
