@@ -202,7 +202,8 @@ def several_heads(
         seed: of the dense layers' first weights, and of the dropout.
 
     Returns:
-        A model from RGB in 0..255, `[n, height, width, 3]`, to a dict of float32 `[n, units]`.
+        A model from RGB in 0..255, `[n, height, width, 3]`, to a dict of float32 `[n, units]`. `transfer.export` takes
+        models of one answer: `keras.Model(model.input, model.output["species"])` is one, and shares the weights.
 
     Raises:
         ValueError: no head, one whose name cannot be a layer's, or an unknown pooling.

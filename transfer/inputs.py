@@ -14,6 +14,9 @@ __all__ = ["VALUES", "Rescaled", "on_our_normalisation", "values_of"]
 
 L = keras.layers
 
+# What may stand between the image and the first convolution, and does not care for the number of channels.
+BEFORE_THE_STEM = (L.InputLayer, L.ZeroPadding2D, L.Rescaling, L.Normalization)
+
 # Values as `scale * x + offset`, one number each or one for each colour, where no scheme of the zoo's names them.
 Rescaled = tuple[float | list[float], float | list[float]]
 
@@ -98,7 +101,14 @@ def _check_flat(model: keras.Model, name: str) -> None:
 
 
 def _stem(model: keras.Model) -> keras.layers.Conv2D:
-    return next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    """The convolution that is given the image."""
+    first = next(layer for layer in model.layers if not isinstance(layer, BEFORE_THE_STEM))
+    if not isinstance(first, L.Conv2D):
+        raise ValueError(
+            f"{model.name} does not begin with a convolution of all channels, so it cannot be adapted to images of "
+            "other channels; take another network, or channels=3"
+        )
+    return first
 
 
 def _from_bgr(model: keras.Model) -> None:

@@ -171,3 +171,12 @@ def test_networks_that_are_no_backbones():
     tokens = keras.Model(image, keras.layers.Reshape((-1, 4))(keras.layers.Conv2D(4, 3)(image)))
     with pytest.raises(ValueError, match="a backbone gives one feature map"):
         on_our_normalisation(tokens, "unit", (*SIZE, 3), name="own", random=True)
+
+
+def test_a_network_whose_beginning_cannot_be_adapted():
+    image = keras.Input((*SIZE, 3))
+    depthwise = keras.Model(image, keras.layers.Conv2D(4, 1, name="mix")(keras.layers.DepthwiseConv2D(3)(image)))
+    wide = keras.Model(image, keras.layers.Conv2D(4, 1)(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(image)))
+    for model in (wide, keras.Model(image, keras.layers.DepthwiseConv2D(3)(image)), depthwise):
+        with pytest.raises(ValueError, match="does not begin with a convolution of all channels"):
+            on_our_normalisation(model, "unit", (*SIZE, 4), name="own", random=True)
