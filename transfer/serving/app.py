@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from transfer.photos import crop_photo
 from transfer.proving import PROOF
 from transfer.serving.documents import PREDICT_BODY, UPLOAD_BODY, error_responses, signatures
-from transfer.serving.gate import Admission, Busy, Gate, error_response
+from transfer.serving.gate import Admission, Busy, Gate, busy_response, error_response
 from transfer.serving.limits import Limits
 from transfer.serving.metrics import Metrics
 from transfer.serving.model import Served, Versions
@@ -112,7 +112,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.has_key = api_key is not None
-    app.add_middleware(Gate, limits=limits, api_key=api_key, metrics=metrics)
+    app.add_middleware(Gate, limits=limits, api_key=api_key, metrics=metrics, admission=admission)
 
     async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(readers, function, *arguments)
@@ -266,7 +266,7 @@ def create_app(
 
     @app.exception_handler(Busy)
     async def on_busy(request: Request, error: Busy) -> JSONResponse:
-        return error_response(503, "too many requests at a time; come again in a second", {"Retry-After": "1"})
+        return busy_response()
 
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> JSONResponse:

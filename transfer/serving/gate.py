@@ -12,13 +12,17 @@ from fastapi.responses import JSONResponse
 from transfer.serving.limits import Limits
 from transfer.serving.metrics import Metrics
 
-__all__ = ["Admission", "Busy", "Gate", "error_response"]
+__all__ = ["Admission", "Busy", "Gate", "busy_response", "error_response"]
 
 OPEN_PATHS = ("/", "/healthz")  # without a key
 
 
 def error_response(status: int, message: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"error": message}, status, headers=headers)
+
+
+def busy_response() -> JSONResponse:
+    return error_response(503, "too many requests at a time; come again in a second", {"Retry-After": "1"})
 
 
 class Busy(Exception):
@@ -33,10 +37,16 @@ class Admission:
         self._waiting = 0
         self._metrics = metrics
 
+    def refuses(self, images: int) -> bool:
+        """Whether so many more are too many; counts that as a refusal."""
+        if self._waiting + images <= self._limit:
+            return False
+        self._metrics.refused.inc()
+        return True
+
     @contextlib.contextmanager
     def __call__(self, images: int) -> Iterator[None]:
-        if self._waiting + images > self._limit:
-            self._metrics.refused.inc()
+        if self.refuses(images):
             raise Busy
         self._waiting += images
         self._metrics.waiting.set(self._waiting)
@@ -50,12 +60,22 @@ class Admission:
 class Gate:
     """What happens before a request reaches the application: its key, its size, its time; and it is counted.
 
-    It reads the whole body, so that nothing behind it waits for a slow client.
+    It reads the whole body, so that nothing behind it waits for a slow client. Photos that would be too many are
+    refused here already, since a server that has too much to do cannot afford to look at each.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], *, limits: Limits, api_key: str | None, metrics: Metrics):
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        *,
+        limits: Limits,
+        api_key: str | None,
+        metrics: Metrics,
+        admission: Admission,
+    ):
         self._app = app
         self._limits = limits
+        self._admission = admission
         self._api_key = api_key
         self._metrics = metrics
         self._buffered = 0
@@ -98,6 +118,8 @@ class Gate:
                 return error_response(408, "the request took too long to arrive", {"Connection": "close"})
             if refusal is not None:
                 return refusal if isinstance(refusal, JSONResponse) else None
+            if scope["method"] == "POST" and self._admission.refuses(1):
+                return busy_response()
             try:
                 async with asyncio.timeout(self._limits.request_seconds):
                     await self._app(scope, _replay(bytes(body), receive), send)
