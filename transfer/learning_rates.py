@@ -120,7 +120,9 @@ def lr_find(
     if not losses:
         raise ValueError(f"the loss is not a number at the lowest rate, {lowest:g}; look for NaN in images and weights")
     tried = rates[: len(losses)]
-    return RateCurve(tried, np.array(losses), float(max(lowest, tried[int(np.argmin(losses))] / 10)))
+    settled = min(steps // 10, len(losses) - 1)  # before, the mean is that of a few batches
+    best = settled + int(np.argmin(losses[settled:]))
+    return RateCurve(tried, np.array(losses), float(max(lowest, tried[best] / 10)))
 
 
 def _for_ever(data: tf.data.Dataset):

@@ -117,7 +117,8 @@ def feature_shift(data: Data, backbone: Backbone) -> float | None:
         [keras.ops.mean(norm.input, axis=tuple(range(len(norm.input.shape) - 1))) for norm in norms],
     )
     chosen = np.unique(np.linspace(0, len(data.train) - 1, LOOKED_AT).astype(int))
-    found = [means(images, training=False) for images, *_ in batches(data.train[chosen], backbone.crop, cache=False)]
+    some = batches(data.train[chosen], backbone.crop, cache=False)
+    found = [keras.tree.flatten(means(images, training=False)) for images, *_ in some]
     shifts = []
     for norm, values in zip(norms, zip(*found, strict=True), strict=True):
         mean = np.mean([np.asarray(value) for value in values], axis=0)
