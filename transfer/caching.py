@@ -7,6 +7,7 @@ and the part above is an ordinary `keras.Model` that shares its layers with the 
 """
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -39,6 +40,7 @@ __all__ = [
 
 DIGESTS = "digests.json"
 COMPARED = 4  # images: outside of a graph, TensorFlow holds all activations of all of them at once
+WORTH_OPENVINO = 3000  # images: with fewer, preparing OpenVINO takes longer than it saves
 TOLERANCE = 1e-5  # by which stored activations may change the model's outputs, at most
 
 
@@ -246,20 +248,22 @@ def extract(
     Raises:
         CacheNotUsed: they would take more than the limit, or change an output by more than 1e-5.
     """
-    run = frozen_function(division.trunk)
     images, some_labels = next(iter(train))
     batch_size = len(images)
-    probe = [np.asarray(array).astype(cache.dtype, copy=False) for array in run(images)]
-    _compare(division, model, images[:COMPARED], [array[:COMPARED] for array in probe])
     total = cache.views * _count(train, batch_size) + _count(valid, batch_size)
-    needed = total * sum(array[0].nbytes for array in probe)
+    needed = total * sum(math.prod(border.shape[1:]) for border in division.borders) * np.dtype(cache.dtype).itemsize
     if needed > cache.limit:
         raise CacheNotUsed(
             f"activations would take {needed / 1e6:,.0f} MB, and {cache.limit / 1e6:,.0f} MB are allowed"
         )
     store = None if cache.folder is None else _Store(cache, division.trunk)
-    if store is not None and (stored := store.read(probe, some_labels, batch_size)):
-        return stored
+    if store is not None:
+        some = images[:COMPARED]
+        few = [np.asarray(each).astype(cache.dtype, copy=False) for each in _called(division.trunk, some)]
+        if stored := store.read(few, some_labels, batch_size):
+            _compare(division, model, some, few)
+            return stored
+    run, probe = _fastest(division, model, images, cache.dtype, total)
     done = 0
 
     def passes(data: tf.data.Dataset, number: int) -> Features:
@@ -307,9 +311,12 @@ def through(between: keras.Model, features: Features) -> Features:
     for number in range(passes):
         for start in range(0, n, features.batch_size):
             chosen = slice(start, start + features.batch_size)
-            inputs = [array[number, chosen].astype("float32") for array in features.arrays]
-            for part, array in zip(parts, run(*map(tf.constant, inputs)), strict=True):
-                part.append(np.asarray(array))
+            inputs = [
+                tf.cast(array[number, chosen], tensor.dtype)
+                for array, tensor in zip(features.arrays, between.inputs, strict=True)
+            ]
+            for part, array in zip(parts, run(*inputs), strict=True):
+                part.append(np.asarray(array).astype("float32", copy=False))
     arrays = tuple(np.concatenate(part).reshape(passes, n, *part[0].shape[1:]) for part in parts)
     return replace(features, arrays=arrays)
 
@@ -337,8 +344,53 @@ def frozen_function(model: keras.Model) -> Callable[..., list[Any]]:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
-    function = tf.function(lambda *inputs: keras.tree.flatten(model(_alone(inputs), training=False)))
+    function = tf.function(lambda *inputs: keras.tree.flatten(model(_alone(inputs), training=False)), autograph=False)
     return convert_variables_to_constants_v2(function.get_concrete_function(*specs))
+
+
+def _called(model: keras.Model, images: Any) -> list[Any]:
+    return keras.tree.flatten(model(images, training=False))
+
+
+def _fastest(
+    division: Division, model: keras.Model, images: Any, dtype: str, total: int
+) -> tuple[Callable[..., list[Any]], list[np.ndarray]]:
+    """A function for the trunk, and what it gives for some images, compared with the whole model."""
+    ways: list[Callable[[keras.Model], Callable[..., list[Any]]]] = [frozen_function]
+    if total >= WORTH_OPENVINO and importlib.util.find_spec("openvino") is not None:
+        ways.insert(0, openvino_function)
+    for number, way in enumerate(ways, 1):
+        try:
+            run = way(division.trunk)
+            probe = [np.asarray(array).astype(dtype, copy=False) for array in run(images)]
+            _compare(division, model, images[:COMPARED], [array[:COMPARED] for array in probe])
+        except (CacheNotUsed, RuntimeError):  # too far off, or an operation that OpenVINO does not know
+            if number == len(ways):
+                raise
+        else:
+            break
+    return run, probe
+
+
+def openvino_function(model: keras.Model) -> Callable[..., list[Any]]:
+    """The model for OpenVINO, in float32, on all cores: a quarter faster than TensorFlow, after seconds of preparation.
+    `run(tensor, ...) -> [array, ...]`."""
+    import openvino
+
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
+
+    def answer(*inputs: Any) -> list[Any]:
+        return keras.tree.flatten(model(_alone(inputs), training=False))
+
+    converted = openvino.convert_model(tf.function(answer, input_signature=specs, autograph=False))
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.compile_model(converted, "CPU", hints).create_infer_request()
+
+    def run(*inputs: Any) -> list[Any]:
+        request.infer([np.asarray(each) for each in inputs])
+        return [request.get_output_tensor(i).data.copy() for i in range(len(model.outputs))]
+
+    return run
 
 
 def _count(data: tf.data.Dataset, batch_size: int) -> int:
@@ -383,7 +435,7 @@ class _Store:
                 return None
             known = self._load("probe")
             fits = len(known) == len(probe) and all(
-                a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-3)
+                a[: len(b)].shape == b.shape and np.allclose(a[: len(b)], b, rtol=1e-3, atol=1e-3)
                 for a, b in zip(known, probe, strict=True)
             )
             if not fits:

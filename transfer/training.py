@@ -222,6 +222,7 @@ class _Passes:
         if dataset.cardinality() >= 0:  # which the endless ticks hide
             self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
 
+    @tf.autograph.experimental.do_not_convert
     def _keep(self, batch: Any, tick: tf.Tensor) -> Any:
         values = [tick, *keras.tree.flatten(batch)]
 
