@@ -133,51 +133,70 @@ def our_recipe(model, train, valid, *, head_epochs: int, epochs: int, seed: int,
     return history.best["val_accuracy"]
 
 
-def speed(folder: Path, seed: int = 0) -> dict[str, float]:
-    data = pipelines.check_data(pipelines.read_data(folder))
-    num_classes = len(data.class_names)
-    seconds: dict[str, float] = {}
+PARTS = ("head", "recipe", "steps")
 
-    model, _ = new_model(num_classes, seed)
+
+def speed(folder: Path, parts: list[str], seed: int = 0) -> dict[str, float]:
+    """Ratios, by name; prints the seconds that they come from."""
+    data = pipelines.check_data(pipelines.read_data(folder))
+    seconds: dict[str, float] = {}
+    ratios: dict[str, float] = {}
+    if "head" in parts:
+        seconds |= head(folder, data, seed)
+        ratios["head_cold"] = seconds["peer, head"] / seconds["ours, head, cold"]
+        ratios["head_warm"] = seconds["peer, head"] / seconds["ours, head, warm"]
+    if "recipe" in parts:
+        seconds |= recipe(folder, data, seed)
+        to_best = seconds["peer, recipe, to its best"] / seconds["ours, recipe, to the peer's best"]
+        ratios["recipe_to_peers_best"] = to_best
+        ratios["whole_recipe"] = seconds["peer, whole recipe"] / seconds["ours, whole recipe"]
+    if "steps" in parts:
+        seconds |= steps(data, seed)
+        ratios["step_rate"] = seconds["peer, a step of the top"] / seconds["ours, a step of the top"]
+    for name, value in seconds.items():
+        print(f"{name:<34} {value:8.2f} s")
+    return ratios
+
+
+def head(folder: Path, data: pipelines.Data, seed: int) -> dict[str, float]:
+    """Seconds of the head's epochs: the peer's, ours from nothing, and ours on stored activations."""
+    seconds = {}
+    model, _ = new_model(len(data.class_names), seed)
     train, valid = keras_data(folder, seed)
     seconds["peer, head"] = timed(lambda: peer_recipe(model, train, valid, head_epochs=LONG_HEAD, epochs=0))
     with tempfile.TemporaryDirectory() as place:
         cache = FeatureCache(folder=Path(place), key="benchmark")
         for name in ("ours, head, cold", "ours, head, warm"):
-            own, backbone = new_model(num_classes, seed)
+            own, backbone = new_model(len(data.class_names), seed)
             start = time.perf_counter()
             ours = our_data(data, backbone.crop, seed)
             our_recipe(own, *ours, head_epochs=LONG_HEAD, epochs=0, seed=seed, cache=cache)
             seconds[name] = time.perf_counter() - start
+    return seconds
 
-    model, _ = new_model(num_classes, seed)
+
+def recipe(folder: Path, data: pipelines.Data, seed: int) -> dict[str, float]:
+    """Seconds of both phases, and until the peer's best validation accuracy was first reached."""
+    model, _ = new_model(len(data.class_names), seed)
     train, valid = keras_data(folder, seed)
     peer = Reached()
     peer_recipe(model, train, valid, head_epochs=HEAD_EPOCHS, epochs=EPOCHS, callbacks=[peer])
-    own, backbone = new_model(num_classes, seed)
+    own, backbone = new_model(len(data.class_names), seed)
     reached = Reached()
     ours = our_data(data, backbone.crop, seed)
     our_recipe(own, *ours, head_epochs=HEAD_EPOCHS, epochs=EPOCHS, seed=seed, callbacks=[reached])
-    seconds["peer, recipe, to its best"] = peer.seconds_to(peer.best) or np.nan
-    seconds["ours, recipe, to the peer's best"] = reached.seconds_to(peer.best) or np.nan
-    seconds["peer, whole recipe"], seconds["ours, whole recipe"] = peer.rows[-1][0], reached.rows[-1][0]
     print(f"best validation accuracy: peer {peer.best:.3f}, ours {reached.best:.3f}")
-
-    seconds |= steps(num_classes, data, seed)
-    for name, value in seconds.items():
-        print(f"{name:<34} {value:8.2f} s")
     return {
-        "head_cold": seconds["peer, head"] / seconds["ours, head, cold"],
-        "head_warm": seconds["peer, head"] / seconds["ours, head, warm"],
-        "recipe_to_peers_best": seconds["peer, recipe, to its best"] / seconds["ours, recipe, to the peer's best"],
-        "whole_recipe": seconds["peer, whole recipe"] / seconds["ours, whole recipe"],
-        "step_rate": seconds["peer, a step of the top"] / seconds["ours, a step of the top"],
+        "peer, recipe, to its best": peer.seconds_to(peer.best) or np.nan,
+        "ours, recipe, to the peer's best": reached.seconds_to(peer.best) or np.nan,
+        "peer, whole recipe": peer.rows[-1][0],
+        "ours, whole recipe": reached.rows[-1][0],
     }
 
 
-def steps(num_classes: int, data: pipelines.Data, seed: int, rounds: int = 7) -> dict[str, float]:
+def steps(data: pipelines.Data, seed: int, rounds: int = 7) -> dict[str, float]:
     """Seconds of a training step of the top: of the whole model on images, and of the top on stored activations."""
-    whole, backbone = new_model(num_classes, seed)
+    whole, backbone = new_model(len(data.class_names), seed)
     train, valid = our_data(data, backbone.crop, seed)
     compile_for(whole, PART, RATES[1])
     division = divide(whole)
@@ -249,6 +268,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with `train` and `val`, each with a folder for each class")
     parser.add_argument("--seeds", type=int, default=0, help="compare accuracies over so many seeds, and no times")
     parser.add_argument("--data", nargs="+", default=["hymenoptera", "digits", "fashion_mnist"], help="for --seeds")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of the times")
     arguments = parser.parse_args()
     if arguments.seeds:
         found = accuracies(arguments.folder, arguments.seeds, arguments.data)
@@ -257,7 +277,7 @@ def main() -> None:
         }
         print(json.dumps({name: round(each["ours"] - each["peer"], 4) for name, each in medians.items()}))
         return
-    print(json.dumps({name: round(ratio, 2) for name, ratio in speed(arguments.folder).items()}))
+    print(json.dumps({name: round(ratio, 2) for name, ratio in speed(arguments.folder, arguments.parts).items()}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ _EXPORTS: dict[str, str] = {
     "Head": "transfer.heads",
     "History": "transfer.training",
     "LooksNormalised": "transfer.normalised",
+    "LivePlot": "transfer.live_plot",
     "MicroBatches": "transfer.memory",
     "MultiLabel": "transfer.tasks",
     "MultiLabelEvaluation": "transfer.measuring",
