@@ -5,6 +5,7 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo.detection` loads no TensorFlow.
 _EXPORTS = {
+    "OverlapLoss": "zoo.detection.losses",
     "hard_nms": "zoo.detection.nms",
     "soft_nms": "zoo.detection.nms",
     "suppress": "zoo.detection.nms",
