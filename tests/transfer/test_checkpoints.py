@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import EvaluationCrop, Samples, augmentation, batches
 from transfer.checkpoints import Checkpoint, Position
+from transfer.optimization import Optimization
 from transfer.training import fine_tune
 
 H, W = 13, 17
@@ -77,6 +78,13 @@ CASES = [
     {"stop": 4},
     {"stop": 4, "cache": False},
     {"stop": 3, "unfreeze": "all", "epochs": 2},  # the head's phase is cached, the other is not
+    pytest.param(
+        {
+            "stop": 4,
+            "optimization": Optimization(schedule="cosine", warm_up=0.2, layer_decay=0.5, ema=0.9, accumulate=2),
+        },
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

@@ -116,7 +116,7 @@ def test_a_schedule_needs_to_know_the_number_of_batches():
 # Averages and accumulation
 
 
-@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+@pytest.mark.parametrize("layer_decay", [1.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_averaged_weights_are_what_is_validated_and_kept(layer_decay):
     model = network()
     history = tune(model, epochs=3, optimization=Optimization(ema=0.9, layer_decay=layer_decay))
