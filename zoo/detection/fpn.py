@@ -1,0 +1,119 @@
+"""Feature pyramids: coarse maps know what is there, fine maps where; these functions tell each what the others know.
+
+Functions from tensors to tensors, as `zoo.blocks` has them. A pyramid is a dict, level ("c3", "p3", ...) -> map
+`[n, h, w, c]`, from fine to coarse; level 3 is the map at stride 8 (`zoo.features`).
+"""
+
+from collections.abc import Callable
+
+import keras
+
+from zoo.blocks import conv_bn
+
+__all__ = ["bottom_up", "top_down"]
+
+MOMENTUM = 0.9  # of batch norms: fresh ones have to settle within the few hundred steps of a small data set
+
+
+def top_down(
+    maps: dict,
+    filters: int,
+    *,
+    activation: str | Callable | None = "silu",
+    momentum: float = MOMENTUM,
+    name: str = "top_down",
+) -> dict:
+    """Each map gets the next coarser one, magnified, and a 3x3 convolution over the sum.
+
+    Source: Lin et al. 2017, "Feature Pyramid Networks for Object Detection", section 3 and figure 3. Deviation: batch
+    norms and activations, which the paper found to matter little; here the trunk is not that of a long training.
+
+    Args:
+        maps: level -> map, such as the `output` of `zoo.features.features`; each half as high and wide as the one
+            before.
+        filters: channels of all maps of the result.
+        activation, momentum: of the convolutions, as in `zoo.blocks.conv_bn`.
+        name: prefix of the layers' names.
+
+    Returns:
+        "p3" for "c3" and so on -> map of the same size.
+
+    Raises:
+        ValueError: fewer than two maps, or sizes that are not halved from each to the next.
+
+    Example:
+
+    >>> maps = {"c3": keras.Input((16, 24, 40)), "c4": keras.Input((8, 12, 112)), "c5": keras.Input((4, 6, 320))}
+    >>> {level: map.shape for level, map in top_down(maps, 32).items()}
+    {'p3': (None, 16, 24, 32), 'p4': (None, 8, 12, 32), 'p5': (None, 4, 6, 32)}
+    """
+    _check_halved(maps)
+    result: dict = {}
+    above = None
+    for level, x in reversed(maps.items()):
+        number = level[1:]
+        x = conv_bn(x, filters, activation=None, momentum=momentum, name=f"{name}_{number}_lateral")
+        if above is not None:
+            magnified = keras.layers.UpSampling2D(2, name=f"{name}_{number}_magnify")(above)
+            x = keras.layers.Add(name=f"{name}_{number}_add")([x, magnified])
+        above = x
+        result[f"p{number}"] = conv_bn(
+            x, filters, 3, activation=activation, momentum=momentum, name=f"{name}_{number}_smooth"
+        )
+    return dict(reversed(result.items()))
+
+
+def bottom_up(
+    maps: dict,
+    *,
+    activation: str | Callable | None = "silu",
+    momentum: float = MOMENTUM,
+    name: str = "bottom_up",
+) -> dict:
+    """The way back: each map gets the next finer one, reduced by a 3x3 convolution of stride 2.
+
+    Source: Liu et al. 2018, "Path Aggregation Network for Instance Segmentation", section 3.1 and figure 1b.
+
+    Args:
+        maps: as `top_down` returns them, all of as many channels.
+        activation, momentum, name: as for `top_down`.
+
+    Returns:
+        The same levels and shapes.
+
+    Raises:
+        ValueError: as for `top_down`.
+
+    >>> maps = {"p3": keras.Input((16, 24, 32)), "p4": keras.Input((8, 12, 32))}
+    >>> {level: map.shape for level, map in bottom_up(maps).items()}
+    {'p3': (None, 16, 24, 32), 'p4': (None, 8, 12, 32)}
+    """
+    _check_halved(maps)
+    result: dict = {}
+    below = None
+    for level, x in maps.items():
+        if below is not None:
+            filters, prefix = x.shape[-1], f"{name}_{level[1:]}"
+            reduced = conv_bn(
+                below, filters, 3, strides=2, activation=activation, momentum=momentum, name=f"{prefix}_reduce"
+            )
+            x = keras.layers.Add(name=f"{prefix}_add")([x, reduced])
+            x = conv_bn(x, filters, 3, activation=activation, momentum=momentum, name=f"{prefix}_smooth")
+        result[level] = below = x
+    return result
+
+
+def _check_halved(maps: dict) -> None:
+    if len(maps) < 2:
+        raise ValueError(f"a pyramid has two levels or more, got {', '.join(maps) or 'none'}")
+    sizes = {level: tuple(map.shape[1:3]) for level, map in maps.items()}
+    below = None
+    for size in sizes.values():
+        if below is not None:
+            for fine, coarse in zip(below, size, strict=True):
+                if None not in (fine, coarse) and fine != 2 * coarse:
+                    raise ValueError(
+                        f"expected maps that are each half as high and wide as the one before, got {sizes}; take an "
+                        'image size that is a multiple of the largest stride, and a trunk with padding "same"'
+                    )
+        below = size

@@ -1,0 +1,186 @@
+"""Which point has to find which object.
+
+Two rules for detectors without anchors. Both look at all pairs of objects and points of a batch at once, and return for
+each point the row of its object or -1 for background. An object without a point inside (it is smaller than the grid)
+gets the point that is nearest to its centre.
+
+Points are those of `zoo.detection.targets.grid_points`; `real` says which rows are objects
+(`zoo.detection.targets.real_objects`).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from zoo import boxes as box_geometry
+from zoo.boxes import Array
+
+__all__ = ["by_centre", "points_inside", "task_aligned"]
+
+
+def points_inside(points: np.ndarray, boxes: Array) -> Any:
+    """Which points lie within which boxes, edges left out.
+
+    Args:
+        points: (x, y), `[n, 2]`.
+        boxes: `[b, m, 4]`, xyxy.
+
+    Returns:
+        bool `[b, m, n]`.
+
+    >>> points_inside(np.float32([[2, 3], [8, 1]]), np.float32([[[0, 0, 4, 4]]])).numpy().tolist()
+    [[[True, False]]]
+    """
+    from keras import ops
+
+    return ops.min(_distances(points, ops.convert_to_tensor(boxes)), axis=-1) > 0
+
+
+def by_centre(points: np.ndarray, strides: np.ndarray, boxes: Array, real: Array, *, radius: float = 1.5) -> Any:
+    """Points near the middle of an object, on the map whose stride suits its size; of several objects the smallest.
+
+    It needs no predictions, so that targets can be made once, in tf.data.
+
+    Source: Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", section 3.2 (a map of stride s has
+    the objects whose farthest side is 4 s to 8 s from the point, the first also all smaller, the last all larger), and
+    the centre sampling of the journal version, "FCOS: A Simple and Strong Anchor-Free Object Detector" 2020, section
+    3.1.
+
+    Args:
+        points, strides: of `grid_points`.
+        boxes: `[b, m, 4]`, xyxy, absolute pixels.
+        real: bool `[b, m]`.
+        radius: how far from the centre, in strides, across and down.
+
+    Returns:
+        Rows of the objects, int32 `[b, n]`, -1 for background.
+
+    Raises:
+        ValueError: a radius that is not over 0.
+
+    Example: four points at stride 16; a small object around the first, and a large one around all.
+
+    >>> points, strides = np.float32([[8, 8], [24, 8], [8, 24], [24, 24]]), np.float32([16, 16, 16, 16])
+    >>> by_centre(points, strides, np.float32([[[0, 0, 32, 32], [2, 2, 12, 12]]]), np.array([[True, True]])).numpy()
+    array([[1, 0, 0, 0]], dtype=int32)
+    """
+    from keras import ops
+
+    if not radius > 0:
+        raise ValueError(f"expected a radius over 0 strides, got {radius}")
+    boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
+    distances = _distances(points, boxes)
+    farthest = ops.max(distances, axis=-1)
+    least = np.where(strides == strides.min(), 0, 4 * strides)
+    most = np.where(strides == strides.max(), np.inf, 8 * strides)
+    offsets = ops.max(ops.abs(_offsets(points, boxes)), axis=-1)
+    inside = ops.min(distances, axis=-1) > 0
+    candidates = inside & (offsets < radius * strides) & (farthest > least) & (farthest <= most)
+    candidates = _with_nearest(candidates, inside, points, boxes) & real[..., None]
+    size = ops.where(candidates, box_geometry.area(boxes)[..., None], np.inf)
+    return _rows(-size, candidates)
+
+
+def task_aligned(
+    scores: Array,
+    predicted: Array,
+    points: np.ndarray,
+    boxes: Array,
+    classes: Array,
+    real: Array,
+    *,
+    top: int = 10,
+    alpha: float = 0.5,
+    beta: float = 6.0,
+) -> tuple[Any, Any]:
+    """The points inside an object that already do best, in class and place together.
+
+    What a network is told to answer depends on what it can: points whose class and box are both good become better at
+    both, and the best box has the best score, on which suppression relies.
+
+    Source: Feng et al. 2021, "TOOD: Task-aligned One-stage Object Detection", section 3.2, equation 5: alignment t =
+    score**alpha * IoU**beta. Deviation: an alpha of 0.5 for the paper's 1, as later YOLOs have it.
+
+    Args:
+        scores: `[b, n, c]`, probability of each class at each point.
+        predicted: `[b, n, 4]`, the boxes predicted there, xyxy.
+        points: `[n, 2]`.
+        boxes: `[b, m, 4]`, the true ones.
+        classes: int `[b, m]`, in 0..c-1 where real.
+        real: bool `[b, m]`.
+        top: how many points an object gets, at most; more only if they tie.
+        alpha, beta: what the score and the IoU count.
+
+    Returns:
+        Rows of the objects, int32 `[b, n]`, -1 for background; and the score each point should have for its object's
+        class, float `[b, n]`: its alignment, scaled so that an object's best has the IoU of its best box. A point that
+        is chosen for several objects takes the one it overlaps most.
+
+    Raises:
+        ValueError: a `top` below 1, or a negative alpha or beta.
+
+    Example: of three points inside the object, the two best.
+
+    >>> points = np.float32([[2, 2], [4, 2], [6, 2]])
+    >>> predicted = np.float32([[[0, 0, 8, 4], [0, 0, 8, 2], [0, 0, 2, 2]]])
+    >>> rows, weights = task_aligned(
+    ...     np.full((1, 3, 1), 0.25, "float32"), predicted, points, np.float32([[[0, 0, 8, 4]]]), np.int32([[0]]),
+    ...     np.array([[True]]), top=2, beta=1.0,
+    ... )
+    >>> rows.numpy().tolist(), weights.numpy().tolist()
+    ([[0, 0, -1]], [[1.0, 0.5, 0.0]])
+    """
+    from keras import ops
+
+    if top < 1 or alpha < 0 or beta < 0:
+        raise ValueError(f"expected top of 1 or more, alpha and beta of 0 or more, got {top}, {alpha} and {beta}")
+    boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
+    inside = points_inside(points, boxes)
+    candidates = _with_nearest(inside, inside, points, boxes) & real[..., None]
+    overlap = box_geometry.overlap_matrix(boxes, predicted)
+    # A class of -1 (padding) gives a row of zeros.
+    of_class = ops.matmul(ops.one_hot(classes, scores.shape[-1], dtype=scores.dtype), ops.transpose(scores, (0, 2, 1)))
+    # Never quite 0, so that a candidate can be told from the rest however little it overlaps.
+    alignment = ops.maximum(of_class, 1e-6) ** alpha * ops.maximum(overlap, 1e-3) ** beta
+    alignment = ops.where(candidates, alignment, 0.0)
+    limit = ops.top_k(alignment, min(top, len(points)))[0][..., -1:]
+    rows = _rows(overlap, candidates & (alignment >= limit))
+    # [b, m, n]: the points that each object keeps.
+    kept = ops.cast(ops.arange(ops.shape(boxes)[1])[:, None] == rows[:, None, :], alignment.dtype)
+    best_alignment = ops.max(alignment * kept, axis=-1, keepdims=True)
+    best_overlap = ops.max(overlap * kept, axis=-1, keepdims=True)
+    share = alignment * kept * best_overlap / ops.where(best_alignment > 0, best_alignment, 1.0)
+    return rows, ops.sum(share, axis=1)
+
+
+def _distances(points: np.ndarray, boxes: Array) -> Any:
+    """From each point to the left, upper, right and lower side of each box, `[b, m, n, 4]`; negative outside."""
+    from keras import ops
+
+    boxes = boxes[:, :, None, :]
+    return ops.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
+
+
+def _offsets(points: np.ndarray, boxes: Array) -> Any:
+    """From the centre of each box to each point, `[b, m, n, 2]`."""
+    return points - ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, :, None, :]
+
+
+def _with_nearest(candidates: Any, inside: Any, points: np.ndarray, boxes: Array) -> Any:
+    """The candidates, and the nearest point of each object that has no point inside."""
+    from keras import ops
+
+    squared = ops.sum(_offsets(points, boxes) ** 2, axis=-1)
+    nearest = ops.arange(len(points)) == ops.argmin(squared, axis=-1)[..., None]
+    return candidates | (nearest & ~ops.any(inside, axis=-1, keepdims=True))
+
+
+def _rows(preference: Any, chosen: Any) -> Any:
+    """For each point the chosen object with the largest preference, -1 if none; `[b, m, n]` to int32 `[b, n]`."""
+    from keras import ops
+
+    # A last row for background, since a batch may have no objects at all, not even as padding.
+    nothing = ops.full_like(ops.sum(preference, axis=1, keepdims=True), -np.inf)
+    preference = ops.concatenate([ops.where(chosen, preference, -np.inf), nothing], axis=1)
+    best = ops.cast(ops.argmax(preference, axis=1), "int32")
+    return ops.where(ops.any(chosen, axis=1), best, -1)

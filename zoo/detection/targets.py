@@ -1,0 +1,167 @@
+"""Detection without anchors: every pixel of every map is a point of the image, from which a box is measured.
+
+A point's four numbers are its distances to the box's sides, as logarithms and in strides, so that each map has boxes of
+its own size to learn and all have the same task.
+
+Source: Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", section 3.1.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zoo import boxes as box_geometry
+from zoo.boxes import Array
+
+__all__ = ["check_truths", "decode_distances", "encode_distances", "grid_points", "real_objects"]
+
+# A side is at most so many strides from its point: an untrained network must not overflow `exp`.
+FARTHEST = box_geometry.MAX_GROWTH
+
+
+def grid_points(image_size: Sequence[int], strides: Sequence[int] = (8, 16, 32)) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pixels of the maps are in the image: in the middle of what each stands for.
+
+    Args:
+        image_size: (height, width) in pixels, multiples of the largest stride.
+        strides: of the maps, in the order in which their pixels are joined.
+
+    Returns:
+        Points (x, y), float32 `[n, 2]` in pixels, row by row, and the stride of each, float32 `[n]`.
+
+    Raises:
+        ValueError: an image size that is no multiple of the largest stride.
+
+    >>> points, strides = grid_points((32, 64), (16, 32))
+    >>> points[:5].tolist(), len(points), strides[-1].item()
+    ([[8.0, 8.0], [24.0, 8.0], [40.0, 8.0], [56.0, 8.0], [8.0, 24.0]], 10, 32.0)
+    """
+    if not all(side > 0 and side % max(strides) == 0 for side in image_size):
+        raise ValueError(
+            f"expected an image size (height, width) of multiples of {max(strides)} pixels, the largest stride, got "
+            f"{tuple(image_size)}; resize or pad the images, boxes with them"
+        )
+    points = []
+    for stride in strides:
+        rows, columns = (np.arange(side // stride, dtype=np.float32) + 0.5 for side in image_size)
+        points.append(np.stack(np.meshgrid(columns * stride, rows * stride), axis=-1).reshape(-1, 2))
+    return np.concatenate(points), np.repeat(np.asarray(strides, np.float32), [len(part) for part in points])
+
+
+def decode_distances(codes: Array, points: np.ndarray, strides: np.ndarray) -> Array:
+    """The boxes that a network's numbers stand for.
+
+    Args:
+        codes: `[..., n, 4]`: logarithms of the distances to the left, upper, right and lower side, in strides.
+        points, strides: of `grid_points`.
+
+    Returns:
+        `[..., n, 4]`, xyxy, absolute pixels; each holds its point. Not clipped to the image.
+
+    >>> decode_distances(np.zeros((1, 4), "float32"), np.float32([[20, 12]]), np.float32([8])).tolist()
+    [[12.0, 4.0, 28.0, 20.0]]
+    """
+    library = _library(codes)
+    distances = library.exp(library.minimum(codes, float(np.log(FARTHEST)))) * strides[:, None]
+    return library.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
+
+
+def encode_distances(boxes: Array, points: np.ndarray, strides: np.ndarray) -> Array:
+    """What `decode_distances` makes these boxes of.
+
+    Args:
+        boxes: `[..., n, 4]`, xyxy, absolute pixels; one for each point.
+        points, strides: of `grid_points`.
+
+    Returns:
+        `[..., n, 4]`. A point outside its box counts as a thousandth of a stride inside.
+
+    >>> encode_distances(np.float32([[12, 4, 28, 20]]), np.float32([[20, 12]]), np.float32([8])).tolist()
+    [[0.0, 0.0, 0.0, 0.0]]
+    """
+    library = _library(boxes)
+    distances = library.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1) / strides[:, None]
+    return library.log(library.maximum(distances, 1e-3))
+
+
+def real_objects(truths: dict[str, Any]) -> Any:
+    """Which rows of a padded batch are objects to find: not padding, not crowds, and of some area.
+
+    Args:
+        truths: `boxes [b, m, 4]`, `classes [b, m]` and as present `num_boxes` or `valid` `[b]`, and `crowd [b, m]`: as
+            `pipelines.padded_batches` makes them. Padding has a class of -1, or comes after so many boxes.
+
+    Returns:
+        bool `[b, m]`.
+
+    >>> truths = {"boxes": np.float32([[[0, 0, 9, 9], [1, 1, 1, 5], [0, 0, 0, 0]]]), "classes": np.int32([[0, 2, -1]])}
+    >>> real_objects(truths).numpy().tolist()
+    [[True, False, False]]
+    """
+    from keras import ops
+
+    boxes, classes = ops.convert_to_tensor(truths["boxes"]), ops.convert_to_tensor(truths["classes"])
+    real = (classes >= 0) & (box_geometry.area(boxes) > 0)
+    for name in ("num_boxes", "valid"):
+        if name in truths:
+            real = real & (ops.arange(ops.shape(classes)[1]) < ops.cast(truths[name], "int32")[:, None])
+    if "crowd" in truths:
+        real = real & ops.logical_not(truths["crowd"])
+    return real
+
+
+def check_truths(truths: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """Refuses what a detector cannot learn, before it learns it.
+
+    Args:
+        truths: as for `real_objects`.
+        num_classes: classes are 0..num_classes-1.
+
+    Returns:
+        The same, boxes as float32 and classes as int32 tensors.
+
+    Raises:
+        ValueError: no boxes or classes; shapes that do not fit; and where the values can be seen (outside of a graph)
+            boxes with NaN, boxes that are relative where absolute pixels are expected, and unknown classes.
+        tensorflow.errors.InvalidArgumentError: for the same, while a graph runs.
+
+    >>> check_truths({"boxes": [[[0.1, 0.2, 0.5, 0.9]]], "classes": [[0]]}, 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: expected xyxy boxes in absolute pixels, got relative ones: no coordinate is over 0.9; convert them with
+    zoo.boxes.convert(boxes, "rel_xyxy", "xyxy", image_size=(height, width))
+    """
+    import tensorflow as tf
+
+    if not isinstance(truths, dict) or not {"boxes", "classes"} <= set(truths):
+        got = ", ".join(truths) if isinstance(truths, dict) else type(truths).__name__
+        raise ValueError(f"expected truths as a dict with boxes [b, m, 4] and classes [b, m], got {got or 'nothing'}")
+    boxes, classes = tf.cast(truths["boxes"], tf.float32), tf.cast(truths["classes"], tf.int32)
+    if boxes.shape.rank != 3 or boxes.shape[-1] != 4 or classes.shape.rank != 2:
+        raise ValueError(f"expected boxes [b, m, 4] and classes [b, m], got {boxes.shape} and {classes.shape}")
+    unknown = f"expected classes of 0..{num_classes - 1}, and -1 for padding"
+    if tf.executing_eagerly():
+        box_geometry.check(boxes.numpy(), "xyxy")
+        if not bool(tf.reduce_all(classes < num_classes)):
+            raise ValueError(f"{unknown}, got {int(tf.reduce_max(classes))}")
+        return truths | {"boxes": boxes, "classes": classes}
+    reach = tf.reduce_max(tf.concat([tf.abs(tf.reshape(boxes, [-1])), [0.0]], 0))
+    checks = [
+        tf.debugging.assert_all_finite(boxes, "expected finite box coordinates"),
+        tf.debugging.Assert(
+            (reach == 0) | (reach > box_geometry.RELATIVE_REACH),
+            ["expected xyxy boxes in absolute pixels, got relative ones: no coordinate is over", reach],
+        ),
+        tf.debugging.Assert(tf.reduce_all(classes < num_classes), [unknown, "got", tf.reduce_max(classes)]),
+    ]
+    with tf.control_dependencies(checks):
+        return truths | {"boxes": tf.identity(boxes), "classes": tf.identity(classes)}
+
+
+def _library(array: Array) -> Any:
+    if isinstance(array, np.ndarray):
+        return np
+    from keras import ops
+
+    return ops
