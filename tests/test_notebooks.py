@@ -9,6 +9,11 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TIMEOUT = 600  # seconds for one cell
+SLOW = {"05_transfer_learning"}  # trains a dozen networks
+
+
+def by_time(path: Path):
+    return pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else (), id=path.stem)
 
 
 def code_cells(path: Path):
@@ -19,7 +24,7 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(by_time, NOTEBOOKS))
 def test_runs_from_top_to_bottom(path, monkeypatch):
     # No proxy is reachable at this address: a cell that asks the network for anything fails at once.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
