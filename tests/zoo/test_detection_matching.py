@@ -158,6 +158,7 @@ def test_images_without_objects_are_all_background(rows):
         return matching.by_centre(points, strides, boxes, real), aligned, weights
 
     centre, aligned, weights = both(boxes, real)
+    np.testing.assert_array_equal(matching.by_centre(points, strides, boxes, real), centre)  # outside of a graph, too
     assert set(centre.numpy().ravel()) == set(aligned.numpy().ravel()) == {-1}
     assert not weights.numpy().any()
 

@@ -6,7 +6,10 @@ from typing import Any
 # Public name -> module that defines it. Imported on first use, so that `import zoo.detection` loads no TensorFlow.
 _EXPORTS = {
     "OverlapLoss": "zoo.detection.losses",
+    "YOLO": "zoo.detection.yolo",
+    "create": "zoo.detection.detectors",
     "hard_nms": "zoo.detection.nms",
+    "list_detectors": "zoo.detection.detectors",
     "soft_nms": "zoo.detection.nms",
     "suppress": "zoo.detection.nms",
     "suppress_portable": "zoo.detection.nms",

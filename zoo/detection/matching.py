@@ -18,7 +18,7 @@ from zoo.boxes import Array
 __all__ = ["by_centre", "points_inside", "task_aligned"]
 
 
-def points_inside(points: np.ndarray, boxes: Array) -> Any:
+def points_inside(points: Array, boxes: Array) -> Any:
     """Which points lie within which boxes, edges left out.
 
     Args:
@@ -33,10 +33,10 @@ def points_inside(points: np.ndarray, boxes: Array) -> Any:
     """
     from keras import ops
 
-    return ops.min(_distances(points, ops.convert_to_tensor(boxes)), axis=-1) > 0
+    return ops.all(_distances(points, ops.convert_to_tensor(boxes)) > 0, axis=-1)
 
 
-def by_centre(points: np.ndarray, strides: np.ndarray, boxes: Array, real: Array, *, radius: float = 1.5) -> Any:
+def by_centre(points: Array, strides: Array, boxes: Array, real: Array, *, radius: float = 1.5) -> Any:
     """Points near the middle of an object, on the map whose stride suits its size; of several objects the smallest.
 
     It needs no predictions, so that targets can be made once, in tf.data.
@@ -68,11 +68,12 @@ def by_centre(points: np.ndarray, strides: np.ndarray, boxes: Array, real: Array
 
     if not radius > 0:
         raise ValueError(f"expected a radius over 0 strides, got {radius}")
-    boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
+    boxes, real = _with_a_row(boxes, real)
+    strides = ops.convert_to_tensor(strides)
     distances = _distances(points, boxes)
     farthest = ops.max(distances, axis=-1)
-    least = np.where(strides == strides.min(), 0, 4 * strides)
-    most = np.where(strides == strides.max(), np.inf, 8 * strides)
+    least = ops.where(strides == ops.min(strides), 0.0, 4 * strides)
+    most = ops.where(strides == ops.max(strides), np.inf, 8 * strides)
     offsets = ops.max(ops.abs(_offsets(points, boxes)), axis=-1)
     inside = ops.min(distances, axis=-1) > 0
     candidates = inside & (offsets < radius * strides) & (farthest > least) & (farthest <= most)
@@ -84,7 +85,7 @@ def by_centre(points: np.ndarray, strides: np.ndarray, boxes: Array, real: Array
 def task_aligned(
     scores: Array,
     predicted: Array,
-    points: np.ndarray,
+    points: Array,
     boxes: Array,
     classes: Array,
     real: Array,
@@ -134,7 +135,8 @@ def task_aligned(
 
     if top < 1 or alpha < 0 or beta < 0:
         raise ValueError(f"expected top of 1 or more, alpha and beta of 0 or more, got {top}, {alpha} and {beta}")
-    boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
+    boxes, real = _with_a_row(boxes, real)
+    classes = ops.pad(ops.convert_to_tensor(classes), ((0, 0), (0, 1)), constant_values=-1)
     inside = points_inside(points, boxes)
     candidates = _with_nearest(inside, inside, points, boxes) & real[..., None]
     overlap = box_geometry.overlap_matrix(boxes, predicted)
@@ -143,7 +145,9 @@ def task_aligned(
     # Never quite 0, so that a candidate can be told from the rest however little it overlaps.
     alignment = ops.maximum(of_class, 1e-6) ** alpha * ops.maximum(overlap, 1e-3) ** beta
     alignment = ops.where(candidates, alignment, 0.0)
-    limit = ops.top_k(alignment, min(top, len(points)))[0][..., -1:]
+    count = ops.shape(points)[0]
+    count = min(top, count) if isinstance(count, int) else ops.minimum(top, count)
+    limit = ops.top_k(alignment, count)[0][..., -1:]
     rows = _rows(overlap, candidates & (alignment >= limit))
     # [b, m, n]: the points that each object keeps.
     kept = ops.cast(ops.arange(ops.shape(boxes)[1])[:, None] == rows[:, None, :], alignment.dtype)
@@ -153,7 +157,15 @@ def task_aligned(
     return rows, ops.sum(share, axis=1)
 
 
-def _distances(points: np.ndarray, boxes: Array) -> Any:
+def _with_a_row(boxes: Array, real: Array) -> tuple[Any, Any]:
+    """One more row that is no object, since a batch may have no rows at all, and nothing is no maximum of nothing."""
+    from keras import ops
+
+    boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
+    return ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(real, ((0, 0), (0, 1)), constant_values=False)
+
+
+def _distances(points: Array, boxes: Array) -> Any:
     """From each point to the left, upper, right and lower side of each box, `[b, m, n, 4]`; negative outside."""
     from keras import ops
 
@@ -161,17 +173,17 @@ def _distances(points: np.ndarray, boxes: Array) -> Any:
     return ops.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
 
 
-def _offsets(points: np.ndarray, boxes: Array) -> Any:
+def _offsets(points: Array, boxes: Array) -> Any:
     """From the centre of each box to each point, `[b, m, n, 2]`."""
     return points - ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, :, None, :]
 
 
-def _with_nearest(candidates: Any, inside: Any, points: np.ndarray, boxes: Array) -> Any:
+def _with_nearest(candidates: Any, inside: Any, points: Array, boxes: Array) -> Any:
     """The candidates, and the nearest point of each object that has no point inside."""
     from keras import ops
 
     squared = ops.sum(_offsets(points, boxes) ** 2, axis=-1)
-    nearest = ops.arange(len(points)) == ops.argmin(squared, axis=-1)[..., None]
+    nearest = ops.arange(ops.shape(points)[0]) == ops.argmin(squared, axis=-1)[..., None]
     return candidates | (nearest & ~ops.any(inside, axis=-1, keepdims=True))
 
 
@@ -179,8 +191,5 @@ def _rows(preference: Any, chosen: Any) -> Any:
     """For each point the chosen object with the largest preference, -1 if none; `[b, m, n]` to int32 `[b, n]`."""
     from keras import ops
 
-    # A last row for background, since a batch may have no objects at all, not even as padding.
-    nothing = ops.full_like(ops.sum(preference, axis=1, keepdims=True), -np.inf)
-    preference = ops.concatenate([ops.where(chosen, preference, -np.inf), nothing], axis=1)
-    best = ops.cast(ops.argmax(preference, axis=1), "int32")
-    return ops.where(ops.any(chosen, axis=1), best, -1)
+    best = ops.argmax(ops.where(chosen, preference, -np.inf), axis=1)
+    return ops.where(ops.any(chosen, axis=1), ops.cast(best, "int32"), -1)

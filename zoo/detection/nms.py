@@ -18,7 +18,7 @@ import numpy as np
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
 
-__all__ = ["hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
+__all__ = ["check_settings", "hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
 
 # Where more boxes than MANY pass the threshold, `suppress` first tries TRIED times as many as it may keep. Both were
 # measured (benchmarks/boxes.py).
@@ -349,7 +349,7 @@ def _one_image(
     score_threshold: float,
     max_detections: int | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    _check_settings(iou_threshold, score_threshold, max_detections)
+    check_settings(iou_threshold, score_threshold, max_detections)
     boxes, scores = np.asarray(boxes), np.asarray(scores)
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float32)
@@ -370,7 +370,7 @@ def _batch(
 ) -> tuple[Array, Array]:
     from keras import ops
 
-    _check_settings(iou_threshold, score_threshold, max_detections)
+    check_settings(iou_threshold, score_threshold, max_detections)
     boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
     if len(boxes.shape) != 3 or boxes.shape[2] != 4 or len(scores.shape) != 3 or scores.shape[2] is None:
         raise ValueError(f"expected boxes [b, n, 4] and scores [b, n, classes], got {boxes.shape} and {scores.shape}")
@@ -380,7 +380,8 @@ def _batch(
     return boxes, scores
 
 
-def _check_settings(iou_threshold: float, score_threshold: float, max_detections: int | None) -> None:
+def check_settings(iou_threshold: float, score_threshold: float, max_detections: int | None) -> None:
+    """Raises a ValueError for thresholds outside 0..1, and where there is no room for a detection."""
     for name, threshold in (("iou_threshold", iou_threshold), ("score_threshold", score_threshold)):
         if not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold in 0..1, got {name}={threshold}")

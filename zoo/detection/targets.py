@@ -20,11 +20,12 @@ __all__ = ["check_truths", "decode_distances", "encode_distances", "grid_points"
 FARTHEST = box_geometry.MAX_GROWTH
 
 
-def grid_points(image_size: Sequence[int], strides: Sequence[int] = (8, 16, 32)) -> tuple[np.ndarray, np.ndarray]:
+def grid_points(image_size: Sequence[Any], strides: Sequence[int] = (8, 16, 32)) -> tuple[Array, Array]:
     """Where the pixels of the maps are in the image: in the middle of what each stands for.
 
     Args:
-        image_size: (height, width) in pixels, multiples of the largest stride.
+        image_size: (height, width) in pixels, multiples of the largest stride. Numbers, or (in a graph that takes all
+            sizes) scalar tensors, which are not checked; then the result is tensors, too.
         strides: of the maps, in the order in which their pixels are joined.
 
     Returns:
@@ -37,19 +38,21 @@ def grid_points(image_size: Sequence[int], strides: Sequence[int] = (8, 16, 32))
     >>> points[:5].tolist(), len(points), strides[-1].item()
     ([[8.0, 8.0], [24.0, 8.0], [40.0, 8.0], [56.0, 8.0], [8.0, 24.0]], 10, 32.0)
     """
-    if not all(side > 0 and side % max(strides) == 0 for side in image_size):
+    library = np if all(isinstance(side, int | np.integer) for side in image_size) else _graph_library()
+    if library is np and not all(side > 0 and side % max(strides) == 0 for side in image_size):
         raise ValueError(
             f"expected an image size (height, width) of multiples of {max(strides)} pixels, the largest stride, got "
             f"{tuple(image_size)}; resize or pad the images, boxes with them"
         )
-    points = []
+    points, own = [], []
     for stride in strides:
-        rows, columns = (np.arange(side // stride, dtype=np.float32) + 0.5 for side in image_size)
-        points.append(np.stack(np.meshgrid(columns * stride, rows * stride), axis=-1).reshape(-1, 2))
-    return np.concatenate(points), np.repeat(np.asarray(strides, np.float32), [len(part) for part in points])
+        rows, columns = (library.arange(side // stride, dtype="float32") * stride + stride / 2 for side in image_size)
+        points.append(library.reshape(library.stack(library.meshgrid(columns, rows), axis=-1), (-1, 2)))
+        own.append(library.full_like(points[-1][:, 0], stride))
+    return library.concatenate(points), library.concatenate(own)
 
 
-def decode_distances(codes: Array, points: np.ndarray, strides: np.ndarray) -> Array:
+def decode_distances(codes: Array, points: Array, strides: Array) -> Array:
     """The boxes that a network's numbers stand for.
 
     Args:
@@ -67,7 +70,7 @@ def decode_distances(codes: Array, points: np.ndarray, strides: np.ndarray) -> A
     return library.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
 
 
-def encode_distances(boxes: Array, points: np.ndarray, strides: np.ndarray) -> Array:
+def encode_distances(boxes: Array, points: Array, strides: Array) -> Array:
     """What `decode_distances` makes these boxes of.
 
     Args:
@@ -160,8 +163,10 @@ def check_truths(truths: dict[str, Any], num_classes: int) -> dict[str, Any]:
 
 
 def _library(array: Array) -> Any:
-    if isinstance(array, np.ndarray):
-        return np
+    return np if isinstance(array, np.ndarray) else _graph_library()
+
+
+def _graph_library() -> Any:
     from keras import ops
 
     return ops

@@ -1,0 +1,80 @@
+"""Every detector by its name."""
+
+import difflib
+import fnmatch
+
+import keras
+
+from zoo.detection import targets, yolo
+
+__all__ = ["create", "list_detectors"]
+
+
+def create(
+    name: str,
+    *,
+    backbone: keras.Model,
+    num_classes: int,
+    image_size: int | tuple[int, int] | None = None,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.6,
+    max_detections: int = 100,
+) -> yolo.YOLO:
+    """A new detector on a trunk: `compile(optimizer)`, `fit(batches)` and `detect(images)` are the same for all.
+
+    Args:
+        name: of `list_detectors`.
+        backbone: a functional model with maps at strides 8, 16 and 32, such as `transfer.backbone(...).model`. Its
+            layers and weights become the detector's; those that are frozen stay so.
+        num_classes: classes are 0..num_classes-1.
+        image_size: pixels, of a square or as (height, width), multiples of 32. By default the backbone's, which it has
+            to be unless the backbone takes all sizes.
+        score_threshold, iou_threshold, max_detections: of what `predict` and `detect` give; see `zoo.detection.YOLO`.
+
+    Raises:
+        ValueError: an unknown name; no functional model, or one without these maps; a size that is no multiple of 32 or
+            not the backbone's; no classes; thresholds outside 0..1.
+
+    Example:
+
+    >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
+    >>> detector = create("yolo_tiny", backbone=backbone, num_classes=3, image_size=(64, 96))
+    >>> detector.name, detector.num_classes
+    ('yolo_tiny', 3)
+    """
+    if name not in yolo.VARIANTS:
+        near = difflib.get_close_matches(name, yolo.VARIANTS, n=3, cutoff=0.4) or list(yolo.VARIANTS)
+        raise ValueError(f"no detector is named {name!r}; near are {', '.join(near)} (zoo.detection.list_detectors())")
+    if not isinstance(backbone, keras.Model):
+        hint = "; pass its .model" if isinstance(getattr(backbone, "model", None), keras.Model) else ""
+        raise ValueError(f"expected the backbone as a keras.Model, got {type(backbone).__name__}{hint}")
+    if image_size is not None:
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        targets.grid_points(size, yolo.STRIDES)
+        own = backbone.input_shape[1:3]
+        if any(side not in (None, wanted) for side, wanted in zip(own, size, strict=True)):
+            raise ValueError(
+                f"expected the backbone's image size {own}, got image_size={size}; build the backbone for that size, "
+                "or for (None, None) to take all"
+            )
+    variant = yolo.VARIANTS[name]
+    return yolo.YOLO(
+        backbone,
+        num_classes,
+        filters=variant.filters,
+        depth=variant.depth,
+        units=variant.units,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+        name=name,
+    )
+
+
+def list_detectors(pattern: str = "*") -> list[str]:
+    """Names for `create` that match, sorted.
+
+    >>> list_detectors("*tiny")
+    ['yolo_tiny']
+    """
+    return sorted(fnmatch.filter(yolo.VARIANTS, pattern))
