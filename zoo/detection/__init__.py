@@ -7,6 +7,7 @@ from typing import Any
 _EXPORTS = {
     "OverlapLoss": "zoo.detection.losses",
     "YOLO": "zoo.detection.yolo",
+    "YOLOv1Loss": "zoo.detection.yolo_v1",
     "create": "zoo.detection.detectors",
     "hard_nms": "zoo.detection.nms",
     "list_detectors": "zoo.detection.detectors",
