@@ -230,6 +230,21 @@ def test_one_detector_for_all_sizes_if_the_backbone_takes_them():
         assert detector.detect(images(1, size))["boxes"].shape == (1, 100, 4)
     with pytest.raises(ValueError, match="multiples of 32 pixels"):
         detector.detect(images(1, (64, 80)))
+    detector.get_layer("logits_4").bias.assign([0, np.nan, 0])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="scores of boxes to suppress must be finite"):
+        detector.detect(images(1))
+
+
+def test_half_precision_stays_inside():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        detector = create("yolo_tiny", backbone=small_backbone(filters=8), num_classes=3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert detector.get_layer("codes_3_1_conv").compute_dtype == "bfloat16"
+    outputs = detector(images(2))
+    assert {output.dtype for output in outputs.values()} == {tf.float32}
+    assert np.isfinite(float(detector.compute_loss(images(2), truths(), outputs)))
 
 
 def test_a_frozen_backbone_stays_as_it_is():
@@ -239,7 +254,7 @@ def test_a_frozen_backbone_stays_as_it_is():
     detector = create("yolo_tiny", backbone=backbone, num_classes=3)
     before = [np.copy(w) for w in backbone.weights]
     head = np.copy(detector.get_layer("codes_4").kernel)
-    detector.compile("adam")
+    detector.compile("adam", run_eagerly=True)
     detector.train_on_batch(images(2), truths())
     for old, new in zip(before, backbone.weights, strict=True):
         np.testing.assert_array_equal(old, new)

@@ -154,10 +154,11 @@ class YOLO(keras.Model):
             ValueError: not a batch of images, or a size that is no multiple of 32.
             tensorflow.errors.InvalidArgumentError: scores that are NaN, as from weights that are.
         """
-        if len(images.shape) != 4:
-            raise ValueError(f"expected images [n, height, width, channels], got {tuple(images.shape)}")
-        _check_size(*images.shape[1:3])
-        return self.predict_on_batch(images)
+        shape = np.shape(images)
+        if len(shape) != 4:
+            raise ValueError(f"expected images [n, height, width, channels], got {tuple(shape)}")
+        _check_size(*shape[1:3])
+        return self.predict_on_batch(np.asarray(images))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The CIoU loss of the boxes and the cross-entropy of the scores, both per object of the batch.
