@@ -74,3 +74,15 @@ def test_it_saves_and_refuses():
     assert (again.overlap, again.reduction) == ("giou", "sum")
     with pytest.raises(ValueError, match="expected an overlap of iou, giou, diou, ciou, got 'siou'"):
         OverlapLoss("siou")
+
+
+def test_they_are_the_losses_of_keras_cv_where_those_are_the_papers():
+    keras_cv = pytest.importorskip("keras_cv")
+    rng = np.random.default_rng(1)
+    a, b = random_boxes(rng, 9), random_boxes(rng, 9)
+    peer = keras_cv.losses.GIoULoss(bounding_box_format="xyxy", reduction="none")
+    np.testing.assert_allclose(OverlapLoss("giou")(a, b), peer(a, b), rtol=1e-4)  # it gives the mean
+    # Its CIoU squares the 4 / pi**2 before the aspect ratios' difference (0.9.0), too: equal where they do not differ.
+    b[:, 2:] = b[:, :2] + (a[:, 2:] - a[:, :2]) * rng.uniform(0.5, 2, (9, 1))
+    peer = keras_cv.losses.CIoULoss(bounding_box_format="xyxy", reduction="none")
+    np.testing.assert_allclose(OverlapLoss("ciou", reduction="none")(a, b), peer(a, b), rtol=1e-4, atol=1e-5)
