@@ -77,7 +77,8 @@ CASES = [
     {"stop": 2},
     {"stop": 4},
     {"stop": 4, "cache": False},
-    {"stop": 3, "unfreeze": "all", "epochs": 2},  # the head's phase is cached, the other is not
+    # The head's phase is cached, the other is not
+    pytest.param({"stop": 3, "unfreeze": "all", "epochs": 2}, marks=pytest.mark.slow),
     pytest.param(
         {
             "stop": 4,

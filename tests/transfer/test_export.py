@@ -342,7 +342,7 @@ def with_varied_answers(model, crop):
     return model
 
 
-QUICK = ("efficientnet_lite0", "keras:MobileNetV2")
+QUICK = ("efficientnet_lite0",)
 BACKBONES = ("efficientnet_lite0", "keras:MobileNetV2", "keras:EfficientNetB0", "keras:ResNet50V2", "keras:Xception")
 
 

@@ -128,7 +128,9 @@ def test_nan_is_equal_to_itself_but_minus_zero_is_not_zero():
 
 @pytest.mark.parametrize("part", ["c9", "conv1", "", "top"])
 def test_an_unknown_part_lists_the_known(part):
-    with pytest.raises(ValueError, match=f"no part '{part}' to unfreeze; expected one of none, all, c1, c2, c3, or a"):
+    with pytest.raises(
+        ValueError, match=f"no part '{part}' to unfreeze; expected one of none, all, c1, c2, c3, the name"
+    ):
         unfreeze(small_classifier(), part)
 
 

@@ -71,6 +71,8 @@ def test_parameters_are_the_published_number(name):
 
 # One variant of each family stands for it where building all would say nothing new.
 FIRST = [names[0] for names in FAMILIES.values()]
+# A minute each to save, load and export; their graphs have more layers than the others'.
+LONG = {"cspresnet50", "densenet121", "inception_resnet_v2", "inception_v3", "inception_v4", "se_resnet50"}
 
 
 @pytest.mark.parametrize("name", FIRST)
@@ -88,7 +90,7 @@ def test_every_trainable_weight_gets_a_gradient(name):
     assert np.isfinite(float(loss))
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FIRST])
 def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
     model = small(name)
     x = images(model, 3)
