@@ -11,6 +11,7 @@ A task says which loss and metrics a training has, which of its epochs was the b
 ===============  ==============================  ==========================================================
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -62,7 +63,7 @@ class Task(Protocol):
         """
 
 
-class _OneHead:
+class _OneHead(ABC):
     """What tasks with one output have in common."""
 
     def loss_weights(self) -> dict[str, float] | None:
@@ -79,11 +80,13 @@ class _OneHead:
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
         self._check_values(np.asarray(labels), model.outputs[0].shape[-1], name)
 
+    @abstractmethod
     def _check_spec(self, spec: Any, width: int, name: str) -> None:
-        raise NotImplementedError
+        """Raises `ValueError` where labels of that shape and dtype are none for an output of `width` numbers."""
 
+    @abstractmethod
     def _check_values(self, labels: np.ndarray, width: int, name: str) -> None:
-        raise NotImplementedError
+        """Raises `ValueError` where their values are none."""
 
 
 @dataclass(frozen=True)
