@@ -5,6 +5,7 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo.detection` loads no TensorFlow.
 _EXPORTS = {
+    "Detector": "zoo.detection.detector",
     "OverlapLoss": "zoo.detection.losses",
     "YOLO": "zoo.detection.yolo",
     "YOLOv1Loss": "zoo.detection.yolo_v1",

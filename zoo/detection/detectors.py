@@ -2,12 +2,21 @@
 
 import difflib
 import fnmatch
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
-from zoo.detection import targets, yolo
+from zoo.detection import yolo
+from zoo.detection.detector import Detector
 
 __all__ = ["create", "list_detectors"]
+
+
+# Each detector's class, and the rows of its variants: by name, what the class is given.
+FAMILIES: tuple[tuple[Callable[..., Detector], Mapping[str, Any]], ...] = ((yolo.YOLO, yolo.VARIANTS),)
+
+_BY_NAME = {name: (family, row) for family, variants in FAMILIES for name, row in variants.items()}
 
 
 def create(
@@ -16,10 +25,10 @@ def create(
     backbone: keras.Model,
     num_classes: int,
     image_size: int | tuple[int, int] | None = None,
-    score_threshold: float = 0.05,
-    iou_threshold: float = 0.6,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
     max_detections: int = 100,
-) -> yolo.YOLO:
+) -> Detector:
     """A new detector on a trunk: `compile(optimizer)`, `fit(batches)` and `detect(images)` are the same for all.
 
     Args:
@@ -29,7 +38,8 @@ def create(
         num_classes: classes are 0..num_classes-1.
         image_size: pixels, of a square or as (height, width), multiples of 32. By default the backbone's, which it has
             to be unless the backbone takes all sizes.
-        score_threshold, iou_threshold, max_detections: of what `predict` and `detect` give; see `zoo.detection.YOLO`.
+        score_threshold, iou_threshold, max_detections: of what `predict` and `detect` give; see
+            `zoo.detection.detector.Detector`. By default the thresholds are the detector's own.
 
     Raises:
         ValueError: an unknown name; no functional model, or one without these maps; a size that is no multiple of 32 or
@@ -42,33 +52,32 @@ def create(
     >>> detector.name, detector.num_classes
     ('yolo_tiny', 3)
     """
-    if name not in yolo.VARIANTS:
-        near = difflib.get_close_matches(name, yolo.VARIANTS, n=3, cutoff=0.4) or list(yolo.VARIANTS)
+    if name not in _BY_NAME:
+        near = difflib.get_close_matches(name, _BY_NAME, n=3, cutoff=0.4) or list(_BY_NAME)
         raise ValueError(f"no detector is named {name!r}; near are {', '.join(near)} (zoo.detection.list_detectors())")
     if not isinstance(backbone, keras.Model):
         hint = "; pass its .model" if isinstance(getattr(backbone, "model", None), keras.Model) else ""
         raise ValueError(f"expected the backbone as a keras.Model, got {type(backbone).__name__}{hint}")
+    thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
+    family, row = _BY_NAME[name]
+    detector = family(
+        backbone,
+        num_classes,
+        **vars(row),
+        **{setting: value for setting, value in thresholds.items() if value is not None},
+        max_detections=max_detections,
+        name=name,
+    )
     if image_size is not None:
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        targets.grid_points(size, yolo.STRIDES)
+        detector.check_size(*size)
         own = backbone.input_shape[1:3]
         if any(side not in (None, wanted) for side, wanted in zip(own, size, strict=True)):
             raise ValueError(
                 f"expected the backbone's image size {own}, got image_size={size}; build the backbone for that size, "
                 "or for (None, None) to take all"
             )
-    variant = yolo.VARIANTS[name]
-    return yolo.YOLO(
-        backbone,
-        num_classes,
-        filters=variant.filters,
-        depth=variant.depth,
-        units=variant.units,
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        max_detections=max_detections,
-        name=name,
-    )
+    return detector
 
 
 def list_detectors(pattern: str = "*") -> list[str]:
@@ -77,4 +86,4 @@ def list_detectors(pattern: str = "*") -> list[str]:
     >>> list_detectors("*tiny")
     ['yolo_tiny']
     """
-    return sorted(fnmatch.filter(yolo.VARIANTS, pattern))
+    return sorted(fnmatch.filter(_BY_NAME, pattern))

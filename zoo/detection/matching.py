@@ -15,7 +15,7 @@ import numpy as np
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
 
-__all__ = ["by_centre", "points_inside", "task_aligned"]
+__all__ = ["by_centre", "matched", "outside_crowds", "points_inside", "task_aligned"]
 
 
 def points_inside(points: Array, boxes: Array) -> Any:
@@ -155,6 +155,52 @@ def task_aligned(
     best_overlap = ops.max(overlap * kept, axis=-1, keepdims=True)
     share = alignment * kept * best_overlap / ops.where(best_alignment > 0, best_alignment, 1.0)
     return rows, ops.sum(share, axis=1)
+
+
+def matched(truths: dict[str, Any], rows: Array) -> tuple[Any, Any]:
+    """The object of each point.
+
+    Args:
+        truths: `boxes [b, m, 4]` and `classes [b, m]`.
+        rows: int `[b, n]`, as the rules here return them.
+
+    Returns:
+        boxes `[b, n, 4]` and classes `[b, n]`; where there is none, zeros and -1.
+
+    >>> truths = {"boxes": np.float32([[[0, 0, 4, 2], [1, 1, 9, 5]]]), "classes": np.int32([[7, 3]])}
+    >>> boxes, classes = matched(truths, np.int32([[1, -1]]))
+    >>> boxes.numpy().tolist(), classes.numpy().tolist()
+    ([[[1.0, 1.0, 9.0, 5.0], [0.0, 0.0, 0.0, 0.0]]], [[3, -1]])
+    """
+    from keras import ops
+
+    # Background reads one more row.
+    boxes = ops.pad(ops.convert_to_tensor(truths["boxes"]), ((0, 0), (0, 1), (0, 0)))
+    classes = ops.pad(ops.convert_to_tensor(truths["classes"]), ((0, 0), (0, 1)), constant_values=-1)
+    rows = ops.where(rows >= 0, rows, ops.shape(boxes)[1] - 1)
+    return ops.take_along_axis(boxes, rows[..., None], axis=1), ops.take_along_axis(classes, rows, axis=1)
+
+
+def outside_crowds(points: Array, truths: dict[str, Any]) -> Any:
+    """1.0 for points that are in no crowd; 0.0 for those that are: nobody has counted its members, so that they are
+    neither objects nor background.
+
+    Args:
+        points: (x, y), `[n, 2]`.
+        truths: `boxes [b, m, 4]`, and as present `crowd`, bool `[b, m]`.
+
+    Returns:
+        float32 `[b, n]`.
+
+    >>> outside_crowds(np.float32([[2, 3], [8, 1]]), {"boxes": np.float32([[[0, 0, 4, 4]]]), "crowd": [[True]]}).numpy()
+    array([[0., 1.]], dtype=float32)
+    """
+    from keras import ops
+
+    if "crowd" not in truths:
+        return ops.ones((ops.shape(truths["boxes"])[0], ops.shape(points)[0]))
+    inside = points_inside(points, truths["boxes"]) & ops.cast(truths["crowd"], "bool")[..., None]
+    return ops.cast(~ops.any(inside, axis=1), "float32")
 
 
 def _with_a_row(boxes: Array, real: Array) -> tuple[Any, Any]:

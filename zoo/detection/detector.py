@@ -1,0 +1,190 @@
+"""What all detectors share: batches of truths go in, boxes come out.
+
+A detector is one file that says what its network looks like, what its numbers mean (`decode`) and what they should have
+been (`loss_parts`). The rest is here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from zoo.boxes import Array
+from zoo.detection import nms, targets
+
+__all__ = ["Detector"]
+
+
+class Detector(keras.Model):
+    """A flat functional model, images to a dict of outputs, whose layers can be frozen, costed and folded like any
+    other's, with its loss and its suppression inside:
+
+        detector.compile(keras.optimizers.AdamW(1e-3))
+        detector.fit(pipelines.padded_batches(...), epochs=40)
+        found = detector.detect(images)  # boxes, classes, scores, valid
+
+    `fit` and `evaluate` take batches as `pipelines.padded_batches` makes them: dicts of `image`, `boxes`, `classes`,
+    and as present `num_boxes` and `crowd`; or pairs (images, dict of the rest). Images without objects are trained on.
+    `predict` gives what `detect` gives, so `zoo.metrics.training.DetectionCallback` needs nothing more.
+
+    Args:
+        backbone: functional, images `[n, h, w, channels]` to maps; its layers and weights are shared, not copied.
+        build: the network, a function from the backbone to a dict of outputs. It is called once the other arguments
+            are known to be good.
+        num_classes: classes are 0..num_classes-1.
+        loss_weights: name of each part of the loss -> what it counts in the sum. `fit` logs the parts by these names,
+            before they are weighed.
+        score_threshold: what `predict` and `detect` leave out.
+        iou_threshold: at which they take two boxes of a class for one object.
+        max_detections: of an image, the best.
+        name: of the model.
+
+    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, of a size that `check_size` takes.
+
+    Raises:
+        ValueError: a backbone of a size that does not fit; no classes; thresholds outside 0..1, max_detections below 1;
+            in `fit`, truths that have no boxes or other shapes.
+        tensorflow.errors.InvalidArgumentError: in `fit`, boxes in relative coordinates or with NaN, classes that the
+            model does not have.
+    """
+
+    # Height and width are multiples of it: the largest stride of the backbone's maps.
+    LARGEST_STRIDE = 32
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        build: Callable[[keras.Model], dict],
+        *,
+        num_classes: int,
+        loss_weights: dict[str, float],
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+        name: str,
+    ):
+        if num_classes < 1:
+            raise ValueError(f"expected 1 class or more, got num_classes={num_classes}")
+        nms.check_settings(iou_threshold, score_threshold, max_detections)
+        height, width = backbone.input_shape[1:3]
+        self.check_size(height or self.LARGEST_STRIDE, width or self.LARGEST_STRIDE)
+        super().__init__(inputs=backbone.input, outputs=build(backbone), name=name)
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.score_threshold, self.iou_threshold, self.max_detections = score_threshold, iou_threshold, max_detections
+        self.loss_weights = loss_weights
+        self.loss_metrics = {part: keras.metrics.Mean(name=part) for part in loss_weights}
+
+    def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+        """Boxes and scores of all points (or anchors, or proposals), before suppression.
+
+        Args:
+            outputs: of the model.
+            image_size: (height, width) of the images it was given.
+
+        Returns:
+            boxes `[n, points, 4]`, xyxy in the images' pixels and within them, and scores `[n, points, num_classes]`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to say what its outputs mean")
+
+    def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
+        """What `compute_loss` weighs and adds up.
+
+        Args:
+            truths: `boxes [b, m, 4]`, `classes [b, m]` and the rest, checked by `zoo.detection.targets.check_truths`.
+            outputs: of the model, as float32.
+            image_size: (height, width) of the images, in a graph scalar tensors.
+
+        Returns:
+            Scalars by the names of the `loss_weights`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to say what its outputs should be")
+
+    @classmethod
+    def check_size(cls, height: int, width: int) -> None:
+        """Raises a ValueError for images of a size that the detector cannot take."""
+        targets.grid_points((height, width), (cls.LARGEST_STRIDE,))
+
+    def detect(self, images: Array) -> dict[str, np.ndarray]:
+        """The objects in some images.
+
+        Args:
+            images: `[n, h, w, channels]` in 0..255, of the size that the model takes.
+
+        Returns:
+            `boxes`, float32 `[n, max_detections, 4]`, xyxy in pixels of these images; `classes`, int32, and `scores`,
+            float32, `[n, max_detections]`; padded with zeros, classes with -1; and `valid`, int32 `[n]`, how many are
+            real. `pipelines.restore_boxes` brings boxes back to the images as they were before resizing.
+
+        Raises:
+            ValueError: not a batch of images, or a size that is no multiple of the largest stride.
+            tensorflow.errors.InvalidArgumentError: scores that are NaN, as from weights that are.
+        """
+        shape = np.shape(images)
+        if len(shape) != 4:
+            raise ValueError(f"expected images [n, height, width, channels], got {tuple(shape)}")
+        self.check_size(*shape[1:3])
+        return self.predict_on_batch(np.asarray(images))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The weighted sum of the `loss_parts`, and of what layers add (regularisation).
+
+        Args:
+            x: images, of which only the size counts; y: truths, a dict as in `fit`; y_pred: the model's output.
+            sample_weight: must be None.
+        """
+        ops = keras.ops
+        if sample_weight is not None:
+            raise ValueError("a detector's loss has no sample weights; leave sample_weight out")
+        truths = targets.check_truths(y, self.num_classes)
+        outputs = {name: ops.cast(values, "float32") for name, values in y_pred.items()}
+        parts = self.loss_parts(truths, outputs, ops.shape(x)[1:3])
+        for name, value in parts.items():
+            self.loss_metrics[name].update_state(value)
+        return sum(self.losses, sum(weight * parts[name] for name, weight in self.loss_weights.items()))
+
+    def train_step(self, data):
+        return super().train_step(_images_and_truths(data))
+
+    def test_step(self, data):
+        return super().test_step(_images_and_truths(data))
+
+    def predict_step(self, data):
+        images = _images_and_truths(data)[0]
+        boxes, scores = self.decode(self(images, training=False), keras.ops.shape(images)[1:3])
+        return nms.suppress(
+            boxes,
+            scores,
+            iou_threshold=self.iou_threshold,
+            score_threshold=self.score_threshold,
+            max_detections=self.max_detections,
+        )
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "score_threshold": self.score_threshold,
+            "iou_threshold": self.iou_threshold,
+            "max_detections": self.max_detections,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
+        return cls(**{**config, "backbone": backbone})
+
+
+def _images_and_truths(data: Any) -> tuple:
+    """A batch of `fit`, of whatever form, as (images, truths), with sample weights if it has some."""
+    if isinstance(data, dict):
+        if "image" not in data:
+            raise ValueError(f'expected batches with an "image", as pipelines.padded_batches makes, got {list(data)}')
+        return data["image"], {name: data[name] for name in data if name in _TRUTHS}
+    images, *rest = keras.utils.unpack_x_y_sample_weight(data)
+    return _images_and_truths(images) if isinstance(images, dict) else (images, *rest)
+
+
+_TRUTHS = ("boxes", "classes", "num_boxes", "valid", "crowd")
