@@ -77,11 +77,9 @@ def decode_image(
     if len(background) != 3 or not all(0 <= value <= 255 for value in background):
         raise ValueError(f"expected `background` as red, green and blue in 0..255, received {background!r}")
     enough = None if at_least is None else (int(at_least[0]), int(at_least[1]))
-    return _decode(tf.convert_to_tensor(contents, tf.string), ratio, enough, tuple(background), int(max_pixels))
+    return _decode_traced(tf.convert_to_tensor(contents, tf.string), ratio, enough, tuple(background), int(max_pixels))
 
 
-# Traced once a process: building this graph takes longer than decoding a hundred photos.
-@tf.function(autograph=False)
 def _decode(
     contents: tf.Tensor, ratio: int, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
 ) -> tf.Tensor:
@@ -109,12 +107,18 @@ def _decode(
     return upright(image, tag)
 
 
+# Traced once a process: building this graph takes longer than decoding a hundred photos.
+_decode_traced = tf.function(_decode, autograph=False)
+
+
 def _switch(index: tf.Tensor, branches: Sequence[Any], inputs: Sequence[tf.Tensor], output: tf.TensorSpec) -> tf.Tensor:
     """As `tf.switch_case`, of functions of `inputs`; only what is chosen is ever prepared for running.
 
     TensorFlow's own puts all branches into one graph, which has to be set up anew for each pass over a data set; with
     every format of image in it that took most of a second.
     """
+    if tf.executing_eagerly():
+        return branches[int(index)](*inputs)
     signature = [tf.TensorSpec(value.shape, value.dtype) for value in inputs]
     functions = [
         tf.function(branch, input_signature=signature, autograph=False).get_concrete_function() for branch in branches
@@ -241,54 +245,84 @@ def decode_any(
 def _decode_any(
     contents: tf.Tensor, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
 ) -> tf.Tensor:
-    def plain_jpeg(ratio: int) -> Any:
+    def jpeg(ratio: int) -> Any:
         return lambda contents: tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    def png(contents: tf.Tensor) -> tf.Tensor:
+        return _decode_png(contents, background)
+
+    def webp(contents: tf.Tensor) -> tf.Tensor:
+        return _decode_webp(contents, background)
+
+    def look(contents: bytes) -> np.ndarray:
+        return np.array(_way(contents, at_least, max_pixels), np.int32)
 
     def decode(contents: bytes) -> np.ndarray:
         try:
-            if contents.startswith(_KNOWN):
-                image = decode_image(contents, at_least=at_least, background=background, max_pixels=max_pixels)
-                return image.numpy()
-            return decode_with_pillow(contents, background=background, max_pixels=max_pixels)
+            return decode_in_python(contents, at_least=at_least, background=background, max_pixels=max_pixels)
         except (OSError, tf.errors.InvalidArgumentError) as error:
-            raise ValueError(str(error)) from error  # which TensorFlow takes for an invalid argument
+            raise ValueError(" ".join(str(error).split())) from error  # which TensorFlow takes for an invalid argument
 
     def in_python(contents: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(decode, [contents], tf.uint8, stateful=False)
 
     contents = tf.ensure_shape(contents, [])
-
-    def choose(contents: bytes) -> np.int32:
-        return np.int32(_way(contents, at_least, max_pixels))
-
-    ways = [*(plain_jpeg(ratio) for ratio in _JPEG_RATIOS), in_python]
-    chosen = tf.ensure_shape(tf.numpy_function(choose, [contents], tf.int32, stateful=False), [])
-    return _switch(chosen, ways, [contents], tf.TensorSpec([None, None, 3], tf.uint8))
+    ways = [*(jpeg(ratio) for ratio in _JPEG_RATIOS), png, webp, in_python]
+    way, tag = tf.unstack(tf.ensure_shape(tf.numpy_function(look, [contents], tf.int32, stateful=False), [2]))
+    return upright(_switch(way, ways, [contents], tf.TensorSpec([None, None, 3], tf.uint8)), tag)
 
 
-_OTHER_WAY = len(_JPEG_RATIOS)
-_KNOWN = (b"\xff\xd8", b"\x89P", b"RI", b"BM", b"GI")
+_JPEG_WAY, _PNG_WAY, _WEBP_WAY, _PYTHON_WAY = 0, *range(len(_JPEG_RATIOS), len(_JPEG_RATIOS) + 3)
+_WAYS = {b"\xff\xd8": _JPEG_WAY, b"\x89P": _PNG_WAY, b"RI": _WEBP_WAY, b"BM": _PYTHON_WAY, b"GI": _PYTHON_WAY}
 
 
-def _way(contents: bytes, at_least: tuple[int, int] | None, max_pixels: int) -> int:
-    """How `decode_any` decodes a file: the number of a ratio for a JPEG that is stored upright, else `_OTHER_WAY`.
+def _way(contents: bytes, at_least: tuple[int, int] | None, max_pixels: int) -> tuple[int, int]:
+    """How `decode_any` decodes a file, and how it turns what comes out: numbers of a way and of an orientation.
 
-    Nearly all photos are such. Looking at their heads in Python takes a tenth of the time of as many operations in a
-    graph, and a graph that knows all formats is set up anew for each pass over a data set, in a third of a second.
+    Looking at heads of files in Python takes a tenth of the time of as many operations in a graph, and a graph that
+    knows all formats is set up anew for each pass over a data set, in a third of a second. What is unusual, or wrong,
+    is left to `decode_image`.
     """
-    if not contents.startswith(b"\xff\xd8"):
-        return _OTHER_WAY
+    way = _WAYS.get(contents[:2], _PYTHON_WAY)
+    if way == _PYTHON_WAY or (way != _JPEG_WAY and b"exif" in contents.lower()):
+        return _PYTHON_WAY, 1
     try:
         with Image.open(BytesIO(contents)) as picture:
             width, height = picture.size
-            is_upright = picture.getexif().get(274, 1) == 1
-    except Exception:  # Pillow's readers raise whatever their format's code does; `decode_image` says what is wrong
-        return _OTHER_WAY
-    if not is_upright or width * height > max_pixels:
-        return _OTHER_WAY
-    if at_least is None:
-        return 0
-    return sum(-(-height // ratio) >= at_least[0] and -(-width // ratio) >= at_least[1] for ratio in _JPEG_RATIOS[1:])
+            tag = picture.getexif().get(274, 1) if way == _JPEG_WAY else 1
+    except Exception:  # Pillow's readers raise whatever their format's code does
+        return _PYTHON_WAY, 1
+    if width * height > max_pixels or tag not in range(1, 9):
+        return _PYTHON_WAY, 1
+    if way != _JPEG_WAY or at_least is None:
+        return way, tag
+    rows, columns = at_least if tag < 5 else at_least[::-1]  # the stored image lies on its side
+    return sum(-(-height // ratio) >= rows and -(-width // ratio) >= columns for ratio in _JPEG_RATIOS[1:]), tag
+
+
+def decode_in_python(
+    contents: bytes,
+    *,
+    at_least: tuple[int, int] | None = None,
+    background: tuple[int, ...] = _WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """As `decode_any`, for Python that TensorFlow calls from a graph.
+
+    Operation by operation, on the thread that calls. A graph in there may wait for one of TensorFlow's few threads,
+    all of which may be waiting for such calls to return.
+
+    Raises:
+        tf.errors.InvalidArgumentError, ValueError, OSError: not an image, damaged, or too large.
+
+    Example:
+
+    >>> decode_in_python(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8)).numpy()).shape
+    (2, 3, 3)
+    """
+    if contents[:2] in _WAYS:
+        return _decode(tf.constant(contents), 1, at_least, background, max_pixels).numpy()
+    return decode_with_pillow(contents, background=background, max_pixels=max_pixels)
 
 
 def decode_with_pillow(
@@ -450,10 +484,9 @@ def orientation(contents: Any) -> tf.Tensor:
     >>> int(orientation(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8))))
     1
     """
-    return _read_orientation(tf.convert_to_tensor(contents, tf.string))
+    return _read_orientation_traced(tf.convert_to_tensor(contents, tf.string))
 
 
-@tf.function(autograph=False)
 def _read_orientation(contents: tf.Tensor) -> tf.Tensor:
     contents = tf.ensure_shape(contents, [])
     # A search for the word costs a hundredth of a walk through the blocks, and few files have it.
@@ -470,6 +503,9 @@ def _read_orientation(contents: tf.Tensor) -> tf.Tensor:
     without_tag = lambda contents: tf.constant(1, tf.int32)  # noqa: E731
     chosen = tf.cast(mentions_exif, tf.int32)
     return _switch(chosen, [without_tag, look_up], [contents], tf.TensorSpec([], tf.int32))
+
+
+_read_orientation_traced = tf.function(_read_orientation, autograph=False)
 
 
 def _orientation_at(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

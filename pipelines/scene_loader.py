@@ -16,6 +16,7 @@ One sample is one dict, the same for every source:
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import tensorflow as tf
 
 from pipelines.annotations.outlines import class_mask, instance_masks
 from pipelines.checking import check
-from pipelines.decoding import decode_any
+from pipelines.decoding import decode_any, decode_in_python
 from pipelines.samples import Samples
 from pipelines.scenes import Fault, Scene, SceneData
 
@@ -170,8 +171,7 @@ def _path(scene: Scene) -> bytes:
 def _pixels(scene: Scene) -> np.ndarray:
     if isinstance(scene.image, np.ndarray):
         return scene.image
-    contents = scene.image if isinstance(scene.image, bytes) else tf.io.read_file(os.fsencode(scene.image))
-    return decode_any(contents).numpy()
+    return decode_in_python(scene.image if isinstance(scene.image, bytes) else Path(scene.image).read_bytes())
 
 
 def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
