@@ -7,8 +7,12 @@ from typing import Any
 _EXPORTS = {
     "Detector": "zoo.detection.detector",
     "OverlapLoss": "zoo.detection.losses",
+    "RetinaNet": "zoo.detection.retinanet",
     "YOLO": "zoo.detection.yolo",
     "YOLOv1Loss": "zoo.detection.yolo_v1",
+    "anchor_grid": "zoo.detection.anchors",
+    "anchor_shapes": "zoo.detection.anchors",
+    "cluster_shapes": "zoo.detection.anchors",
     "create": "zoo.detection.detectors",
     "hard_nms": "zoo.detection.nms",
     "list_detectors": "zoo.detection.detectors",

@@ -7,14 +7,17 @@ from typing import Any
 
 import keras
 
-from zoo.detection import yolo
+from zoo.detection import retinanet, yolo
 from zoo.detection.detector import Detector
 
 __all__ = ["create", "list_detectors"]
 
 
 # Each detector's class, and the rows of its variants: by name, what the class is given.
-FAMILIES: tuple[tuple[Callable[..., Detector], Mapping[str, Any]], ...] = ((yolo.YOLO, yolo.VARIANTS),)
+FAMILIES: tuple[tuple[Callable[..., Detector], Mapping[str, Any]], ...] = (
+    (yolo.YOLO, yolo.VARIANTS),
+    (retinanet.RetinaNet, retinanet.VARIANTS),
+)
 
 _BY_NAME = {name: (family, row) for family, variants in FAMILIES for name, row in variants.items()}
 

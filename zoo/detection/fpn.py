@@ -10,7 +10,7 @@ import keras
 
 from zoo.blocks import conv_bn
 
-__all__ = ["bottom_up", "top_down"]
+__all__ = ["bottom_up", "further_levels", "top_down"]
 
 MOMENTUM = 0.9  # of batch norms: fresh ones have to settle within the few hundred steps of a small data set
 
@@ -100,6 +100,39 @@ def bottom_up(
             x = keras.layers.Add(name=f"{prefix}_add")([x, reduced])
             x = conv_bn(x, filters, 3, activation=activation, momentum=momentum, name=f"{prefix}_smooth")
         result[level] = below = x
+    return result
+
+
+def further_levels(
+    maps: dict,
+    count: int,
+    *,
+    activation: str | Callable | None = "silu",
+    momentum: float = MOMENTUM,
+    name: str = "further",
+) -> dict:
+    """Coarser maps, for larger objects: each the one before, reduced by a 3x3 convolution of stride 2.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4 (P6 and P7); from P5, as Tian et al.
+    2019, "FCOS", section 3.2, found to be as good as from C5.
+
+    Args:
+        maps: a pyramid, fine to coarse.
+        count: of maps to add.
+        activation, momentum, name: as for `top_down`.
+
+    Returns:
+        The pyramid with more levels, their sizes rounded up.
+
+    >>> maps = {"p4": keras.Input((9, 12, 32)), "p5": keras.Input((5, 6, 32))}
+    >>> {level: map.shape for level, map in further_levels(maps, 2).items() if level not in maps}
+    {'p6': (None, 3, 3, 32), 'p7': (None, 2, 2, 32)}
+    """
+    result = dict(maps)
+    level, x = list(maps.items())[-1]
+    for number in range(int(level[1:]) + 1, int(level[1:]) + 1 + count):
+        x = conv_bn(x, x.shape[-1], 3, strides=2, activation=activation, momentum=momentum, name=f"{name}_{number}")
+        result[f"{level[0]}{number}"] = x
     return result
 
 

@@ -1,11 +1,11 @@
 """Which point has to find which object.
 
-Two rules for detectors without anchors. Both look at all pairs of objects and points of a batch at once, and return for
-each point the row of its object or -1 for background. An object without a point inside (it is smaller than the grid)
-gets the point that is nearest to its centre.
+All rules look at all pairs of objects and points of a batch at once, and return for each point the row of its object or
+-1 for background. `real` says which rows are objects (`zoo.detection.targets.real_objects`).
 
-Points are those of `zoo.detection.targets.grid_points`; `real` says which rows are objects
-(`zoo.detection.targets.real_objects`).
+Two are for detectors without anchors: `by_centre` and `task_aligned`. Their points are those of
+`zoo.detection.targets.grid_points`; an object without a point inside (it is smaller than the grid) gets the point that
+is nearest to its centre. The third, `by_overlap`, is for detectors with anchors, the points of which are boxes.
 """
 
 from typing import Any
@@ -15,7 +15,10 @@ import numpy as np
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
 
-__all__ = ["by_centre", "matched", "outside_crowds", "points_inside", "task_aligned"]
+__all__ = ["IGNORED", "by_centre", "by_overlap", "matched", "outside_crowds", "points_inside", "task_aligned"]
+
+# In place of a row: an anchor that learns nothing, since it is neither on an object nor clear of all.
+IGNORED = -2
 
 
 def points_inside(points: Array, boxes: Array) -> Any:
@@ -157,6 +160,67 @@ def task_aligned(
     return rows, ops.sum(share, axis=1)
 
 
+def by_overlap(
+    anchors: Array,
+    boxes: Array,
+    real: Array,
+    *,
+    positive: float = 0.5,
+    negative: float = 0.4,
+    rescue: str = "none",
+) -> Any:
+    """Anchors that overlap an object enough have to find it; those that overlap all objects little are background.
+
+    Source: Ren et al. 2015, "Faster R-CNN", section 3.1.2 (0.7 and 0.3; best); Liu et al. 2016, "SSD", section 2.2
+    (0.5 and 0.5; bipartite); Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4 (0.5 and 0.4).
+
+    Args:
+        anchors: `[n, 4]`, or a set for each image `[b, n, 4]`; xyxy.
+        boxes: `[b, m, 4]`, xyxy.
+        real: bool `[b, m]`.
+        positive: an anchor has the object that it overlaps most, if the IoU is at least this.
+        negative: it is background, if the largest IoU is below this, and between the two it is ignored.
+        rescue: what happens to objects that no anchor overlaps enough. "none": nobody looks for them. "best": the
+            anchor (or anchors) that overlap an object most have it, whatever else they overlap. "bipartite": each
+            object gets one anchor of its own; the pair with the largest IoU of all first, then the best of the rest,
+            and so on.
+
+    Returns:
+        Rows of the objects, int32 `[b, n]`, -1 for background, -2 (`IGNORED`) for neither.
+
+    Raises:
+        ValueError: thresholds that are not 0 < negative <= positive <= 1, an unknown rescue.
+
+    Example: IoUs of 0.8, 0.45 and 0.2.
+
+    >>> anchors = np.float32([[0, 0, 10, 8], [0, 0, 10, 4.5], [0, 0, 10, 2]])
+    >>> by_overlap(anchors, np.float32([[[0, 0, 10, 10]]]), np.array([[True]])).numpy()
+    array([[ 0, -2, -1]], dtype=int32)
+    >>> by_overlap(anchors[1:], np.float32([[[0, 0, 10, 10]]]), np.array([[True]]), rescue="best").numpy()
+    array([[ 0, -1]], dtype=int32)
+    """
+    from keras import ops
+
+    if not 0 < negative <= positive <= 1:
+        raise ValueError(f"expected 0 < negative <= positive <= 1, got negative={negative} and positive={positive}")
+    if rescue not in ("none", "best", "bipartite"):
+        raise ValueError(f'expected a rescue of "none", "best" or "bipartite", got {rescue!r}')
+    boxes, real = _with_a_row(boxes, real)
+    overlap = box_geometry.overlap_matrix(boxes, ops.convert_to_tensor(anchors))
+    overlap = ops.where(real[..., None], overlap, 0.0)
+    largest = ops.max(overlap, axis=1)
+    rows = ops.cast(ops.argmax(overlap, axis=1), "int32")
+    rows = ops.where(largest >= positive, rows, ops.where(largest < negative, -1, IGNORED))
+    if rescue == "none":
+        return rows
+    if rescue == "best":
+        chosen = (overlap == ops.max(overlap, axis=2, keepdims=True)) & (overlap > 0)
+    else:
+        chosen = _one_each(overlap)
+    rescued = _rows(overlap, chosen)
+    return ops.where(rescued >= 0, rescued, rows)
+
+
 def matched(truths: dict[str, Any], rows: Array) -> tuple[Any, Any]:
     """The object of each point.
 
@@ -209,6 +273,26 @@ def _with_a_row(boxes: Array, real: Array) -> tuple[Any, Any]:
 
     boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
     return ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(real, ((0, 0), (0, 1)), constant_values=False)
+
+
+def _one_each(overlap: Any) -> Any:
+    """Pairs of an object and an anchor, each in one pair at most, taken greedily by falling IoU: bool `[b, m, n]`."""
+    from keras import ops
+
+    objects, anchors = ops.shape(overlap)[1:]
+
+    def take_the_best(_, state):
+        left, chosen = state
+        of_objects = ops.max(left, axis=2)
+        row = ops.argmax(of_objects, axis=1)
+        here = ops.arange(objects) == row[:, None]
+        column = ops.argmax(ops.take_along_axis(left, row[:, None, None], axis=1)[:, 0], axis=1)
+        there = ops.arange(anchors) == column[:, None]
+        pair = here[:, :, None] & there[:, None, :] & (left > 0)
+        return ops.where(here[:, :, None] | there[:, None, :], 0.0, left), chosen | pair
+
+    state = overlap, ops.zeros_like(overlap, dtype="bool")
+    return ops.fori_loop(0, objects, take_the_best, state)[1]
 
 
 def _distances(points: Array, boxes: Array) -> Any:

@@ -1,0 +1,210 @@
+"""What every detector has to do, whatever it is made of."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import pipelines
+from zoo.blocks import conv_bn
+from zoo.detection import create, list_detectors, suppress
+from zoo.metrics.training import DetectionCallback
+
+SIZE = (64, 96)
+# One of each kind, at its smallest; and how many epochs, at which rate, it needs for ten images.
+KINDS = {"retinanet_tiny": (80, 4e-3)}
+
+
+def small_backbone(size=SIZE, filters=16):
+    image = x = keras.Input((*size, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
+    for n in range(5):
+        x = conv_bn(x, filters * min(2**n, 4), 3, strides=2, momentum=0.9, name=f"stage{n + 1}")
+    return keras.Model(image, x, name="small")
+
+
+def digit_batches(length, batch_size):
+    """Scenes of none to three digits as `fit` takes them."""
+    digits = pipelines.read_data("sklearn:digits")
+    cutouts = pipelines.cut_out(digits.train[:200], digits.class_names)
+    scenes = pipelines.SyntheticScenes(cutouts, length, size=SIZE, objects=(0, 3), scale=(0.3, 0.5), seed=1)
+    dataset = pipelines.scene_dataset(list(scenes))
+    fixed = dataset.map(lambda sample: sample | {"image": tf.ensure_shape(sample["image"], (*SIZE, 3))}).cache()
+    return pipelines.padded_batches(fixed, batch_size)
+
+
+def images(n, size=SIZE):
+    return np.random.default_rng(0).uniform(0, 255, (n, *size, 3)).astype("float32")
+
+
+def truths():
+    """Two images with one object and three, of several sizes; what is left is padding."""
+    boxes = [[[10, 8, 40, 50], [0] * 4, [0] * 4], [[2, 3, 16, 21], [40, 20, 90, 60], [0, 0, 96, 64]]]
+    return {"boxes": np.float32(boxes), "classes": np.int32([[2, -1, -1], [0, 1, 2]])}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def new(request):
+    """A detector of each kind that knows nothing."""
+    keras.utils.set_random_seed(0)
+    return create(request.param, backbone=small_backbone(filters=8), num_classes=3, image_size=SIZE)
+
+
+def gradients(detector, truths):
+    with tf.GradientTape() as tape:
+        loss = detector.compute_loss(images(2), truths, detector(images(2), training=True))
+    return loss, tape.gradient(loss, detector.trainable_variables)
+
+
+def test_every_weight_learns(new):
+    loss, found = gradients(new, truths())
+    assert np.isfinite(loss)
+    for variable, gradient in zip(new.trainable_variables, found, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.abs(gradient).max() > 0, variable.path
+    assert {name: float(metric.result()) > 0 for name, metric in new.loss_metrics.items()} == dict.fromkeys(
+        new.loss_weights, True
+    )
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_batch_without_any_object_teaches_background(new, rows):
+    nothing = {"boxes": np.zeros((2, rows, 4), "float32"), "classes": np.full((2, rows), -1, "int32")}
+    loss, found = gradients(new, nothing)
+    assert 0 < float(loss) < 50
+    assert any(np.abs(gradient).max() > 0 for gradient in found if gradient is not None)
+    assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in found if gradient is not None)
+    assert float(new.loss_metrics["box_loss"].result()) >= 0
+
+
+def test_padding_teaches_nothing(new):
+    outputs = new(images(2))
+    expected = new.compute_loss(images(2), truths(), outputs)
+    padded = {
+        "boxes": np.pad(truths()["boxes"], ((0, 0), (0, 2), (0, 0)), constant_values=9),
+        "classes": np.pad(truths()["classes"], ((0, 0), (0, 2)), constant_values=1),
+        "num_boxes": np.int32([1, 3]),
+    }
+    np.testing.assert_allclose(new.compute_loss(images(2), padded, outputs), expected, rtol=1e-5)
+    flat = {name: values.copy() for name, values in truths().items()}
+    flat["boxes"][0, 1], flat["classes"][0, 1] = [20, 20, 20, 40], 1  # without area
+    np.testing.assert_allclose(new.compute_loss(images(2), flat, outputs), expected, rtol=1e-5)
+
+
+def test_every_way_of_asking_gives_the_same(new):
+    batch = images(3)
+    found = new.detect(batch)
+    assert {name: (values.dtype.name, values.shape) for name, values in found.items()} == {
+        "boxes": ("float32", (3, 100, 4)),
+        "classes": ("int32", (3, 100)),
+        "scores": ("float32", (3, 100)),
+        "valid": ("int32", (3,)),
+    }
+    outputs = new(batch)
+    boxes, scores = new.decode(outputs, SIZE)
+    assert boxes.shape[:2] == scores.shape[:2]
+    assert boxes.shape[2:] == (4,)
+    assert scores.shape[2:] == (3,)
+    assert boxes.numpy().min() >= 0
+    assert boxes.numpy()[..., 2].max() <= SIZE[1]
+    assert boxes.numpy()[..., 3].max() <= SIZE[0]
+    by_hand = suppress(boxes, scores, iou_threshold=new.iou_threshold, score_threshold=new.score_threshold)
+    # Batches of two and one. Scores of a network that knows nothing nearly tie, so that the order may differ.
+    together = new.predict(batch, batch_size=2, verbose=0)
+    for other in (by_hand, together):
+        np.testing.assert_allclose(other["scores"], found["scores"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_new_one_is_the_same_by_its_configuration(new, tmp_path):
+    new.save(tmp_path / "detector.keras")
+    loaded = keras.models.load_model(tmp_path / "detector.keras")
+    assert type(loaded) is type(new)
+    own = [{**model.get_config(), "backbone": model.backbone.name} for model in (loaded, new)]
+    assert own[0] == own[1]
+    assert [w.path for w in loaded.weights] == [w.path for w in new.weights]
+    for name, values in new(images(2)).items():
+        np.testing.assert_allclose(loaded(images(2))[name], values, rtol=1e-4, atol=1e-4)
+    assert [layer.momentum for layer in loaded.layers if isinstance(layer, keras.layers.BatchNormalization)].count(
+        0.99
+    ) == 0  # fresh batch norms have to be quick
+
+
+def test_what_cannot_be_asked_or_learned_is_refused(new):
+    with pytest.raises(ValueError, match=r"expected images \[n, height, width, channels\], got \(64, 96, 3\)"):
+        new.detect(np.zeros((*SIZE, 3)))
+    with pytest.raises(ValueError, match=r"multiples of 32 pixels, the largest stride, got \(64, 90\)"):
+        new.detect(np.zeros((1, 64, 90, 3)))
+    outputs = new(images(2))
+    relative = truths() | {"boxes": truths()["boxes"] / 96}
+    with pytest.raises(ValueError, match="absolute pixels, got relative ones"):
+        new.compute_loss(images(2), relative, outputs)
+    with pytest.raises(ValueError, match=r"expected classes of 0..2"):
+        new.compute_loss(images(2), truths() | {"classes": truths()["classes"] + 1}, outputs)
+    with pytest.raises(ValueError, match="has no sample weights"):
+        new.compute_loss(images(2), truths(), outputs, np.ones(2))
+    weights = new.get_weights()
+    new.set_weights([np.full_like(w, np.nan) for w in weights])
+    try:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
+            new.detect(images(1))
+    finally:
+        new.set_weights(weights)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_one_detector_for_all_sizes_in_half_precision_if_the_backbone_takes_them(name):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        detector = create(name, backbone=small_backbone((None, None), filters=8), num_classes=3, image_size=64)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for size in ((64, 96), (96, 32)):
+        outputs = detector(images(2, size))
+        assert {output.dtype for output in outputs.values()} == {tf.float32}
+        assert 0 < float(detector.compute_loss(images(2, size), truths(), outputs)) < 100
+        boxes, scores = detector.decode(outputs, size)
+        assert boxes.shape[:2] == scores.shape[:2]
+    assert detector.detect(images(1, (96, 32)))["boxes"].shape == (1, 100, 4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_cannot_be_made_is_refused(name):
+    backbone = small_backbone(filters=8)
+    with pytest.raises(ValueError, match="1 class or more, got num_classes=0"):
+        create(name, backbone=backbone, num_classes=0)
+    with pytest.raises(ValueError, match=r"a threshold in 0..1, got score_threshold=1.5"):
+        create(name, backbone=backbone, num_classes=3, score_threshold=1.5)
+    with pytest.raises(ValueError, match="multiples of 32 pixels"):
+        create(name, backbone=small_backbone((80, 96)), num_classes=3)
+    assert name in list_detectors()
+
+
+def overfit(name):
+    """After some epochs on ten images, of which some have no object."""
+    keras.utils.set_random_seed(0)
+    batches = digit_batches(10, 10)
+    epochs, rate = KINDS[name]
+    detector = create(name, backbone=small_backbone(), num_classes=10, image_size=SIZE)
+    detector.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, epochs), clipnorm=10.0))
+    pairs = batches.map(lambda b: (b["image"], {"boxes": b["boxes"], "classes": b["classes"]}))
+    callback = DetectionCallback(pairs, every=epochs, num_classes=10)
+    history = detector.fit(batches, epochs=epochs, verbose=0, callbacks=[callback]).history
+    return SimpleNamespace(detector=detector, batch=next(iter(batches)), history=history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_ten_images_are_learned_to_the_last_object(name, tmp_path):
+    trained = overfit(name)
+    assert trained.history["val_map50"][-1] == 1.0
+    assert trained.history["loss"][-1] < trained.history["loss"][0] / 5
+    found = trained.detector.detect(trained.batch["image"])
+    assert 0 in trained.batch["num_boxes"]
+    np.testing.assert_array_equal((found["scores"] > 0.4).any(axis=1), trained.batch["num_boxes"] > 0)
+    trained.detector.save(tmp_path / "detector.keras")
+    again = keras.models.load_model(tmp_path / "detector.keras").detect(trained.batch["image"])
+    for key, values in found.items():
+        np.testing.assert_allclose(again[key], values, rtol=1e-4, atol=1e-3)
