@@ -256,14 +256,14 @@ def extract(
         raise CacheNotUsed(
             f"activations would take {needed / 1e6:,.0f} MB, and {cache.limit / 1e6:,.0f} MB are allowed"
         )
+    few, outputs = _border_and_outputs(division, model, images[:COMPARED])
     store = None if cache.folder is None else _Store(cache, division.trunk)
     if store is not None:
-        some = images[:COMPARED]
-        few = [np.asarray(each).astype(cache.dtype, copy=False) for each in _called(division.trunk, some)]
+        few = [array.astype(cache.dtype, copy=False) for array in few]
         if stored := store.read(few, some_labels, batch_size):
-            _compare(division, model, some, few)
+            _compare(division, few, outputs)
             return stored
-    run, probe = _fastest(division, model, images, cache.dtype, total)
+    run, probe = _fastest(division, images, outputs, cache.dtype, total)
     done = 0
 
     def passes(data: tf.data.Dataset, number: int) -> Features:
@@ -348,14 +348,17 @@ def frozen_function(model: keras.Model) -> Callable[..., list[Any]]:
     return convert_variables_to_constants_v2(function.get_concrete_function(*specs))
 
 
-def _called(model: keras.Model, images: Any) -> list[Any]:
-    return keras.tree.flatten(model(images, training=False))
+def _border_and_outputs(division: Division, model: keras.Model, images: Any) -> tuple[list[np.ndarray], ...]:
+    """What the whole model has at the border for some images, and what it gives, in one go and outside of a graph."""
+    whole = keras.Model(model.inputs, [division.borders, keras.tree.flatten(model.outputs)])
+    border, outputs = whole(images, training=False)
+    return [np.asarray(each) for each in border], [np.asarray(each) for each in outputs]
 
 
 def _fastest(
-    division: Division, model: keras.Model, images: Any, dtype: str, total: int
+    division: Division, images: Any, outputs: list[np.ndarray], dtype: str, total: int
 ) -> tuple[Callable[..., list[Any]], list[np.ndarray]]:
-    """A function for the trunk, and what it gives for some images, compared with the whole model."""
+    """A function for the trunk, and what it gives for some images, for the first of which the model gives `outputs`."""
     ways: list[Callable[[keras.Model], Callable[..., list[Any]]]] = [frozen_function]
     if total >= WORTH_OPENVINO and importlib.util.find_spec("openvino") is not None:
         ways.insert(0, openvino_function)
@@ -363,7 +366,7 @@ def _fastest(
         try:
             run = way(division.trunk)
             probe = [np.asarray(array).astype(dtype, copy=False) for array in run(images)]
-            _compare(division, model, images[:COMPARED], [array[:COMPARED] for array in probe])
+            _compare(division, [array[: len(outputs[0])] for array in probe], outputs)
         except (CacheNotUsed, RuntimeError):  # too far off, or an operation that OpenVINO does not know
             if number == len(ways):
                 raise
@@ -401,10 +404,10 @@ def _count(data: tf.data.Dataset, batch_size: int) -> int:
     return batches * batch_size
 
 
-def _compare(division: Division, model: keras.Model, images: Any, stored: list[np.ndarray]) -> None:
+def _compare(division: Division, stored: list[np.ndarray], expected: list[np.ndarray]) -> None:
     inputs = [array.astype("float32") for array in stored]
-    outputs = division.top(_alone(inputs), training=False)
-    pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(model(images, training=False)), strict=True)
+    outputs = keras.tree.flatten(division.top(_alone(inputs), training=False))
+    pairs = zip(outputs, expected, strict=True)
     difference = max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in pairs)
     if not difference <= TOLERANCE:
         raise CacheNotUsed(f"stored activations would change the outputs by {difference:.1e}, more than {TOLERANCE:g}")
