@@ -76,11 +76,12 @@ def look(
         The numbers `[b]` of some of the samples, in no particular order, and what the function gave for them.
     """
     dataset = tf.data.Dataset.zip(tf.data.Dataset.range(len(samples)), as_dataset(samples.images))
-    dataset = dataset.map(
-        lambda index, image: (index, function(read(image, samples))),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=False,
-    )
+
+    @tf.autograph.experimental.do_not_convert
+    def apply(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return index, function(read(image, samples))
+
+    dataset = dataset.map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
     dataset = dataset.ignore_errors().batch(32)  # one element at a time: an error would take its batch along
     done = 0
     for indices, results in dataset.as_numpy_iterator():

@@ -134,11 +134,17 @@ def batches(
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(min(length, num_batches * batch_size)))
     scaled = bool(shuffle or augment) if scaled is None else scaled
     load = _loader(samples, crop, cache, scaled)
-    dataset = dataset.map(lambda index, seed: (load(index), index, seed), num_parallel_calls=tf.data.AUTOTUNE)
+
+    @tf.autograph.experimental.do_not_convert
+    def begin(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return load(index), index, seed
+
+    dataset = dataset.map(begin, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size)
     labels = tf.constant(samples.labels)
     weight_of = None if weights is None else _weights(samples.labels, weights)
 
+    @tf.autograph.experimental.do_not_convert
     def finish(pixels: tf.Tensor, indices: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = {"image": tf.cast(pixels, tf.float32), "label": tf.gather(labels, indices)}
         if augment:

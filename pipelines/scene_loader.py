@@ -109,6 +109,7 @@ def sample_dataset(samples: Samples, *, shuffle: bool = False, seed: int = 0) ->
     paths = tf.constant([os.fsencode(entry) for entry in (images if is_path else samples.names)], tf.string)
     stored = paths if is_path else tf.constant(images if samples.decoded else list(images))
 
+    @tf.autograph.experimental.do_not_convert
     def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
         image = stored[index]
         if not samples.decoded:
@@ -128,6 +129,7 @@ def _prepared(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor
     paths = tf.constant([_path(scene) for scene in scenes], tf.string)
     load = _image_loader(scenes, paths)
 
+    @tf.autograph.experimental.do_not_convert
     def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
         start, end = tf.unstack(tf.gather(starts, [index, index + 1]))
         sample = {key: tf.convert_to_tensor(column)[start:end] for key, column in columns.items()}
@@ -157,6 +159,7 @@ def _asked(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], 
         mask = [] if masks is None else [_MASKS[masks][2](scene)]
         return [*(getattr(scene, name) for name in _COLUMNS.values()), _pixels(scene), _path(scene), *mask]
 
+    @tf.autograph.experimental.do_not_convert
     def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
         made = tf.numpy_function(values, [index], dtypes, stateful=False)
         return {key: tf.ensure_shape(v, shape) for key, v, shape in zip(keys, made, shapes, strict=True)}
@@ -231,6 +234,7 @@ def padded_batches(
             "boxes and masks with the image"
         )
 
+    @tf.autograph.experimental.do_not_convert
     def count(sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         number = tf.shape(sample["boxes"])[0]
         if max_boxes is not None:

@@ -175,6 +175,7 @@ def _raw(builder: Any) -> dict[str, Any]:
     return skip | ({"mask": tfds.decode.SkipDecoding()} if "mask" in builder.info.features else {})
 
 
+@tf.autograph.experimental.do_not_convert
 def _decoded(example: dict[str, Any]) -> dict[str, tf.Tensor]:
     sample = {"image": decode_any(example["image"]), "path": example["image/filename"]}
     if "label" in example:
