@@ -8,6 +8,8 @@ _EXPORTS = {
     "Detector": "zoo.detection.detector",
     "OverlapLoss": "zoo.detection.losses",
     "RetinaNet": "zoo.detection.retinanet",
+    "SSD": "zoo.detection.ssd",
+    "SSD300": "zoo.detection.ssd",
     "YOLO": "zoo.detection.yolo",
     "YOLOv1Loss": "zoo.detection.yolo_v1",
     "anchor_grid": "zoo.detection.anchors",

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from zoo.detection import retinanet, yolo
+from zoo.detection import retinanet, ssd, yolo
 from zoo.detection.detector import Detector
 
 __all__ = ["create", "list_detectors"]
@@ -16,6 +16,8 @@ __all__ = ["create", "list_detectors"]
 # Each detector's class, and the rows of its variants: by name, what the class is given.
 FAMILIES: tuple[tuple[Callable[..., Detector], Mapping[str, Any]], ...] = (
     (yolo.YOLO, yolo.VARIANTS),
+    (ssd.SSD, ssd.VARIANTS),
+    (ssd.SSD300, ssd.VARIANTS_300),
     (retinanet.RetinaNet, retinanet.VARIANTS),
 )
 

@@ -1,0 +1,336 @@
+"""SSD: six maps of one trunk, a few priors in each of their cells, and one 3x3 convolution that says all of them.
+
+No stage looks for regions first and no pyramid carries news from map to map: fine maps find small objects, coarse maps
+large ones. The network adds maps to the trunk until one cell sees the whole image.
+
+Liu et al. 2016, "SSD: Single Shot MultiBox Detector": the network in figure 2 and section 3, priors, matching, loss and
+hard negative mining in section 2.2. Howard et al. 2017, "MobileNets", section 4.6, for the layout with two maps of the
+trunk. Deviations: an image without objects, which the paper's mining would not show anything of, teaches as much
+background as one with one object; the layouts that are not the paper's have batch norms in their additional maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+
+from zoo import boxes as box_geometry
+from zoo.blocks import DefaultConv2D, conv_bn, conv_relu
+from zoo.boxes import Array
+from zoo.detection import anchors, fpn, matching, targets
+from zoo.detection.detector import Detector
+from zoo.features import features
+
+__all__ = ["LAYOUTS", "SSD", "SSD300", "Layout", "ScaledL2Normalisation", "hard_negatives"]
+
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+# An anchor has the object that it overlaps by half (section 2.2, Matching strategy).
+OVERLAP = 0.5
+# So many of the worst background priors are shown for each that has an object.
+NEGATIVES = 3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`levels` of the trunk; further maps, as channels of a 1x1 and of a 3x3 convolution and the stride of the latter
+    (of stride 1 are "valid" ones, which shrink the last small maps); and of each map the stride, the ratios of its
+    priors and, by scale, their size as a share of the shorter side of the image."""
+
+    levels: tuple[str, ...]
+    extras: tuple[tuple[int, int, int], ...]
+    strides: tuple[int, ...]
+    ratios: tuple[tuple[int, ...], ...]
+    scales: tuple[float, ...]
+    # The priors of the first map without the one between two scales: of TensorFlow's object detection for MobileNet.
+    few_first: bool = False
+    # Learns the scale of the first map, conv4_3 (section 3.1).
+    normalise_first: bool = True
+    # The paper's fully connected layers of VGG, as convolutions on c4.
+    dense: bool = False
+
+
+LAYOUTS = {
+    "ssd300": Layout(
+        levels=("c3", "c4"),
+        extras=((256, 512, 2), (128, 256, 2), (128, 256, 1), (128, 256, 1)),
+        strides=(8, 16, 32, 64, 100, 300),
+        ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        scales=tuple(anchors.ssd_scales(6)),
+        dense=True,
+    ),
+    "ssd": Layout(
+        levels=("c3", "c4", "c5"),
+        extras=((128, 256, 2), (128, 256, 2)),
+        strides=(8, 16, 32, 64, 128),
+        ratios=((2, 3), (2, 3), (2, 3), (2,), (2,)),
+        scales=tuple(anchors.ssd_scales(5)),
+    ),
+    "ssd_mobilenet": Layout(
+        levels=("c4", "c5"),
+        extras=((256, 512, 2), (128, 256, 2), (128, 256, 2), (64, 128, 2)),
+        strides=(16, 32, 64, 128, 256, 512),
+        ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2, 3)),
+        scales=tuple(anchors.ssd_scales(6, largest=0.95, first=None)),
+        few_first=True,
+        normalise_first=False,
+    ),
+}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class SSD(Detector):
+    """A detector with priors on any trunk that has maps at strides 8, 16 and 32.
+
+    How it is trained and asked: `zoo.detection.detector.Detector`.
+
+    Args:
+        layout: "ssd", for any trunk and size; or "ssd_mobilenet", coarser and faster.
+        Others: as for `Detector`.
+
+    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+
+    Output shape: `codes [n, priors, 4]` and `logits [n, priors, 1 + num_classes]`, the first of which is background.
+
+    Raises:
+        ValueError: an unknown layout, a backbone without its levels; and what `Detector` refuses.
+
+    Example: 6 priors in each of 96 + 24 + 6 cells, 4 in each of 2 + 1.
+
+    >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
+    >>> detector = SSD(backbone, num_classes=3)
+    >>> {name: tuple(output.shape) for name, output in detector.output.items()}
+    {'codes': (None, 768, 4), 'logits': (None, 768, 4)}
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        *,
+        layout: str = "ssd",
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.45,
+        max_detections: int = 100,
+        name: str = "ssd",
+    ):
+        if layout not in LAYOUTS:
+            raise ValueError(f"expected a layout of {', '.join(LAYOUTS)}, got {layout!r}")
+        super().__init__(
+            backbone,
+            partial(_outputs, num_classes=num_classes, layout=LAYOUTS[layout]),
+            num_classes=num_classes,
+            loss_weights={"box_loss": 1.0, "class_loss": 1.0},
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            name=name,
+        )
+        self.layout = layout
+
+    def priors(self, image_size: Sequence[Any]) -> Array:
+        """All priors of an image of (height, width), float32 `[priors, 4]`, xyxy, in pixels."""
+        layout = LAYOUTS[self.layout]
+        known = all(isinstance(side, int) for side in image_size)
+        shorter = min(image_size) if known else keras.ops.cast(keras.ops.minimum(*image_size), "float32")
+        return anchors.anchor_grid(image_size, layout.strides, [shorter * shapes for shapes in _shapes(layout)])
+
+    def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+        codes, logits = (keras.ops.cast(outputs[name], "float32") for name in ("codes", "logits"))
+        boxes = box_geometry.decode(codes, self.priors(image_size), variances=VARIANCES)
+        return box_geometry.clip(boxes, image_size), keras.ops.softmax(logits)[..., 1:]
+
+    def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
+        """Equation 1, the MultiBox loss: smooth L1 of the codes and cross-entropy, both per prior with an object."""
+        ops = keras.ops
+        priors = self.priors(image_size)
+        rows = matching.by_overlap(
+            priors,
+            truths["boxes"],
+            targets.real_objects(truths),
+            positive=OVERLAP,
+            negative=OVERLAP,
+            rescue="bipartite",
+        )
+        positive = ops.cast(rows >= 0, "float32")
+        count = ops.maximum(ops.sum(positive), 1.0)
+        objects, classes = matching.matched(truths, rows)
+        codes = box_geometry.encode(objects, ops.convert_to_tensor(priors), variances=VARIANCES)
+        # Keras takes the mean of the four coordinates; the paper adds them up.
+        of_boxes = 4 * keras.losses.huber(codes, outputs["codes"], delta=1.0)
+        of_classes = ops.sparse_categorical_crossentropy(classes + 1, outputs["logits"], from_logits=True)
+        centres = (priors[:, :2] + priors[:, 2:]) / 2
+        background = (rows == -1) & (matching.outside_crowds(centres, truths) > 0)
+        wanted = NEGATIVES * ops.maximum(ops.sum(positive, axis=1), 1.0)
+        negative = ops.cast(hard_negatives(ops.stop_gradient(of_classes), background, wanted), "float32")
+        return {
+            "box_loss": ops.sum(of_boxes * positive) / count,
+            "class_loss": ops.sum(of_classes * (positive + negative)) / count,
+        }
+
+    def get_config(self):
+        return {**super().get_config(), "layout": self.layout}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class SSD300(SSD):
+    """The paper's network: VGG-16, images of 300 x 300, 8732 priors.
+
+    Any trunk with maps at strides 8 and 16 will do. VGG's pooling, which leaves the last row of a map of odd size out,
+    here keeps it, as Caffe's does, so that maps have 38, 19, 10, 5, 3 and 1 rows. The trunk's own last layers, beyond
+    stride 16, are not used.
+
+    Args, Output shape, Raises: as for `SSD`.
+
+    >>> image = x = keras.Input((300, 300, 3))
+    >>> for channels in (4, 8, 8):
+    ...     x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(channels, 3, padding="same", activation="relu")(x))
+    >>> x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    >>> x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(keras.layers.MaxPooling2D()(x))
+    >>> detector = SSD300(keras.Model(image, x), num_classes=20)
+    >>> {name: tuple(output.shape) for name, output in detector.output.items()}
+    {'codes': (None, 8732, 4), 'logits': (None, 8732, 21)}
+    """
+
+    LARGEST_STRIDE = 300
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        *,
+        layout: str = "ssd300",
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.45,
+        max_detections: int = 100,
+        name: str = "ssd300",
+    ):
+        super().__init__(
+            backbone,
+            num_classes,
+            layout=layout,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            name=name,
+        )
+
+    @classmethod
+    def check_size(cls, height: int, width: int) -> None:
+        if (height, width) != (300, 300):
+            raise ValueError(f'expected images of 300 x 300 pixels, got {(height, width)}; "ssd" takes other sizes')
+
+
+def hard_negatives(losses: Array, background: Array, count: Array) -> Any:
+    """The background that the network gets most wrong.
+
+    Source: Liu et al. 2016, section 2.2 (Hard negative mining).
+
+    Args:
+        losses: `[b, n]`.
+        background: bool `[b, n]`, which of them may be chosen.
+        count: `[b]`, how many of each image.
+
+    Returns:
+        bool `[b, n]`.
+
+    >>> losses, background = keras.ops.array([[0.3, 0.9, 0.1, 0.5]]), keras.ops.array([[True, False, True, True]])
+    >>> hard_negatives(losses, background, keras.ops.array([2])).numpy().tolist()
+    [[True, False, False, True]]
+    """
+    ops = keras.ops
+    order = ops.argsort(ops.where(background, -losses, float("inf")), axis=1)
+    place = ops.argsort(order, axis=1)
+    return background & (ops.cast(place, "float32") < ops.cast(count, "float32")[:, None])
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class ScaledL2Normalisation(keras.layers.Layer):
+    """Gives the channels of each pixel together a length of 1, and each channel a scale that is learned.
+
+    An early map has larger numbers than later ones, which would drown them.
+
+    Source: Liu et al. 2015, "ParseNet: Looking Wider to See Better", section 3.3; the first scale is that of SSD,
+    section 3.1.
+
+    Args:
+        first: the scale of every channel before training.
+        name: of the layer.
+
+    >>> layer = ScaledL2Normalisation(first=10.0)
+    >>> layer(keras.ops.array([[3.0, 4.0]])).numpy().tolist()
+    [[6.0, 8.0]]
+    """
+
+    def __init__(self, first: float = 20.0, *, name: str | None = None, dtype: Any = None, trainable: bool = True):
+        super().__init__(name=name, dtype=dtype, trainable=trainable)
+        self.first = first
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(
+            shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.first), name="scale"
+        )
+
+    def call(self, x):
+        return keras.ops.normalize(x, axis=-1, order=2) * self.scale
+
+    def get_config(self):
+        return {**super().get_config(), "first": self.first}
+
+
+def _shapes(layout: Layout) -> list:
+    """Of each map, as shares of the image's shorter side."""
+    pairs = zip(layout.scales[:-1], layout.scales[1:], layout.ratios, strict=True)
+    shapes = [anchors.ssd_shapes(scale, following, ratios) for scale, following, ratios in pairs]
+    if layout.few_first:
+        shapes[0] = shapes[0][[0, 2, 3]]
+    return shapes
+
+
+def _outputs(backbone: keras.Model, num_classes: int, layout: Layout) -> dict:
+    """All maps, and of each what it says of its priors."""
+    conv = conv_relu if layout.dense else partial(conv_bn, momentum=fpn.MOMENTUM)
+    maps = list((_whole_maps(backbone, layout) if layout.dense else features(backbone, layout.levels)).output.values())
+    if layout.dense:
+        x = keras.layers.MaxPooling2D(3, strides=1, padding="same", name="pool5")(maps[-1])
+        x = DefaultConv2D(1024, dilation_rate=6, name="fc6")(x)
+        maps[-1] = DefaultConv2D(1024, kernel_size=1, name="fc7")(x)
+    for i, (squeezed, filters, strides) in enumerate(layout.extras, 1):
+        x = conv(maps[-1], squeezed, name=f"extra{i}_1")
+        padding = "same" if strides > 1 else "valid"
+        maps.append(conv(x, filters, 3, strides=strides, padding=padding, name=f"extra{i}_2"))
+    if layout.normalise_first:
+        maps[0] = ScaledL2Normalisation(name="normalise_first")(maps[0])
+    outputs = {}
+    for branch, channels in (("codes", 4), ("logits", 1 + num_classes)):
+        parts = []
+        for i, (x, shapes) in enumerate(zip(maps, _shapes(layout), strict=True), 1):
+            # In float32 under mixed precision, as all outputs.
+            x = keras.layers.Conv2D(len(shapes) * channels, 3, padding="same", dtype="float32", name=f"{branch}_{i}")(x)
+            parts.append(keras.layers.Reshape((-1, channels), dtype="float32", name=f"{branch}_{i}_priors")(x))
+        outputs[branch] = keras.layers.Concatenate(axis=1, dtype="float32", name=branch)(parts)
+    return outputs
+
+
+def _whole_maps(backbone: keras.Model, layout: Layout) -> keras.Model:
+    """The trunk's maps, by the same layers but for pooling that rounds up."""
+
+    def rounding_up(layer):
+        if isinstance(layer, keras.layers.MaxPooling2D) and layer.padding == "valid":
+            return keras.layers.MaxPooling2D.from_config({**layer.get_config(), "padding": "same"})
+        return layer
+
+    # Padding of pooling is no zero but nothing, so that whole windows give what they gave.
+    return keras.models.clone_model(
+        features(backbone, layout.levels), input_tensors=backbone.input, clone_function=rounding_up
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    layout: str
+
+
+VARIANTS = {name: _Choice(name) for name in ("ssd", "ssd_mobilenet")}
+VARIANTS_300 = {"ssd300": _Choice("ssd300")}
