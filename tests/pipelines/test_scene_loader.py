@@ -1,5 +1,7 @@
 """Scenes as tf.data: every sample is what its scene says, batches are padded and say how much of them is real."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,26 @@ def test_images_of_several_kinds_together(tmp_path):
     scenes = [scenes_of(tmp_path, kind)[i] for i, kind in enumerate(("files", "contents", "pixels"))]
     first = [sample["image"][0, 0, 0] for sample in scene_dataset(scenes).as_numpy_iterator()]
     assert first == [20, 40, 60]
+
+
+ALL_KINDS = """
+import io, numpy, tensorflow, pipelines
+from PIL import Image
+tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+pixels = numpy.zeros((12, 20, 3), "uint8")
+images = [pixels]
+for file_format in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP") * 3:
+    Image.fromarray(pixels).save(file := io.BytesIO(), file_format)
+    images.append(file.getvalue())
+scenes = [pipelines.Scene(image, str(i), (12, 20), [], []) for i, image in enumerate(images)]
+print(sum(1 for _ in pipelines.scene_dataset(scenes)))
+"""
+
+
+def test_one_thread_is_enough_for_images_of_all_kinds():
+    """Where Python, called from a graph, ran a graph itself, both waited for the same thread for ever."""
+    done = subprocess.run([sys.executable, "-c", ALL_KINDS], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.strip() == "19"
 
 
 @pytest.mark.parametrize("max_boxes", [None, 4])
