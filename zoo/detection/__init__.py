@@ -6,6 +6,7 @@ from typing import Any
 # Public name -> module that defines it. Imported on first use, so that `import zoo.detection` loads no TensorFlow.
 _EXPORTS = {
     "Detector": "zoo.detection.detector",
+    "FasterRCNN": "zoo.detection.faster_rcnn",
     "OverlapLoss": "zoo.detection.losses",
     "RetinaNet": "zoo.detection.retinanet",
     "SSD": "zoo.detection.ssd",
@@ -18,6 +19,7 @@ _EXPORTS = {
     "create": "zoo.detection.detectors",
     "hard_nms": "zoo.detection.nms",
     "list_detectors": "zoo.detection.detectors",
+    "roi_align": "zoo.detection.faster_rcnn",
     "soft_nms": "zoo.detection.nms",
     "suppress": "zoo.detection.nms",
     "suppress_portable": "zoo.detection.nms",

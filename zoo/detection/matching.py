@@ -250,7 +250,7 @@ def outside_crowds(points: Array, truths: dict[str, Any]) -> Any:
     neither objects nor background.
 
     Args:
-        points: (x, y), `[n, 2]`.
+        points: (x, y), `[n, 2]`, or of each image its own, `[b, 1, n, 2]`.
         truths: `boxes [b, m, 4]`, and as present `crowd`, bool `[b, m]`.
 
     Returns:
@@ -262,7 +262,7 @@ def outside_crowds(points: Array, truths: dict[str, Any]) -> Any:
     from keras import ops
 
     if "crowd" not in truths:
-        return ops.ones((ops.shape(truths["boxes"])[0], ops.shape(points)[0]))
+        return ops.ones((ops.shape(truths["boxes"])[0], ops.shape(points)[-2]))
     inside = points_inside(points, truths["boxes"]) & ops.cast(truths["crowd"], "bool")[..., None]
     return ops.cast(~ops.any(inside, axis=1), "float32")
 
