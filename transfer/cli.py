@@ -26,6 +26,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from transfer.detection.predictor import DetectionPredictor, Detections
     from transfer.predictor import Answer, Predictor
     from transfer.run import Run
 
@@ -45,6 +46,10 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+# Options of `zoo fit` that are for detectors only, and the heading that they stand under.
+DETECTORS_OWN = ("detector", "flip", "mosaic", "multi_scale", "score_threshold", "iou_threshold", "max_detections")
+DETECT = "With --task detect"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 
@@ -141,6 +146,10 @@ def _percent(value: float | None) -> str:
     return "none held out" if value is None else f"{100 * value:.1f}%"
 
 
+def _precision(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
 def _with_interval(value: float, interval: tuple[float, float]) -> str:
     low, high = interval
     return _percent(value) if math.isnan(low) else f"{_percent(value)} ({100 * low:.0f}–{100 * high:.0f})"
@@ -151,16 +160,24 @@ def fit(
     context: typer.Context,
     folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder to write.")],
     data: Annotated[
-        str | None, typer.Argument(help="A folder of class folders, or tfds:NAME, or sklearn:digits.")
+        str | None,
+        typer.Argument(help="A folder of class folders, or tfds:NAME, or sklearn:digits; of annotations to detect."),
     ] = None,
+    task: Annotated[str, typer.Option(help="classify, or detect: find objects, from boxes in VOC, YOLO or COCO.")] = (
+        "classify"
+    ),
     backbone: Annotated[str, typer.Option(help="What to start from; see `zoo models`.")] = "efficientnet_lite0",
     head_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the new head alone.")] = 3,
-    epochs: Annotated[int, typer.Option(min=0, help="Epochs of the head and the top of the backbone.")] = 10,
+    epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs of the head and the top of the backbone; a detector's are 40.")
+    ] = 10,
     unfreeze: Annotated[
         str, typer.Option(help="That top: none, all, a level (c4), a layer, a share of the layers; or several: c5,c4.")
     ] = "0.3",
     head_learning_rate: Annotated[float, typer.Option(help="Learning rate of the head alone.")] = 1e-3,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate of the head and that top.")] = 1e-4,
+    learning_rate: Annotated[
+        float, typer.Option(help="Learning rate of the head and that top; a detector's is 0.001.")
+    ] = 1e-4,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     schedule: Annotated[str, typer.Option(help="Of the learning rate in each phase: constant or cosine.")] = "constant",
     warm_up: Annotated[float, typer.Option(help="Share of each phase over which the rate rises from 0.")] = 0.0,
@@ -176,8 +193,10 @@ def fit(
     memory: Annotated[str | None, typer.Option(help="What may be taken, such as '4 GB'; what is free.")] = None,
     recipe: Annotated[str | None, typer.Option(help="textbook: Xception as in Hands-On Machine Learning.")] = None,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Write TensorBoard's logs there.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=8, help="Pixels. The backbone's own unless given.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels. The backbone's own unless given; a detector's may be 288x384.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step; a detector's are 8.")] = 32,
     augment: Annotated[str, typer.Option(help="none, light or strong.")] = "light",
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
     valid: Annotated[float, typer.Option(help="Share of the images to validate on, if none are set apart.")] = 0.15,
@@ -192,11 +211,31 @@ def fit(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Repeat the run whose config.json this is.")
     ] = None,
+    detector: Annotated[str, typer.Option(help="With --task detect: yolo_tiny, yolo, ...", rich_help_panel=DETECT)] = (
+        "yolo_tiny"
+    ),
+    flip: Annotated[
+        str, typer.Option(help="Mirror at random: none, horizontal, vertical or both.", rich_help_panel=DETECT)
+    ] = "horizontal",
+    mosaic: Annotated[
+        float, typer.Option(help="Share of the epochs whose images are made of four.", rich_help_panel=DETECT)
+    ] = 0.5,
+    multi_scale: Annotated[
+        bool, typer.Option("--multi-scale", help="Train with several sizes.", rich_help_panel=DETECT)
+    ] = False,
+    score_threshold: Annotated[
+        float, typer.Option(help="Boxes of lower scores are left out by the model.", rich_help_panel=DETECT)
+    ] = 0.05,
+    iou_threshold: Annotated[
+        float, typer.Option(help="Boxes of a class that overlap by more are one object.", rich_help_panel=DETECT)
+    ] = 0.6,
+    max_detections: Annotated[int, typer.Option(help="Of a photo.", rich_help_panel=DETECT)] = 100,
 ) -> None:
     """Fine-tune a pretrained network on your photos; measure, export and prove it.
 
     [dim]zoo fit photos --out runs/mine[/]
     [dim]zoo fit --config runs/mine/config.json --out runs/again --seed 1[/]
+    [dim]zoo fit annotated --task detect --out runs/boxes[/]
     """
     stopped = "Stopped. Repeat the command to go on." if resume else f"Stopped. Nothing was written to {folder}."
     with _for_people(stopped=stopped):
@@ -210,6 +249,11 @@ def fit(
         from transfer.run import fit as fit_run
         from transfer.run import read_config
 
+        kind = task if config is None or _is_given(context, "task") else read_config(config)[1].get("task", task)
+        if kind == "detect":
+            _fit_detector(context)
+            return
+        _check_task(context, kind)
         settings: dict[str, Any] = {
             "data": data,
             "backbone": backbone,
@@ -223,7 +267,7 @@ def fit(
             "balance": balance,
             "mix": mix,
             "precision": precision,
-            "image_size": image_size,
+            "image_size": None if image_size is None else _pixels(image_size),
             "batch_size": batch_size,
             "augment": augment,
             "seed": seed,
@@ -264,11 +308,63 @@ def fit(
         out.print(f"Next: zoo predict {shlex.quote(str(folder))} PHOTO.jpg", style="dim", markup=False, soft_wrap=True)
 
 
+def _check_task(context: typer.Context, task: str) -> None:
+    """Refuses an unknown task, and options that say nothing to a classifier."""
+    if task != "classify":
+        raise ValueError(f"the task is classify or detect, got {task!r}")
+    for name in DETECTORS_OWN:
+        if _is_given(context, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for detectors; add --task detect")
+
+
+def _fit_detector(context: typer.Context) -> None:
+    import inspect
+
+    import keras
+
+    from transfer.detection.run import fit as fit_detector
+    from transfer.resuming import arguments_in
+    from transfer.run import read_config
+
+    asked = context.params
+    given = {name: value for name, value in asked.items() if _is_given(context, name)}
+    elsewhere = ("task", "folder", "data", "config", "tensorboard", "overwrite")
+    known = set(inspect.signature(fit_detector).parameters)
+    strange = [name for name in given if name not in (*elsewhere, *known)]
+    if strange:
+        raise ValueError(f"--{strange[0].replace('_', '-')} is for classifiers, and says nothing to --task detect")
+    like = None if asked["config"] is None else read_config(asked["config"])[1]
+    settings = arguments_in(like or {}, fit_detector)
+    settings |= {name: value for name, value in given.items() if name in known}
+    logs = asked["tensorboard"]
+    run = fit_detector(
+        out=asked["folder"],
+        like=like,
+        callbacks=[] if logs is None else [keras.callbacks.TensorBoard(logs)],
+        say=_say_part,
+        **settings,
+    )
+    _show_run(run)
+    where = shlex.quote(str(asked["folder"]))
+    out.print(f"Next: zoo predict {where} PHOTOS --draw DIR", style="dim", markup=False, soft_wrap=True)
+
+
+def _pixels(text: str) -> int:
+    if not text.isdecimal() or int(text) < 8:
+        raise ValueError(f"a classifier's image size is one number of pixels, 8 or more; got {text!r}")
+    return int(text)
+
+
 def _show_run(run: "Run") -> None:
     metrics = run.metrics
     table = Table.grid(padding=(0, 2))
-    table.add_row("test accuracy", f"[bold]{_percent(metrics['test_accuracy'])}[/]")
-    table.add_row("validation accuracy", f"[bold]{_percent(metrics['valid_accuracy'])}[/]")
+    if "valid_map50" in metrics:
+        for part, words in (("test", "test"), ("valid", "validation")):
+            both = (_precision(metrics[f"{part}_{name}"]) for name in ("map50", "map"))
+            table.add_row(f"{words} mAP50, mAP", "[bold]{}[/], {}".format(*both))
+    else:
+        table.add_row("test accuracy", f"[bold]{_percent(metrics['test_accuracy'])}[/]")
+        table.add_row("validation accuracy", f"[bold]{_percent(metrics['valid_accuracy'])}[/]")
     table.add_row("export differs by", f"{metrics['export_max_abs_diff']:.1g} at most")
     table.add_row("images", f"{metrics['num_images']} used, {metrics['skipped']} left out")
     table.add_row("time", f"{metrics['seconds']:.0f} s")
@@ -304,8 +400,10 @@ def predict(
     augment: Annotated[bool, typer.Option("--augment", help="Average over four views of each photo; slower.")] = False,
     engine: Annotated[str, typer.Option(help="openvino, onnx, litert, tensorflow, keras, or the fastest.")] = "auto",
     out_file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="For a FOLDER: a .csv, .jsonl or .parquet file.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="For a FOLDER: .csv, .jsonl or .parquet; of boxes .json, too."),
     ] = None,
+    draw: Annotated[Path | None, typer.Option(metavar="DIR", help="Write photos with boxes there; detectors.")] = None,
     embed: Annotated[Path | None, typer.Option(metavar="FILE", help="For a FOLDER: embeddings, as .npz.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
@@ -325,6 +423,14 @@ def predict(
             raise ValueError("--out and --embed take one folder of photos")
         with _without_chatter():
             predictor = load(model, engine=engine)
+        if predictor.contract.task == "detect":
+            _check_for_detector({"--embed": embed, "--grad-cam": grad_cam, "--augment": augment or None})
+            failed = _find(predictor, images, out_file, draw, threshold, overwrite, as_json=as_json)
+            if failed:
+                raise typer.Exit(1)
+            return
+        if draw is not None:
+            raise ValueError("--draw is for detectors, and this model says nothing of places")
         if embed is not None:
             out.print(f"{write_embeddings(predictor, images[0], embed)} embeddings: {embed}", markup=False)
         if out_file is not None:
@@ -349,6 +455,79 @@ def predict(
         if as_json or len(answers) > 1:
             _say_error(f"{failed} of {len(answers)} images could not be read.")
         raise typer.Exit(1)
+
+
+def _check_for_detector(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is for classifiers, and this model is a detector")
+
+
+def _find(
+    predictor: "DetectionPredictor",
+    images: list[Path],
+    out_file: Path | None,
+    draw: Path | None,
+    threshold: float | None,
+    overwrite: bool,
+    *,
+    as_json: bool,
+) -> int:
+    """Finds objects in photos, says what could not be read, and returns how many that were."""
+    from transfer.detection.predictions import as_dict, drawn, write_detections
+    from transfer.predictor import pixels_of
+
+    one_folder = len(images) == 1 and images[0].is_dir()
+    if one_folder and (out_file is not None or draw is not None):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
+            row = bar.add_task("")
+            written = write_detections(
+                predictor,
+                images[0],
+                out_file,
+                draw_to=draw,
+                threshold=threshold,
+                overwrite=overwrite,
+                progress=lambda done, total: bar.update(row, completed=done, total=total),
+            )
+        where = ", ".join(str(path) for path in (out_file, draw) if path is not None)
+        out.print(
+            f"{written.num_objects} objects in {written.num_photos} photos: {where}", markup=False, soft_wrap=True
+        )
+        for path, reason in written.unreadable:
+            _say_error(f"{path} {reason}")
+        return len(written.unreadable)
+    answers = predictor.predict(images[0] if one_folder else images, threshold=threshold)
+    if as_json:
+        _print_json([as_dict(answer) for answer in answers])
+    for answer in answers:
+        if not as_json:
+            show_objects(answer)
+        if draw is not None and answer.error is None:
+            draw.mkdir(parents=True, exist_ok=True)
+            picture = draw / f"{Path(answer.name).name}.png"
+            drawn(pixels_of(answer.name), answer).save(picture)
+            err.print(f"{picture}", style="dim", markup=False)
+    failed = sum(answer.error is not None for answer in answers)
+    if failed and (as_json or len(answers) > 1):
+        _say_error(f"{failed} of {len(answers)} images could not be read.")
+    return failed
+
+
+def show_objects(answer: "Detections") -> None:
+    """Prints what a detector finds in one photo."""
+    out.print(Text(answer.name, "bold"), soft_wrap=True)
+    if answer.error is not None:
+        _say_error(f"{answer.name} {answer.error}")
+        return
+    table = Table.grid(padding=(0, 1))
+    for each in answer.objects:
+        left, top, right, bottom = each.box
+        place = f"({left:.0f}, {top:.0f}) to ({right:.0f}, {bottom:.0f})"
+        table.add_row(f"  {100 * each.score:5.1f}%", Text(each.label), Text(place, "dim"))
+    out.print(table if answer.objects else "  nothing")
 
 
 def _predict_folder(
@@ -509,6 +688,10 @@ def evaluate(
         _load_tensorflow()
         from transfer.run import score
 
+        if _is_detector(run):
+            _check_for_detector({"--augment": augment or None})
+            _evaluate_detector(run, data, as_json=as_json)
+            return
         scores = score(run, data, augment=augment)
         found = scores.evaluation
         skipped = [asdict(each) for each in scores.skipped]
@@ -535,6 +718,47 @@ def evaluate(
         )
         for each in scores.skipped:
             err.print(Text(f"left out: {each.path}: {each.reason}", "yellow"), soft_wrap=True)
+
+
+def _is_detector(run: Path) -> bool:
+    """Whether a folder that `zoo fit` or `zoo export` wrote holds a detector; other things say so themselves."""
+    try:
+        return json.loads((run / "contract.json").read_text(encoding="utf-8")).get("task") == "detect"
+    except (OSError, ValueError):
+        return False
+
+
+def _evaluate_detector(run: Path, data: str, *, as_json: bool) -> None:
+    from transfer.detection.run import score
+
+    scores = score(run, data)
+    found = scores.measured
+    half, mean, objects = found.coco.per_class(threshold=0.5), found.coco.per_class(), found.objects()
+    rows: list[dict[str, Any]] = [
+        {"class": name, "ap50": half[i], "ap": mean[i], "objects": int(objects[i])}
+        for i, name in enumerate(found.class_names)
+    ]
+    faults = [{"place": fault.place, "reason": fault.reason} for fault in scores.faults]
+    if as_json:
+        numbers = {name: None if math.isnan(value) else value for name, value in found.summary().items()}
+        classes = [
+            {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+            for row in rows
+        ]
+        _print_json(
+            {"run": str(run), "data": data, "part": scores.part, **numbers, "classes": classes, "faults": faults}
+        )
+        return
+    part = "all images" if scores.part == "all" else f"the {scores.part} images"
+    out.print(f"On {part} ({len(found.truths)}), {int(objects.sum())} objects:", soft_wrap=True)
+    out.print(found.coco.table(), markup=False, soft_wrap=True)
+    table = Table("class", "AP50", "AP", "objects", box=box.SIMPLE_HEAD)
+    for row in rows:
+        if row["objects"]:
+            table.add_row(Text(row["class"]), f"{row['ap50']:.3f}", f"{row['ap']:.3f}", str(row["objects"]))
+    out.print(table)
+    for fault in faults:
+        err.print(Text(f"{fault['place']}: {fault['reason']}", "yellow"), soft_wrap=True)
 
 
 @app.command(no_args_is_help=True)

@@ -3,8 +3,9 @@
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipelines import EvaluationCrop
 
@@ -19,7 +20,9 @@ __all__ = [
     "Contract",
     "ExportError",
     "Proof",
+    "check_classes",
     "installed_versions",
+    "read_contract",
 ]
 
 FORMAT_VERSION = 1
@@ -54,6 +57,45 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+def check_classes(class_names: Sequence[str], thresholds: Mapping[str, float]) -> None:
+    """Raises a ValueError for names and thresholds that a contract cannot hold."""
+    if not class_names:
+        raise ValueError("expected the names of the classes, got none")
+    for name in class_names:
+        # isprintable: no line breaks, which `labels.txt` could not hold, and no bytes that are no Unicode.
+        if not name.isprintable() or not name:
+            raise ValueError(f"a class name has to be one line of printable text, got {name!r}; rename that class")
+    for name, threshold in thresholds.items():
+        if name not in class_names or not 0 <= threshold <= 1:
+            raise ValueError(
+                f"a threshold is a score in 0..1 of one of the classes, got {threshold!r} for {name!r}; "
+                f"the classes are {', '.join(class_names[:20])}"
+            )
+
+
+def read_contract(text: str | bytes) -> Any:
+    """The contract of a JSON document: a `Contract`, or that of a detector, `transfer.detection.DetectionContract`.
+
+    Raises:
+        ValueError: it is none, or a newer version of one.
+    """
+    try:
+        document = json.loads(text)
+        version = document["format_version"]
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"this model was exported in format version {version}, and this installation reads up to "
+                f"{FORMAT_VERSION}; upgrade transfer-zoo"
+            )
+        if document.get("task") == "detect":
+            from transfer.detection.contract import DetectionContract
+
+            return DetectionContract.from_document(document)
+        return Contract.from_document(document)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error
+
+
 @dataclass(frozen=True)
 class Contract:
     """What an exported model takes and gives.
@@ -77,6 +119,8 @@ class Contract:
     True
     """
 
+    task: ClassVar[str] = "classify"
+
     class_names: tuple[str, ...]
     crop: EvaluationCrop
     versions: dict[str, str] = field(default_factory=installed_versions)
@@ -85,18 +129,7 @@ class Contract:
 
     def __post_init__(self):
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        if not self.class_names:
-            raise ValueError("expected the names of the classes, got none")
-        for name in self.class_names:
-            # isprintable: no line breaks, which `labels.txt` could not hold, and no bytes that are no Unicode.
-            if not name.isprintable() or not name:
-                raise ValueError(f"a class name has to be one line of printable text, got {name!r}; rename that class")
-        for name, threshold in self.thresholds.items():
-            if name not in self.class_names or not 0 <= threshold <= 1:
-                raise ValueError(
-                    f"a threshold is a score in 0..1 of one of the classes, got {threshold!r} for {name!r}; "
-                    f"the classes are {', '.join(self.class_names[:20])}"
-                )
+        check_classes(self.class_names, self.thresholds)
 
     def to_json(self) -> str:
         """The contract as a JSON document."""
@@ -131,24 +164,21 @@ class Contract:
         Raises:
             ValueError: it is not such a document, or a newer version of it.
         """
-        try:
-            document = json.loads(text)
-            version = document["format_version"]
-            if version > FORMAT_VERSION:
-                raise ValueError(
-                    f"this model was exported in format version {version}, and this installation reads up to "
-                    f"{FORMAT_VERSION}; upgrade transfer-zoo"
-                )
-            crop = EvaluationCrop.from_dict(document["crop"])
-            return cls(
-                tuple(document["class_names"]),
-                crop,
-                dict(document["versions"]),
-                dict(document.get("thresholds", {})),
-                document.get("fingerprint", ""),
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error
+        contract = read_contract(text)
+        if not isinstance(contract, cls):
+            raise ValueError("expected the contract of a classifier, got that of a detector")
+        return contract
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Contract":
+        """The contract of what `to_json` wrote, parsed."""
+        return cls(
+            tuple(document["class_names"]),
+            EvaluationCrop.from_dict(document["crop"]),
+            dict(document["versions"]),
+            dict(document.get("thresholds", {})),
+            document.get("fingerprint", ""),
+        )
 
 
 @dataclass(frozen=True)

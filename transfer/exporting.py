@@ -60,6 +60,8 @@ __all__ = [
     "Contract",
     "ExportError",
     "Proof",
+    "check_formats",
+    "encoded_photo",
     "endpoints",
     "export",
     "installed_versions",
@@ -169,10 +171,11 @@ def write_and_prove(
 ) -> Proof:
     """What `export` does, into a folder that is there and that the caller throws away if this fails."""
     _check_fit(model, contract)
-    _check_formats(formats, quantize, data)
+    check_formats(formats)
+    _check_quantizing(formats, quantize, data)
     contract = dataclasses.replace(contract, fingerprint=fingerprint(model, contract))
     built_in = proof_photos()
-    encoded = built_in + [_encoded(photo, index) for index, photo in enumerate(photos)]
+    encoded = built_in + [encoded_photo(photo, index) for index, photo in enumerate(photos)]
 
     (folder / "labels.txt").write_text("\n".join(contract.class_names) + "\n", encoding="utf-8")
     (folder / "contract.json").write_text(contract.to_json(), encoding="utf-8")
@@ -232,12 +235,23 @@ def fingerprint(model: keras.Model, contract: Contract) -> str:
     return digest.hexdigest()[:32]
 
 
-def _check_formats(formats: Sequence[str], quantize: str, data: Samples | None) -> None:
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises a ValueError for formats that are none, a ModuleNotFoundError for those whose runtime is missing."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats or len(set(formats)) < len(formats):
         raise ValueError(
             f"formats are one or more of {', '.join(FORMATS)}, each once; got {', '.join(formats) or 'none'}"
         )
+    for name in formats:
+        packages = {"onnx": ("tf2onnx", "onnxruntime")}.get(name, (FORMATS[name].needs[0],))
+        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise ModuleNotFoundError(
+                f"{name} needs {', '.join(missing)}, not installed here: pip install 'transfer-zoo[export]'"
+            )
+
+
+def _check_quantizing(formats: Sequence[str], quantize: str, data: Samples | None) -> None:
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize is one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
     if quantize != "none":
@@ -246,13 +260,6 @@ def _check_formats(formats: Sequence[str], quantize: str, data: Samples | None) 
             raise ValueError(f"{', '.join(full)} cannot be quantised; {', '.join(WRITERS)} can. Export it by itself")
         if data is None or not len(data):
             raise ValueError(f"what {quantize} loses has to be measured: give labelled images (data=..., --int8-data)")
-    for name in formats:
-        packages = {"onnx": ("tf2onnx", "onnxruntime")}.get(name, (FORMATS[name].needs[0],))
-        missing = [package for package in packages if importlib.util.find_spec(package) is None]
-        if missing:
-            raise ModuleNotFoundError(
-                f"{name} needs {', '.join(missing)}, not installed here: pip install 'transfer-zoo[export]'"
-            )
 
 
 def _what_it_takes(name: str, contract: Contract, quantize: str) -> str:
@@ -331,7 +338,12 @@ def _check_fit(model: keras.Model, contract: Contract) -> None:
         )
 
 
-def _encoded(photo: Photo, index: int) -> bytes:
+def encoded_photo(photo: Photo, index: int) -> bytes:
+    """A photo as a file's contents; number `index` where it has no name.
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
     try:
         if isinstance(photo, np.ndarray):
             return tf.io.encode_png(photo).numpy()

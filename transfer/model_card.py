@@ -12,7 +12,7 @@ from pipelines import Data
 from transfer.evaluation import Evaluation
 from transfer.intervals import Interval
 
-__all__ = ["FEW", "model_card"]
+__all__ = ["FEW", "as_code", "as_text", "model_card", "table"]
 
 FEW = 30  # images of a class; with fewer, the card says that its numbers are uncertain
 MOST_LISTED = 100  # classes
@@ -36,10 +36,10 @@ def model_card(
     names = evaluation.class_names
     images = len(evaluation.labels)
     accuracy = _share(evaluation.accuracy, evaluation.intervals.accuracy)
-    start = "random weights" if config["weights"] is None else f"weights {_code(config['weights'])}"
+    start = "random weights" if config["weights"] is None else f"weights {as_code(config['weights'])}"
     licence = config.get("weights_licence")
     lines = [
-        f"# {_text(config['backbone'])}, fine-tuned to tell {len(names)} classes apart",
+        f"# {as_text(config['backbone'])}, fine-tuned to tell {len(names)} classes apart",
         "",
         f"**{accuracy}** of {images} images of the {_PARTS[part]} set are named rightly. Numbers in brackets are "
         "intervals of 95% confidence.",
@@ -51,15 +51,15 @@ def model_card(
         "",
         "## What it was made from",
         "",
-        f"- {_text(config['backbone'])}, {start}"
-        + (f", whose licence is {_text(licence)}" if licence else "")
+        f"- {as_text(config['backbone'])}, {start}"
+        + (f", whose licence is {as_text(licence)}" if licence else "")
         + "; a new head on it.",
-        f"- {len(data)} labelled images from {_code(config['data'])}: {len(data.train)} to train, {len(data.valid)} to "
-        f"validate, {len(data.test)} to test. {_left_out(len(data.skipped))}",
+        f"- {len(data)} labelled images from {as_code(config['data'])}: {len(data.train)} to train, {len(data.valid)} "
+        f"to validate, {len(data.test)} to test. {_left_out(len(data.skipped))}",
         "",
         "## How good it is",
         "",
-        *_table(["class", "precision", "recall", "F1", "images"], _classes(evaluation)),
+        *table(["class", "precision", "recall", "F1", "images"], _classes(evaluation)),
         "",
         *_worst_pair(evaluation),
         f"- Expected calibration error {evaluation.calibration_error:.3f}: by so much are its probabilities off, on "
@@ -75,7 +75,7 @@ def model_card(
         f"In {metrics['seconds']:.0f} s. What was exported answers as what was trained, to "
         f"{metrics['export_max_abs_diff']:.1g} of a probability.",
         "",
-        *_table(["setting", "value"], [(_text(name), _code(value)) for name, value in _settings(config)]),
+        *table(["setting", "value"], [(as_text(name), as_code(value)) for name, value in _settings(config)]),
         "",
         "## How to use it",
         "",
@@ -103,7 +103,7 @@ def _classes(evaluation: Evaluation) -> list[tuple[str, ...]]:
     intervals = evaluation.intervals
     return [
         (
-            _text(name),
+            as_text(name),
             _share(evaluation.precision[i], intervals.precision[i]),
             _share(evaluation.recall[i], intervals.recall[i]),
             _share(evaluation.f1[i], intervals.f1[i]),
@@ -120,7 +120,7 @@ def _worst_pair(evaluation: Evaluation) -> list[str]:
         return []
     true, given = divmod(int(wrong.argmax()), len(wrong))
     names = evaluation.class_names
-    return [f"- Most often, {_text(names[true])} is taken for {_text(names[given])}: {wrong[true, given]} times."]
+    return [f"- Most often, {as_text(names[true])} is taken for {as_text(names[given])}: {wrong[true, given]} times."]
 
 
 def _warnings(part: str, evaluation: Evaluation) -> list[str]:
@@ -153,23 +153,24 @@ def _left_out(number: int) -> str:
 
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
-    return ", ".join(_text(name) for name in names[:MOST_LISTED]) + more
+    return ", ".join(as_text(name) for name in names[:MOST_LISTED]) + more
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     r"""Text in which nothing is Markdown or HTML: what has a meaning there gets a backslash.
 
-    >>> print(_text("<b> & a_b|c"))
+    >>> print(as_text("<b> & a_b|c"))
     \<b\> \& a\_b\|c
     """
     return re.sub(r"([\\`*_{}\[\]<>#|&~$!])", r"\\\1", str(value))
 
 
-def _code(value: Any) -> str:
+def as_code(value: Any) -> str:
     """A value as code; a table's column ends at a bar even there."""
     text = str(value).replace("|", "\\|").replace("\n", " ")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)

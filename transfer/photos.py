@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from pipelines import EvaluationCrop
 
-__all__ = ["SUFFIXES", "crop_photo", "decode"]
+__all__ = ["SUFFIXES", "crop_photo", "decode", "resize_photo"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
@@ -96,21 +96,40 @@ def crop_photo(image: np.ndarray, crop: EvaluationCrop) -> np.ndarray:
     (4, 6, 3)
     """
     top, left, rows, columns = window(image.shape[0], image.shape[1], crop)
-    height, width = crop.size
-    part = image[top : top + rows, left : left + columns].astype(np.float32)
-    for length, size in ((rows, height), (columns, width)):
+    part = resize_photo(image[top : top + rows, left : left + columns], crop.size, crop.interpolation)
+    return np.clip(np.rint(part), 0, 255).astype(np.uint8)
+
+
+def resize_photo(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """What `pipelines.preprocessing.resize` makes of an image, without TensorFlow, to the rounding of floats.
+
+    Args:
+        image: [h, w, 3], uint8 or floats in 0..255.
+        size: height and width.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos3"; shrinking averages over what a pixel covers.
+
+    Returns:
+        float32 [H, W, 3], not rounded.
+
+    Example:
+
+    >>> resize_photo(np.full((10, 8, 3), 9, np.uint8), (4, 6), "bilinear").shape
+    (4, 6, 3)
+    """
+    part = image.astype(np.float32)
+    for length, new_length in zip(image.shape[:2], size, strict=True):
         # One axis after the other; each comes out second, so that both are in their places after two turns.
-        places, weights = _taps(length, size, crop.interpolation)
+        places, weights = _taps(length, new_length, interpolation)
         # Into buffers of its own: fresh memory for each product would take longer than the products.
         flat = part.reshape(length, -1)
-        resized = np.zeros((size, flat.shape[1]), np.float32)
+        resized = np.zeros((new_length, flat.shape[1]), np.float32)
         product = np.empty_like(resized)
         for tap in range(places.shape[1]):
             np.take(flat, places[:, tap], axis=0, out=product, mode="clip")
             product *= weights[:, tap, None]
             resized += product
-        part = resized.reshape(size, -1, 3).swapaxes(0, 1)
-    return np.clip(np.rint(part), 0, 255).astype(np.uint8)
+        part = resized.reshape(new_length, -1, 3).swapaxes(0, 1)
+    return part
 
 
 def _taps(length: int, size: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,11 @@ Artifacts for ONNX Runtime, OpenVINO and LiteRT are read without importing Tenso
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,17 @@ from transfer.engines.table import FORMATS, format_of, open_artifact
 from transfer.manifest import MANIFEST, check_files, read_manifest
 from transfer.photos import SUFFIXES, crop_photo, decode
 
-__all__ = ["EXPORTED", "Answer", "Prediction", "Predictor", "load", "photos_in"]
+__all__ = [
+    "EXPORTED",
+    "Answer",
+    "Prediction",
+    "Predictor",
+    "load",
+    "named_photos",
+    "photos_in",
+    "pixels_of",
+    "read_ahead",
+]
 
 Photo = str | Path | bytes | np.ndarray
 Photos = Sequence[Photo] | Iterable[Photo] | np.ndarray  # an array of [n, h, w, 3] is n photos
@@ -238,12 +249,37 @@ class Predictor:
         Raises:
             ValueError: it cannot be read.
         """
-        return crop_photo(self._pixels(photo), self.contract.crop)
+        return crop_photo(pixels_of(photo, max_pixels=self.max_pixels), self.contract.crop)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """What the network is given of an image [h, w, 3]: uint8 [H, W, 3]."""
+        return crop_photo(image, self.contract.crop)
+
+    def answer(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities of prepared images, uint8 [n, H, W, 3] -> float32 [n, classes]."""
+        return self.engine.cropped(images)
+
+    def found(self, row: np.ndarray, size: tuple[int, int], *, top: int = 5) -> list[dict[str, Any]]:
+        """One row of `answer` as JSON can hold it: the likeliest classes.
+
+        Args:
+            row: float32 [classes].
+            size: height and width of the image, which say nothing of classes.
+            top: how many at most.
+        """
+        return [
+            {name: value for name, value in asdict(each).items() if value is not None}
+            for each in self.likeliest(row, top)
+        ]
+
+    def named_outputs(self, rows: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> dict[str, list[Any]]:
+        """Rows of `answer` by the names of the model's outputs; `sizes` are those of the images."""
+        return {"probabilities": [row.tolist() for row in rows]}
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Lets the engine do what it does only once."""
         for size in batch_sizes:
-            self.engine.cropped(np.zeros((size, *self.contract.crop.size, 3), np.uint8))
+            self.engine.warm_up(size)
 
     def _all(self, rows: Iterator[tuple[str, np.ndarray | str]], width: int) -> np.ndarray:
         found = []
@@ -257,39 +293,64 @@ class Predictor:
         self, photos: Photo | Photos, batch_size: int, ask: Callable[[np.ndarray], np.ndarray], augment: bool = False
     ) -> Iterator[tuple[str, np.ndarray | str]]:
         """Name and row, or why there is none, of each photo, in order."""
-        named = _named(photos)
         views = _views(self.contract.crop) if augment else [(self.contract.crop, False)]
-        with ThreadPoolExecutor(READERS) as readers:
-            # While one batch is answered, the next one is read.
-            ahead: deque[tuple[list[str], list[Future]]] = deque()
-            while True:
-                some = list(islice(named, batch_size))
-                if some:
-                    reading = [readers.submit(self._read, photo, views) for _, photo in some]
-                    ahead.append(([name for name, _ in some], reading))
-                if not ahead:
-                    return
-                if len(ahead) > 1 or not some:
-                    names, reading = ahead.popleft()
-                    yield from zip(names, _answered([each.result() for each in reading], ask), strict=True)
+        for some in read_ahead(named_photos(photos), batch_size, lambda photo: self._read(photo, views)):
+            rows = _answered([read for _, read in some], ask)
+            yield from zip((name for name, _ in some), rows, strict=True)
 
-    def _read(self, photo: Photo, views: Sequence[tuple[EvaluationCrop, bool]]) -> np.ndarray | str:
-        """The views of a photo, uint8 [views, H, W, 3], or why it cannot be read."""
+    def _read(self, photo: Photo, views: Sequence[tuple[EvaluationCrop, bool]]) -> np.ndarray:
+        """The views of a photo, uint8 [views, H, W, 3]."""
+        pixels = pixels_of(photo, max_pixels=self.max_pixels)
+        crops = {crop: crop_photo(pixels, crop) for crop, _ in views}
+        return np.stack([crops[crop][:, ::-1] if mirrored else crops[crop] for crop, mirrored in views])
+
+
+def pixels_of(photo: Photo, *, max_pixels: int | None = None) -> np.ndarray:
+    """A photo, whatever it comes as: [h, w, 3].
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    if isinstance(photo, np.ndarray):
+        if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
+            raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
+        return photo
+    return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), max_pixels=max_pixels)
+
+
+def read_ahead(
+    named: Iterator[tuple[str, Photo]], batch_size: int, read: Callable[[Photo], Any]
+) -> Iterator[list[tuple[str, Any]]]:
+    """Photos in batches, each read in threads while the one before is worked on.
+
+    Args:
+        named: names and photos.
+        batch_size: how many in a batch.
+        read: what is wanted of a photo.
+
+    Yields:
+        Of each photo its name, and what was read or, as a text, why it cannot be read.
+    """
+
+    def result(photo: Photo) -> Any:
         try:
-            pixels = self._pixels(photo)
+            return read(photo)
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
         except ValueError as error:
             return str(error)
-        crops = {crop: crop_photo(pixels, crop) for crop, _ in views}
-        return np.stack([crops[crop][:, ::-1] if mirrored else crops[crop] for crop, mirrored in views])
 
-    def _pixels(self, photo: Photo) -> np.ndarray:
-        if isinstance(photo, np.ndarray):
-            if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
-                raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
-            return photo
-        return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), max_pixels=self.max_pixels)
+    with ThreadPoolExecutor(READERS) as readers:
+        ahead: deque[tuple[list[str], list[Future]]] = deque()
+        while True:
+            some = list(islice(named, batch_size))
+            if some:
+                ahead.append(([name for name, _ in some], [readers.submit(result, photo) for _, photo in some]))
+            if not ahead:
+                return
+            if len(ahead) > 1 or not some:
+                names, reading = ahead.popleft()
+                yield list(zip(names, [each.result() for each in reading], strict=True))
 
 
 def _answered(read: Sequence[np.ndarray | str], ask: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray | str]:
@@ -310,7 +371,8 @@ def _views(crop: EvaluationCrop) -> list[tuple[EvaluationCrop, bool]]:
     return [(each, mirrored) for each in (crop, other) for mirrored in (False, True)]
 
 
-def _named(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
+def named_photos(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
+    """Each of some photos, and what to call it: its path, or which it was."""
     several: Iterable[Photo]
     if isinstance(photos, str | Path) and Path(photos).is_dir():
         several = photos_in(photos)
@@ -344,10 +406,8 @@ def photos_in(folder: str | Path) -> list[Path]:
 # Opening
 
 
-def load(
-    source: str | Path, *, engine: str = "auto", precision: str = "float32", max_pixels: int | None = None
-) -> Predictor:
-    """What can name what is in photos.
+def load(source: str | Path, *, engine: str = "auto", precision: str = "float32", max_pixels: int | None = None) -> Any:
+    """What can name what is in photos, a `Predictor`; of a detector, a `transfer.detection.DetectionPredictor`.
 
     Args:
         source: a folder that `zoo fit`, `zoo export` or `transfer.export` wrote, one artifact of it (`saved_model`,
@@ -384,6 +444,12 @@ def load(
     if (artifact.parent / MANIFEST).is_file():
         check_files(artifact.parent, FORMATS[name].files)
     opened = open_artifact(artifact, precision=precision)
+    if opened.contract.task == "detect":
+        from transfer.detection.predictor import DetectionPredictor
+
+        if precision != "float32":
+            raise ValueError(f"detectors calculate in float32, got precision={precision!r}")
+        return DetectionPredictor(opened, max_pixels=max_pixels)
     if precision != "float32":
         check_precision(opened, artifact)
     siblings = (artifact.parent / "model.keras", artifact.parent.parent / "model.keras")

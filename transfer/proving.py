@@ -4,20 +4,30 @@ Both lie in the folder (`proof.npz`), so that `verify` can repeat the proof on a
 and without TensorFlow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transfer.contract import BATCH_SIZES, Check, Contract, ExportError
+from transfer.contract import BATCH_SIZES, Check, Contract, ExportError, read_contract
 from transfer.engines.base import Engine
 from transfer.engines.table import FORMATS, open_artifact, runtime_is_installed
 from transfer.manifest import check_files, read_manifest
 from transfer.photos import crop_photo, decode
 
-__all__ = ["PROOF", "Agreement", "Reference", "Verdict", "check_agreement", "prove", "same_size", "verify"]
+__all__ = [
+    "PROOF",
+    "Agreement",
+    "Reference",
+    "Verdict",
+    "check_agreement",
+    "prove",
+    "repeated_proof",
+    "same_size",
+    "verify",
+]
 
 PROOF = "proof.npz"
 
@@ -222,7 +232,7 @@ def verify(folder: str | Path) -> list[Verdict]:
 
 def _verdicts(folder: Path) -> Iterator[Verdict]:
     check_files(folder)
-    reference = Reference.load(folder / PROOF)
+    prove_on_photos = repeated_proof(folder)
     for name, facts in read_manifest(folder)["artifacts"].items():
         if not runtime_is_installed(name):
             yield Verdict(
@@ -231,4 +241,17 @@ def _verdicts(folder: Path) -> Iterator[Verdict]:
             continue
         artifact = FORMATS[name].files[0]
         engine = open_artifact(folder / artifact)
-        yield Verdict(name, tuple(prove(engine, artifact, reference, facts["tolerance"])))
+        yield Verdict(name, tuple(prove_on_photos(engine, artifact, facts["tolerance"])))
+
+
+def repeated_proof(folder: Path) -> Callable[[Engine, str, float], list[Check]]:
+    """The proof of an exported folder on the photos that lie in it, whatever its task: of an engine, what it is called,
+    and the tolerance."""
+    contract = read_contract((folder / "contract.json").read_bytes())
+    if contract.task == "detect":
+        from transfer.detection import proving
+
+        detections = proving.Reference.load(folder / PROOF, contract)
+        return lambda engine, artifact, tolerance: proving.prove(engine, artifact, detections, tolerance)
+    reference = Reference.load(folder / PROOF)
+    return lambda engine, artifact, tolerance: prove(engine, artifact, reference, tolerance)

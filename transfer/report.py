@@ -4,15 +4,11 @@
 inside the page, in the page's own text colour, so that they suit a light and a dark screen.
 """
 
-import base64
-import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import keras
 import matplotlib
 import matplotlib.figure
@@ -25,13 +21,24 @@ from pipelines import Data, EvaluationCrop, Samples, batches
 from transfer.evaluation import Evaluation
 from transfer.exporting import Proof
 from transfer.intervals import Interval
+from transfer.report_parts import (
+    BLUE,
+    INK,
+    ORANGE,
+    STYLE,
+    as_svg,
+    count,
+    duration,
+    embedded,
+    new_figure,
+    template,
+    times,
+)
 from transfer.training import History
 from zoo.explain import grad_cam
 
 __all__ = ["Mistake", "worst_mistakes", "write"]
 
-BLUE, ORANGE = "#4583ec", "#e8833a"  # both read well on white and on near-black
-INK = "#010203"  # stands for the page's text colour until the SVG is in the page
 LARGEST_MATRIX = 24  # classes; above it the confusion matrix is a picture
 MOST_LISTED = 200
 PICTURE = 224
@@ -123,16 +130,13 @@ def write(
     names = data.class_names
     confusion = evaluation.confusion
     small = len(names) <= LARGEST_MATRIX
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("transfer"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html").render(
+    page = template("report.html").render(
         title=f"{Path(config['data']).name}: {config['backbone']} fine-tuned",
-        subtitle=f"{_count(len(names), 'class', 'classes')}, {_count(len(data), 'picture')}",
+        subtitle=f"{count(len(names), 'class', 'classes')}, {count(len(data), 'picture')}",
         tiles=_tiles(evaluations, proof, seconds),
         curves=[{"svg": svg} for svg in _curves(history)],
         training_note=_training_note(history),
-        measured_on=f"On the {_count(len(evaluation.labels), 'picture')} of the {_PARTS[part]} set",
+        measured_on=f"On the {count(len(evaluation.labels), 'picture')} of the {_PARTS[part]} set",
         class_names=names,
         matrix=_cells(confusion) if small else None,
         matrix_figure=None if small else _matrix_figure(confusion),
@@ -148,7 +152,7 @@ def write(
         counts=_counts(data),
         skipped=data.skipped[:MOST_LISTED],
         num_skipped=len(data.skipped),
-        times=_times(seconds),
+        times=times(seconds),
         proof=proof,
         config=[(name, "–" if value is None else value) for name, value in config.items()],
         versions=list(versions.items()),
@@ -161,48 +165,24 @@ def write(
 _PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def _tiles(evaluations: Mapping[str, Evaluation], proof: Proof, seconds: Mapping[str, float]) -> list[dict[str, str]]:
     tiles = [
         {
             "name": f"{_PARTS[part]} accuracy".capitalize(),
             "value": f"{100 * evaluation.accuracy:.1f}%",
-            "note": f"{_percents(evaluation.intervals.accuracy)}%, {_count(len(evaluation.labels), 'picture')}",
+            "note": f"{_percents(evaluation.intervals.accuracy)}%, {count(len(evaluation.labels), 'picture')}",
         }
         for part, evaluation in evaluations.items()
     ]
     return [
         *tiles,
         {"name": "Export differs by", "value": f"{proof.max_abs_diff:.1g}", "note": f"{proof.tolerance:g} allowed"},
-        {"name": "Time", "value": _duration(sum(seconds.values())), "note": "from data to report"},
+        {"name": "Time", "value": duration(sum(seconds.values())), "note": "from data to report"},
     ]
 
 
 def _percents(interval: Interval) -> str:
     return f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
-
-
-def _duration(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> [_duration(s) for s in (0.04, 7.26, 61, 3725)]
-    ['0.0 s', '7.3 s', '1 min 01 s', '1 h 02 min']
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _times(seconds: Mapping[str, float]) -> list[tuple[str, str, float]]:
-    """Each part, how long it took, and its share of the longest."""
-    longest = max(seconds.values(), default=0) or 1
-    return [(part, _duration(took), took / longest) for part, took in seconds.items()]
 
 
 def _cells(confusion: np.ndarray) -> list[list[dict[str, float]]]:
@@ -269,15 +249,9 @@ def _shown(mistake: Mistake, names: Sequence[str]) -> dict[str, Any]:
         "true_score": mistake.true_score,
         "score": mistake.score,
         "height": size[1],
-        "picture": _embedded(image),
-        "overlay": _embedded(Image.fromarray(np.clip(overlay, 0, 255).astype("uint8"))),
+        "picture": embedded(image),
+        "overlay": embedded(Image.fromarray(np.clip(overlay, 0, 255).astype("uint8"))),
     }
-
-
-def _embedded(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _training_note(history: History) -> str:
@@ -287,44 +261,8 @@ def _training_note(history: History) -> str:
         ("head",): "The new head alone; the network under it stayed as it was.",
     }.get(tuple(names), "The new head and the top of the network together.")
     if any(phase.cached for phase in history.phases):
-        return f"{note} What is frozen ran once, in {_duration(history.extraction_seconds)}, and not in each epoch."
+        return f"{note} What is frozen ran once, in {duration(history.extraction_seconds)}, and not in each epoch."
     return f"{note} Frozen layers ran in each epoch: {history.not_cached}." if history.not_cached else note
-
-
-def _figure(width: float, height: float) -> matplotlib.figure.Figure:
-    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: matplotlib.figure.Figure, name: str, description: str) -> Markup:
-    """The figure as an SVG element, its text in the page's colour and font, its identifiers its own."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", svg).replace(INK, "currentColor")
-    described = f'<svg role="img" aria-label="{Markup.escape(description)}" '
-    return Markup(svg.replace("<svg ", described, 1))
-
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "transfer-zoo",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "text.parse_math": False,  # a class may be named $$$
-}
 
 
 def _curves(history: History) -> list[Markup]:
@@ -333,9 +271,9 @@ def _curves(history: History) -> list[Markup]:
     epochs = np.arange(1, len(rows) + 1)
     borders = [i + 0.5 for i in range(1, len(rows)) if rows[i]["phase"] != rows[i - 1]["phase"]]
     figures = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for key, title in (("accuracy", "Accuracy"), ("loss", "Loss")):
-            figure = _figure(5, 3.1)
+            figure = new_figure(5, 3.1)
             axes = figure.add_subplot(title=title, xlabel="epoch")
             for prefix, label, colour in (("", "training", ORANGE), ("val_", "validation", BLUE)):
                 values = [row[prefix + key] for row in rows]
@@ -347,7 +285,7 @@ def _curves(history: History) -> list[Markup]:
             axes.legend()
             last = rows[-1]["val_" + key] if rows else float("nan")
             words = f"{title} of training and validation over {len(rows)} epochs, at the end {last:.3f} in validation"
-            figures.append(_svg(figure, f"curve-{key}", words))
+            figures.append(as_svg(figure, f"curve-{key}", words))
     return figures
 
 
@@ -357,8 +295,8 @@ def _reliability(evaluation: Evaluation) -> Markup:
     used = [each for each in bins if each.count]
     middles = [(each.low + each.high) / 2 for each in used]
     width = bins[0].high - bins[0].low
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(5, 4)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(5, 4)
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.bar(middles, [each.accuracy for each in used], 0.9 * width, color=BLUE, alpha=0.75, label="right")
         top.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle="--", label="as promised")
@@ -370,15 +308,15 @@ def _reliability(evaluation: Evaluation) -> Markup:
         words = "; ".join(
             f"of {each.count} given with about {each.confidence:.2f}, {each.accuracy:.2f} are right" for each in used
         )
-        return _svg(figure, "calibration", f"Reliability diagram: {words}")
+        return as_svg(figure, "calibration", f"Reliability diagram: {words}")
 
 
 def _matrix_figure(confusion: np.ndarray) -> Markup:
     """The confusion matrix of many classes as a picture, each row divided by its sum."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    with matplotlib.rc_context(_STYLE | {"axes.spines.top": True, "axes.spines.right": True}):
-        figure = _figure(6, 5.4)
+    with matplotlib.rc_context(STYLE | {"axes.spines.top": True, "axes.spines.right": True}):
+        figure = new_figure(6, 5.4)
         axes = figure.add_subplot(xlabel="index of the class given", ylabel="index of the true class")
         image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
         figure.colorbar(image, label="share of the row").outline.set_visible(False)
-        return _svg(figure, "confusion", f"Confusion matrix of {len(confusion)} classes")
+        return as_svg(figure, "confusion", f"Confusion matrix of {len(confusion)} classes")

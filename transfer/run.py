@@ -19,11 +19,9 @@
 While it is under way, `.NAME.state/` beside it holds what a run that is killed needs to go on; see `transfer.resuming`.
 """
 
-import csv
 import inspect
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -62,6 +60,7 @@ from transfer.model_card import model_card
 from transfer.optimization import Optimization
 from transfer.predictor import EXPORTED, load
 from transfer.resuming import RunState, arguments_in, data_fingerprint, differences
+from transfer.run_files import Clock, write_csv, write_json
 from transfer.soft_labels import SoftLabel
 from transfer.tasks import SingleLabel, Task
 from transfer.training import ADAM, History, fine_tune
@@ -214,7 +213,7 @@ def fit(
         raise ValueError(f"{out} lies in {data}, where it would be taken for data; choose a folder elsewhere")
     if batch_size < 1:
         raise ValueError(f"expected at least 1 image in a step, got batch_size={batch_size}")
-    clock = _Clock(say)
+    clock = Clock(say)
     state = RunState(out)
     if resume:
         state.remove_half_done()
@@ -287,13 +286,13 @@ def fit(
             "seconds": round(clock.total, 1),
             "export_max_abs_diff": proof.max_abs_diff,
         }
-        _write_json(work / "metrics.json", metrics)
+        write_json(work / "metrics.json", metrics)
         config = {**described, "weights_licence": trunk.licence, "crop": crop.as_dict()}
-        _write_json(work / "config.json", config)
+        write_json(work / "config.json", config)
         card = model_card(config, metrics, evaluations, found)
         (work / "model_card.md").write_text(card, encoding="utf-8", errors="backslashreplace")
-        _write_csv(work / "history.csv", list(history.rows[0]), [row.values() for row in history.rows])
-        _write_csv(work / "skipped.csv", ["path", "reason"], [(each.path, each.reason) for each in found.skipped])
+        write_csv(work / "history.csv", list(history.rows[0]), [row.values() for row in history.rows])
+        write_csv(work / "skipped.csv", ["path", "reason"], [(each.path, each.reason) for each in found.skipped])
         report.write(
             work / "report.html",
             data=found,
@@ -545,38 +544,3 @@ def _held_out(run: Path, data: str) -> tuple[str, Samples, tuple[str, ...], tupl
         if len(part):
             return name, part, found.class_names, found.skipped
     raise ValueError(f"{data}: nothing of it was held out from training; evaluate on other photos")
-
-
-class _Clock:
-    """Says what begins, and keeps how long each part took."""
-
-    def __init__(self, say: Callable[[str], None]):
-        self._say = say
-        self._start = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        self._say(part)
-        start = time.perf_counter()
-        yield
-        self.seconds[part] = time.perf_counter() - start
-
-    @property
-    def total(self) -> float:
-        return time.perf_counter() - self._start
-
-
-# Names of files are bytes on Linux, and need not be Unicode. What is not is written with backslashes.
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)

@@ -47,6 +47,13 @@ def export_run(
         raise FileNotFoundError(f"{run} has no model.keras; expected a folder that `zoo fit` wrote")
     engine = open_model(run / "model.keras")
     contract = engine.contract
+    where = run / EXPORTED if out is None else out
+    if contract.task == "detect":
+        from transfer.detection.exporting import export as export_detector
+
+        if quantize != "none":
+            raise ValueError(f"detectors are exported in float32 only, got quantize={quantize!r}")
+        return export_detector(engine.model, where, contract, formats=formats, overwrite=overwrite)
     samples = calibration = None
     if quantize != "none":
         samples = _labelled(run, data, contract)
@@ -54,7 +61,7 @@ def export_run(
         calibration = samples[places]
     return export(
         engine.model,
-        run / EXPORTED if out is None else out,
+        where,
         class_names=contract.class_names,
         crop=contract.crop,
         formats=formats,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import EvaluationCrop
+from pipelines import EvaluationCrop, Scene, SceneData, write_scenes
 from transfer import run as run_module
 from transfer.backbones import Backbone
 
@@ -117,3 +117,87 @@ def finished(tmp_path_factory):
             data, place / "run", head_epochs=20, epochs=2, head_learning_rate=2e-2, batch_size=8, progress=False
         )
     return run, data
+
+
+# Detectors
+
+
+def box_scenes(count: int, *, seed: int = 0) -> tuple[Scene, ...]:
+    """Noisy photos of several sizes with red and blue rectangles in them; every fifth is empty."""
+    rng = np.random.default_rng(seed)
+    scenes = []
+    for i in range(count):
+        height, width = ((60, 100), (66, 90), (80, 120))[i % 3]
+        pixels = rng.normal(110, 12, (height, width, 3))
+        boxes, classes = [], []
+        for number in range(0 if i % 5 == 4 else 1 + i % 2):
+            h, w = rng.integers(22, 34, 2)
+            top, left = rng.integers(0, height - h), rng.integers(0, width // 2 - w) + number * width // 2
+            kind = int(rng.integers(0, 2))
+            pixels[top : top + h, left : left + w] = rng.normal(((220, 40, 40), (40, 60, 230))[kind], 8, (h, w, 3))
+            boxes.append((left, top, left + w, top + h))
+            classes.append(kind)
+        image = np.clip(pixels, 0, 255).astype("uint8")
+        scenes.append(Scene(image, f"photo {i}.png", (height, width), boxes=boxes, classes=classes))
+    return tuple(scenes)
+
+
+def tiny_trunk(name, *, image_size=None, weights="imagenet", channels=3) -> Backbone:
+    """Stands for a pretrained network with maps at strides 8, 16 and 32."""
+    image = keras.Input((*image_size, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
+    for i, filters in enumerate((8, 12, 16, 24, 32)):
+        init = keras.initializers.HeNormal(seed=i)
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", kernel_initializer=init)(x)
+        x = keras.layers.ReLU()(x)
+    return Backbone(name, keras.Model(image, x, name="tiny"), EvaluationCrop(image_size), weights, "MIT")
+
+
+DETECTOR = {"epochs": 30, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "audit": False, "progress": False}
+
+
+@pytest.fixture(scope="session")
+def annotated(tmp_path_factory):
+    """A folder of annotated photos as YOLO has them, with splits of its own: not to be changed."""
+    folder = tmp_path_factory.mktemp("annotated") / "boxes"
+    data = SceneData(("ant", "bee & co"), box_scenes(24), box_scenes(6, seed=1), box_scenes(6, seed=2))
+    write_scenes(data, folder, layout="yolo")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def found(annotated, tmp_path_factory):
+    """A finished run of a detector: not to be changed."""
+    from transfer.detection import training
+    from transfer.detection.run import fit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_backbone", tiny_trunk)
+        return fit(annotated, tmp_path_factory.mktemp("found") / "run", image_size="64x96", **DETECTOR)
+
+
+@pytest.fixture(scope="session")
+def finder(found):
+    """What finds objects with that run."""
+    import transfer
+
+    return transfer.load(found.folder)
+
+
+@pytest.fixture
+def make_box_scenes():
+    return box_scenes
+
+
+@pytest.fixture
+def quick_detector():
+    """Settings of a training that takes seconds and learns nothing."""
+    return {**DETECTOR, "epochs": 1, "mosaic": 0.0, "augment": "none", "image_size": "64x96"}
+
+
+@pytest.fixture
+def small_trunk(monkeypatch):
+    """Lets detectors use the tiny trunk whatever they ask for."""
+    from transfer.detection import training
+
+    monkeypatch.setattr(training, "make_backbone", tiny_trunk)

@@ -135,7 +135,7 @@ def test_a_runtime_that_is_not_installed_is_named(everywhere, monkeypatch):
         open_artifact(folder / "model.onnx")
     assert all("pip install 'transfer-zoo[export]'" in verdict.skipped for verdict in verify(folder))
     with pytest.raises(ModuleNotFoundError, match=r"litert needs ai_edge_litert.*transfer-zoo\[export\]"):
-        exporting._check_formats(["litert"], "none", None)
+        exporting.check_formats(["litert"])
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.bin", "model.tflite", "saved_model/saved_model.pb", "proof.npz"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from transfer.contract import Contract
+from transfer.contract import read_contract
 from transfer.engines.base import Engine
 
 __all__ = ["LiteRTEngine", "open_model"]
@@ -20,10 +20,14 @@ class LiteRTEngine(Engine):
 
     name = "litert"
 
-    def __init__(self, interpreter: Any, contract: Contract):
+    def __init__(self, interpreter: Any, contract: Any):
         self.contract = contract
         self._signatures = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
         self._lock = threading.Lock()
+
+    def outputs(self, way: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        with self._lock:
+            return dict(self._signatures[way](images=images))
 
     def images(self, images: np.ndarray) -> np.ndarray:
         if "images" not in self._signatures:
@@ -45,7 +49,7 @@ class LiteRTEngine(Engine):
 def open_model(path: Path) -> LiteRTEngine:
     try:
         with zipfile.ZipFile(path) as archive:  # a .tflite file may have a zip archive behind its end
-            contract = Contract.from_json(archive.read("contract.json"))
+            contract = read_contract(archive.read("contract.json"))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"{path} is damaged, or was not exported by this project: {error}") from error
     try:

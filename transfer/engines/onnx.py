@@ -1,11 +1,12 @@
 """ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from transfer.contract import Contract
+from transfer.contract import read_contract
 from transfer.engines.base import Engine
 
 __all__ = ["OnnxEngine", "open_model"]
@@ -16,9 +17,14 @@ class OnnxEngine(Engine):
 
     name = "onnx"
 
-    def __init__(self, session: onnxruntime.InferenceSession, contract: Contract):
+    def __init__(self, session: onnxruntime.InferenceSession, contract: Any):
         self.contract = contract
         self._session = session
+
+    def outputs(self, way: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        names = [output.name for output in self._session.get_outputs()]
+        inputs = {"resized": {"canvases": images}, "cropped": {"images": images, "cropped": np.array(True)}}
+        return dict(zip(names, self._session.run(names, inputs.get(way, {"images": images})), strict=True))
 
     def images(self, images: np.ndarray) -> np.ndarray:
         return self._run("probabilities", {"images": images})
@@ -43,4 +49,4 @@ def open_model(path: Path) -> OnnxEngine:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if contract is None:
         raise ValueError(f"{path} is an ONNX file, but not one that this project exported: it has no contract")
-    return OnnxEngine(session, Contract.from_json(contract))
+    return OnnxEngine(session, read_contract(contract))

@@ -8,8 +8,8 @@ import numpy as np
 import openvino
 from openvino import opset13 as operations
 
-from transfer.contract import Contract
-from transfer.engines.base import Engine
+from transfer.contract import read_contract
+from transfer.engines.base import ON_CANVAS, Engine
 
 __all__ = ["OpenVINOEngine", "open_model"]
 
@@ -21,7 +21,7 @@ class OpenVINOEngine(Engine):
 
     name = "openvino"
 
-    def __init__(self, model: Any, core: Any, contract: Contract, precision: str):
+    def __init__(self, model: Any, core: Any, contract: Any, precision: str):
         self.contract = contract
         self.precision = precision
         self._model = model
@@ -29,6 +29,14 @@ class OpenVINOEngine(Engine):
         self._compiled: dict[tuple[str, int], Any] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
+
+    def outputs(self, way: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        request = self._request(way, 1 if way != "images" and len(images) == 1 else -1)
+        request.infer([images], share_inputs=True)
+        found = {port.get_any_name(): request.get_tensor(port).data.copy() for port in request.model_outputs}
+        if way == "resized":
+            return {name.removeprefix(ON_CANVAS): values for name, values in found.items()}
+        return {name: values for name, values in found.items() if not name.startswith(ON_CANVAS)}
 
     def images(self, images: np.ndarray) -> np.ndarray:
         return self._run("images", "probabilities", images)
@@ -58,6 +66,8 @@ class OpenVINOEngine(Engine):
                 model = self._model.clone()
                 if way == "cropped":
                     model = _without_crop(model, (batch, *self.contract.crop.size, 3))
+                elif way == "resized":
+                    model = _without_letterbox(model, (batch, *self.contract.size, 3))
                 hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
                 self._compiled[way, batch] = self._core.compile_model(model, "CPU", hints)
             return self._compiled[way, batch]
@@ -71,6 +81,16 @@ def _without_crop(model: Any, shape: tuple[int, int, int, int]) -> Any:
     return openvino.Model(model.get_results(), [images], "cropped")
 
 
+def _without_letterbox(model: Any, shape: tuple[int, int, int, int]) -> Any:
+    """A detector from behind its letterbox on, with only what is in pixels of the canvas."""
+    place = next(node for node in model.get_ops() if node.friendly_name == "resized")
+    images = operations.parameter(shape, np.float32, name="images")
+    place.output(0).replace(images.output(0))
+    names = {result.output(0).get_any_name(): result for result in model.get_results()}
+    kept = [result for name, result in names.items() if ON_CANVAS + name not in names]
+    return openvino.Model(kept, [images], "resized")
+
+
 def open_model(path: Path, precision: str = "float32") -> OpenVINOEngine:
     core = openvino.Core()
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -80,4 +100,4 @@ def open_model(path: Path, precision: str = "float32") -> OpenVINOEngine:
         contract = model.get_rt_info(["transfer_zoo", "contract"]).astype(str)
     except RuntimeError as error:
         raise ValueError(f"{path} cannot be read, or was not exported by this project: {error}") from error
-    return OpenVINOEngine(model, core, Contract.from_json(contract), precision)
+    return OpenVINOEngine(model, core, read_contract(contract), precision)

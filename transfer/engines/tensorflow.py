@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from transfer.contract import Contract
+from transfer.contract import read_contract
 from transfer.engines.base import Engine
 
 __all__ = ["TensorFlowEngine", "freeze_graph", "open_model"]
@@ -18,10 +18,13 @@ class TensorFlowEngine(Engine):
 
     name = "tensorflow"
 
-    def __init__(self, endpoints: dict[str, Any], contract: Contract, *, keep: Any = None):
+    def __init__(self, endpoints: dict[str, Any], contract: Any, *, keep: Any = None):
         self.contract = contract
         self._endpoints = endpoints
         self._keep = keep  # a SavedModel's functions alone do not hold its variables
+
+    def outputs(self, way: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values.numpy() for name, values in self._endpoints[way](tf.constant(images)).items()}
 
     def images(self, images: np.ndarray) -> np.ndarray:
         return self._endpoints["images"](tf.constant(images))["probabilities"].numpy()
@@ -49,8 +52,10 @@ def open_model(path: Path) -> TensorFlowEngine:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    if not {"contract", "cropped"} <= set(loaded.signatures):
+    network = {"cropped", "resized"} & set(loaded.signatures)
+    if "contract" not in loaded.signatures or not network:
         raise ValueError(f"{path} is a SavedModel, but not one that this project exported: it has no contract")
-    contract = Contract.from_json(loaded.signatures["contract"]()["contract"].numpy())
-    endpoints = {"images": loaded.images, "cropped": freeze_graph(loaded.signatures["cropped"])}
+    contract = read_contract(loaded.signatures["contract"]()["contract"].numpy())
+    endpoints = {"images": loaded.images, "image_bytes": lambda files: loaded.signatures["image_bytes"](encoded=files)}
+    endpoints |= {way: freeze_graph(loaded.signatures[way]) for way in network}
     return TensorFlowEngine(endpoints, contract, keep=loaded)
