@@ -2,6 +2,7 @@
 
     python -m benchmarks.fine_tune ../shared/data/hymenoptera
     python -m benchmarks.fine_tune ../shared/data/hymenoptera --seeds 5     # accuracy only, on three data sets
+    python -m benchmarks.fine_tune ../shared/data/hymenoptera --views 4     # what a head gains from more views
 
 The peer: `image_dataset_from_directory`, Keras' own augmentation layers (the same kinds of change, of the same size, as
 our policy "light"), the whole model in `fit`; its batch norms are frozen, since that is what works. Both use
@@ -18,6 +19,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -243,6 +245,29 @@ def accuracies(folder: Path, seeds: int, names: list[str]) -> dict[str, dict[str
     return found
 
 
+def views(folder: Path, seeds: int, numbers: tuple[int, ...] = (1, 2, 3, 4, 8)) -> dict[int, float]:
+    """Lowest validation loss of the head's 10 epochs, by number of stored views; means over seeds."""
+    data = pipelines.check_data(pipelines.read_data(folder))
+    losses: dict[int, list[float]] = {number: [] for number in numbers}
+    for seed in range(seeds):
+        model, backbone = new_model(len(data.class_names), seed)
+        compile_for(model, "none", RATES[0])
+        division = divide(model)
+        assert division is not None
+        begin = model.get_weights()
+        train, valid = our_data(data, backbone.crop, seed)
+        stored, held_out = extract(division, model, train, valid, FeatureCache(views=max(numbers)))
+        for number, found in losses.items():
+            model.set_weights(begin)
+            some = replace(stored, arrays=tuple(a[:number] for a in stored.arrays), labels=stored.labels[:number])
+            top = division.top
+            top.compile(keras.optimizers.Adam(RATES[0]), "sparse_categorical_crossentropy")
+            batches = some.batches(seed=seed), held_out.batches()
+            fitted = top.fit(batches[0], validation_data=batches[1], epochs=LONG_HEAD, shuffle=False, verbose=0)
+            found.append(min(fitted.history["val_loss"]))
+    return {number: statistics.mean(found) for number, found in losses.items()}
+
+
 def data_set(name: str, folder: Path, seed: int) -> pipelines.Data:
     if name == "hymenoptera":
         return pipelines.check_data(pipelines.read_data(folder))
@@ -267,9 +292,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with `train` and `val`, each with a folder for each class")
     parser.add_argument("--seeds", type=int, default=0, help="compare accuracies over so many seeds, and no times")
+    parser.add_argument("--views", type=int, default=0, help="compare numbers of views over so many seeds, no times")
     parser.add_argument("--data", nargs="+", default=["hymenoptera", "digits", "fashion_mnist"], help="for --seeds")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of the times")
     arguments = parser.parse_args()
+    if arguments.views:
+        by_number = views(arguments.folder, arguments.views)
+        print(json.dumps({number: round(loss, 4) for number, loss in by_number.items()}))
+        return
     if arguments.seeds:
         found = accuracies(arguments.folder, arguments.seeds, arguments.data)
         medians = {

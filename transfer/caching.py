@@ -41,6 +41,8 @@ __all__ = [
 DIGESTS = "digests.json"
 COMPARED = 4  # images: outside of a graph, TensorFlow holds all activations of all of them at once
 WORTH_OPENVINO = 3000  # images: with fewer, preparing OpenVINO takes longer than it saves
+# Views that do as well as more, measured: a head alone gains nothing from a third (see benchmarks/RESULTS.md).
+VIEWS, VIEWS_OF_HEAD = 4, 2
 TOLERANCE = 1e-5  # by which stored activations may change the model's outputs, at most
 
 
@@ -53,7 +55,8 @@ class FeatureCache:
     """How activations are stored.
 
     Attributes:
-        views: how often each training image is augmented and stored. Epochs take the views in turn.
+        views: how often each training image is augmented and stored. Epochs take the views in turn. None for as many as
+            do as well as more: 4, and 2 where only the head is trained.
         limit: bytes that all stored activations may take; what needs more is not stored.
         dtype: "float32"; or "float16", in half the space, where that keeps the outputs within 1e-5.
         folder: where they are kept for later trainings on the same data, each under a key of its own; None keeps them
@@ -62,14 +65,14 @@ class FeatureCache:
             the frozen weights is added to it.
     """
 
-    views: int = 4
+    views: int | None = None
     limit: int = 2 * 10**9
     dtype: str = "float32"
     folder: Path | None = None
     key: str = ""
 
     def __post_init__(self) -> None:
-        if self.views < 1 or self.limit < 0:
+        if (self.views is not None and self.views < 1) or self.limit < 0:
             raise ValueError(f"expected at least one view and a limit in bytes, got {self.views} and {self.limit}")
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"activations are stored as float16 or float32, got {self.dtype!r}")
@@ -233,7 +236,7 @@ def extract(
     *,
     tell: Callable[[float], None] = lambda share: None,
 ) -> tuple[Features, Features]:
-    """Runs the frozen part over the data: the training images `cache.views` times, the validation images once.
+    """Runs the frozen part over the data: the training images once for each view, the validation images once.
 
     Args:
         division: of the model.
@@ -250,7 +253,8 @@ def extract(
     """
     images, some_labels = next(iter(train))
     batch_size = len(images)
-    total = cache.views * _count(train, batch_size) + _count(valid, batch_size)
+    views = cache.views or VIEWS
+    total = views * _count(train, batch_size) + _count(valid, batch_size)
     needed = total * sum(math.prod(border.shape[1:]) for border in division.borders) * np.dtype(cache.dtype).itemsize
     if needed > cache.limit:
         raise CacheNotUsed(
@@ -289,7 +293,7 @@ def extract(
 
         return Features(tuple(map(by_pass, arrays)), keras.tree.map_structure(by_pass, labels), batch_size)
 
-    features = passes(train, cache.views), passes(valid, 1)
+    features = passes(train, views), passes(valid, 1)
     if store is not None:
         store.write(probe, *features)
     return features
@@ -421,7 +425,7 @@ class _Store:
     """
 
     def __init__(self, cache: FeatureCache, trunk: keras.Model):
-        digest = hashlib.blake2b(f"{cache.key} {cache.views} {cache.dtype}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{cache.key} {cache.views or VIEWS} {cache.dtype}".encode(), digest_size=16)
         for weight in trunk.weights:
             digest.update(weight.numpy().tobytes())
         assert cache.folder is not None

@@ -21,7 +21,18 @@ import tensorflow as tf
 
 from transfer import freezing
 from transfer.batch_norms import re_estimate_batch_norms
-from transfer.caching import CacheNotUsed, Division, FeatureCache, Features, between, divide, extract, through
+from transfer.caching import (
+    VIEWS,
+    VIEWS_OF_HEAD,
+    CacheNotUsed,
+    Division,
+    FeatureCache,
+    Features,
+    between,
+    divide,
+    extract,
+    through,
+)
 from transfer.checkpoints import Checkpoint, Position
 from transfer.guard import TrainingDiverged, raise_if_trainable_changed, trainable_layers, write_batch
 from transfer.inputs import values_of
@@ -320,7 +331,9 @@ def _store(model, plan, train, valid, cache, bar) -> tuple[dict[int, _Part], str
         epochs = sum(stage.epochs for number, stage in enumerate(plan) if number in divisions)
         # Where a phase goes through the images itself, how often they were gone through before decides what it sees
         folder = cache.folder if len(divisions) == len(plan) else None
-        cache = replace(cache, views=min(cache.views, epochs), folder=folder)
+        head_alone = all(plan[number].unfreeze == "none" for number in divisions)
+        views = cache.views or (VIEWS_OF_HEAD if head_alone else VIEWS)
+        cache = replace(cache, views=min(views, epochs), folder=folder)
         images = extract(lowest, model, train, valid, cache, tell=bar.extraction)
         room = cache.limit - sum(features.nbytes for features in images)
         parts = {}

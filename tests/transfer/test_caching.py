@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer import caching, freezing
+from transfer import caching, freezing, training
 from transfer.caching import CacheNotUsed, FeatureCache, between, divide, extract, through
 from transfer.training import fine_tune
 
@@ -388,3 +388,11 @@ def test_callbacks_see_the_whole_model(tmp_path):
     assert all(phase.cached for phase in history.phases)
     assert {id(each) for each in seen} == {id(model)}
     assert keras.models.load_model(tmp_path / "model.keras").input_shape == (None, H, W, 3)
+
+
+@pytest.mark.parametrize(("epochs", "views"), [(0, 2), (5, 4)])
+def test_a_head_alone_gets_fewer_views(monkeypatch, epochs, views):
+    kept, original = [], training.extract
+    monkeypatch.setattr(training, "extract", lambda *a, **k: kept.append(original(*a, **k)) or kept[-1])
+    fine_tune(network(), photos(8), photos(9), head_epochs=5, epochs=epochs, unfreeze=0.5, progress=False)
+    assert kept[0][0].passes == views
