@@ -36,6 +36,7 @@ from transfer.caching import FeatureCache, divide, extract
 from transfer.training import fine_tune
 
 SIZE = (224, 224)
+SMALL = (64, 64)  # for digits of 8 x 8 and clothes of 28 x 28 pixels
 BATCH = 32
 HEAD_EPOCHS, EPOCHS, LONG_HEAD = 3, 10, 10
 RATES = 1e-3, 1e-4
@@ -62,9 +63,9 @@ class Reached(keras.callbacks.Callback):
         return next((seconds for seconds, found in self.rows if found >= accuracy - 1e-6), None)
 
 
-def new_model(num_classes: int, seed: int) -> tuple[keras.Model, transfer.Backbone]:
+def new_model(num_classes: int, seed: int, size: tuple[int, int] = SIZE) -> tuple[keras.Model, transfer.Backbone]:
     keras.backend.clear_session()
-    backbone = transfer.backbone(BACKBONE, image_size=SIZE)
+    backbone = transfer.backbone(BACKBONE, image_size=size)
     return transfer.classifier(backbone, num_classes, seed=seed), backbone
 
 
@@ -231,14 +232,15 @@ def accuracies(folder: Path, seeds: int, names: list[str]) -> dict[str, dict[str
         found[name] = {"peer": [], "ours": []}
         for seed in range(seeds):
             data = data_set(name, folder, seed)
-            model, backbone = new_model(len(data.class_names), seed)
+            size = SIZE if name == "hymenoptera" else SMALL
+            model, backbone = new_model(len(data.class_names), seed, size)
             if name == "hymenoptera":
                 peer = keras_data(folder, seed)
             else:
                 plain = pipelines.batches(data.train, backbone.crop, batch_size=BATCH, shuffle=True, seed=seed)
                 peer = augmented(plain, seed), pipelines.batches(data.valid, backbone.crop, batch_size=BATCH)
             found[name]["peer"].append(peer_recipe(model, *peer, head_epochs=HEAD_EPOCHS, epochs=EPOCHS))
-            model, backbone = new_model(len(data.class_names), seed)
+            model, backbone = new_model(len(data.class_names), seed, size)
             ours = our_data(data, backbone.crop, seed)
             found[name]["ours"].append(our_recipe(model, *ours, head_epochs=HEAD_EPOCHS, epochs=EPOCHS, seed=seed))
             print(name, seed, {who: round(values[-1], 4) for who, values in found[name].items()}, flush=True)
