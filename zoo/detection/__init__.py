@@ -6,6 +6,7 @@ from typing import Any
 # Public name -> module that defines it. Imported on first use, so that `import zoo.detection` loads no TensorFlow.
 _EXPORTS = {
     "Detector": "zoo.detection.detector",
+    "EfficientDet": "zoo.detection.efficientdet",
     "FasterRCNN": "zoo.detection.faster_rcnn",
     "OverlapLoss": "zoo.detection.losses",
     "RetinaNet": "zoo.detection.retinanet",

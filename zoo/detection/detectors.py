@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from zoo.detection import faster_rcnn, retinanet, ssd, yolo
+from zoo.detection import efficientdet, faster_rcnn, retinanet, ssd, yolo
 from zoo.detection.detector import Detector
 
 __all__ = ["create", "list_detectors"]
@@ -19,6 +19,7 @@ FAMILIES: tuple[tuple[Callable[..., Detector], Mapping[str, Any]], ...] = (
     (ssd.SSD, ssd.VARIANTS),
     (ssd.SSD300, ssd.VARIANTS_300),
     (retinanet.RetinaNet, retinanet.VARIANTS),
+    (efficientdet.EfficientDet, efficientdet.VARIANTS),
     (faster_rcnn.FasterRCNN, faster_rcnn.VARIANTS),
 )
 

@@ -24,7 +24,7 @@ from zoo.detection import anchors, fpn, matching, targets
 from zoo.detection.detector import Detector
 from zoo.features import features
 
-__all__ = ["LEVELS", "STRIDES", "VARIANTS", "RetinaNet", "Variant", "dense_loss"]
+__all__ = ["LEVELS", "STRIDES", "VARIANTS", "RetinaNet", "Variant", "dense_anchors", "dense_loss"]
 
 LEVELS = ("c3", "c4", "c5")
 STRIDES = (8, 16, 32, 64, 128)
@@ -105,8 +105,7 @@ class RetinaNet(Detector):
 
     def anchors(self, image_size: Sequence[Any]) -> Array:
         """All anchors of an image of (height, width), float32 `[anchors, 4]`, xyxy, in pixels."""
-        shapes = [anchors.anchor_shapes(self.variant.anchor_scale * stride) for stride in STRIDES]
-        return anchors.anchor_grid(image_size, STRIDES, shapes)
+        return dense_anchors(image_size, self.variant.anchor_scale)
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
         codes, logits = (keras.ops.cast(outputs[name], "float32") for name in ("codes", "logits"))
@@ -119,6 +118,15 @@ class RetinaNet(Detector):
 
     def get_config(self):
         return {**super().get_config(), **asdict(self.variant)}
+
+
+def dense_anchors(image_size: Sequence[Any], scale: float) -> Array:
+    """Nine anchors in each cell of P3 to P7, the smallest square of which has `scale` strides.
+
+    >>> dense_anchors((64, 96), 4.0)[1].tolist()  # the first cell's square of 32 pixels
+    [-12.0, -12.0, 20.0, 20.0]
+    """
+    return anchors.anchor_grid(image_size, STRIDES, [anchors.anchor_shapes(scale * stride) for stride in STRIDES])
 
 
 def dense_loss(

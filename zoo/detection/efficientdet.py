@@ -1,0 +1,291 @@
+"""EfficientDet: a pyramid whose maps tell each other what they see in both directions, again and again, and cheaply.
+
+Each node of the pyramid adds up maps of several levels, and learns how much each of them counts (the fast normalised
+fusion). One cell of nodes goes from coarse to fine and back; cells are repeated. All convolutions are separable. How
+many channels, cells and layers of the heads there are, and how large the image is, grows together: D0 to D7.
+
+Tan, Pang & Le 2020, "EfficientDet: Scalable and Efficient Object Detection": fusion in section 3.2, the cell in section
+3.3 and figure 2d, compound scaling in section 4.2 and table 1. Anchors and loss are RetinaNet's, with a gamma of 1.5
+(section 5.1). As in the authors' code: maps of the trunk that a cell uses twice are brought to its width twice; heads
+are the same for all levels, but for their batch norms. Deviations: batch norms of a lower momentum
+(`zoo.detection.fpn`); codes divided by SSD's variances, where the authors give the loss of boxes a weight of 50; images
+of any multiple of 32, which for the authors have to be multiples of 128.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from zoo import boxes as box_geometry
+from zoo.boxes import Array
+from zoo.detection import anchors, fpn
+from zoo.detection.detector import Detector
+from zoo.detection.retinanet import PRIOR, VARIANCES, dense_anchors, dense_loss
+from zoo.features import features
+
+__all__ = ["SCALING", "VARIANTS", "EfficientDet", "FastFusion", "Magnify", "Scaling", "Variant", "compound_scaling"]
+
+LEVELS = ("c3", "c4", "c5")
+GAMMA = 1.5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`filters` of all maps, `cells` of the pyramid, separable convolutions in each head, and the smallest anchor of a
+    level in its strides."""
+
+    filters: int
+    cells: int
+    depth: int
+    anchor_scale: float = 4.0
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A row of table 1: `zoo.create_model`'s name of the trunk, side of the image in pixels, channels and cells of the
+    pyramid, layers of the heads."""
+
+    backbone: str
+    image_size: int
+    filters: int
+    cells: int
+    depth: int
+    anchor_scale: float = 4.0
+
+
+SCALING = {
+    "efficientdet_d0": Scaling("efficientnet_b0", 512, 64, 3, 3),
+    "efficientdet_d1": Scaling("efficientnet_b1", 640, 88, 4, 3),
+    "efficientdet_d2": Scaling("efficientnet_b2", 768, 112, 5, 3),
+    "efficientdet_d3": Scaling("efficientnet_b3", 896, 160, 6, 4),
+    "efficientdet_d4": Scaling("efficientnet_b4", 1024, 224, 7, 4),
+    "efficientdet_d5": Scaling("efficientnet_b5", 1280, 288, 7, 4),
+    "efficientdet_d6": Scaling("efficientnet_b6", 1280, 384, 8, 5),
+    "efficientdet_d7": Scaling("efficientnet_b6", 1536, 384, 8, 5, anchor_scale=5.0),
+}
+VARIANTS = {name: Variant(row.filters, row.cells, row.depth, row.anchor_scale) for name, row in SCALING.items()}
+
+
+def compound_scaling(phi: int) -> tuple[float, int, int, int]:
+    """Channels, cells, layers of the heads and side of the image that belong together: equations 1 to 3.
+
+    Table 1 rounds the channels, and from D4 on departs from the equations.
+
+    >>> compound_scaling(0), compound_scaling(3)
+    ((64.0, 3, 3, 512), (157.464, 6, 4, 896))
+    """
+    return round(64 * 1.35**phi, 3), 3 + phi, 3 + phi // 3, 512 + 128 * phi
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class EfficientDet(Detector):
+    """A detector with anchors and a pyramid that goes both ways, on any trunk with maps at strides 8, 16 and 32.
+
+    The published ones have the trunk and the image size of `SCALING`; others work as well. How it is trained and asked:
+    `zoo.detection.detector.Detector`.
+
+    Args:
+        filters, cells, depth, anchor_scale: see `Variant`.
+        Others: as for `Detector`.
+
+    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+
+    Output shape: `codes [n, anchors, 4]` and `logits [n, anchors, num_classes]`.
+
+    Raises:
+        ValueError: a backbone without these levels; and what `Detector` refuses.
+
+    Example: 9 anchors in each of 96 + 24 + 6 + 2 + 1 cells.
+
+    >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
+    >>> detector = EfficientDet(backbone, num_classes=3, filters=16, cells=1, depth=1)
+    >>> {name: tuple(output.shape) for name, output in detector.output.items()}
+    {'codes': (None, 1161, 4), 'logits': (None, 1161, 3)}
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        *,
+        filters: int = 64,
+        cells: int = 3,
+        depth: int = 3,
+        anchor_scale: float = 4.0,
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.5,
+        max_detections: int = 100,
+        name: str = "efficientdet",
+    ):
+        variant = Variant(filters, cells, depth, anchor_scale)
+        super().__init__(
+            backbone,
+            partial(_outputs, num_classes=num_classes, variant=variant),
+            num_classes=num_classes,
+            loss_weights={"box_loss": 1.0, "class_loss": 1.0},
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            name=name,
+        )
+        self.variant = variant
+
+    def anchors(self, image_size: Sequence[Any]) -> Array:
+        """All anchors of an image of (height, width), float32 `[anchors, 4]`, xyxy, in pixels."""
+        return dense_anchors(image_size, self.variant.anchor_scale)
+
+    def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+        codes, logits = (keras.ops.cast(outputs[name], "float32") for name in ("codes", "logits"))
+        boxes = box_geometry.decode(codes, self.anchors(image_size), variances=VARIANCES)
+        return box_geometry.clip(boxes, image_size), keras.ops.sigmoid(logits)
+
+    def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
+        """RetinaNet's, with a loss of what is right that fades more slowly."""
+        return dense_loss(truths, outputs, self.anchors(image_size), gamma=GAMMA)
+
+    def get_config(self):
+        return {**super().get_config(), **asdict(self.variant)}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class FastFusion(keras.layers.Layer):
+    """A weighted mean of maps, the weights of which are learned.
+
+    Source: Tan et al. 2020, section 3.2 (Fast normalized fusion): weights are kept from being negative by a ReLU, and
+    divided by their sum, which costs less than a softmax.
+
+    Args:
+        epsilon: added to the sum.
+        name: of the layer.
+
+    Input shape: a list of maps `[n, h, w, c]`. Output shape: `[n, h, w, c]`.
+
+    >>> FastFusion(epsilon=0.0)([keras.ops.array([[1.0]]), keras.ops.array([[2.0]])]).numpy().tolist()
+    [[1.5]]
+    """
+
+    def __init__(self, epsilon: float = 1e-4, *, name: str | None = None, dtype: Any = None, trainable: bool = True):
+        super().__init__(name=name, dtype=dtype, trainable=trainable)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.weight = self.add_weight(shape=(len(input_shape),), initializer="ones", name="weight")
+
+    def call(self, maps):
+        weights = keras.ops.relu(self.weight)
+        shares = weights / (keras.ops.sum(weights) + self.epsilon)
+        return sum(shares[i] * x for i, x in enumerate(maps))
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Magnify(keras.layers.Layer):
+    """A map at twice the size, each pixel four times, cut to the size of another: a map of 5 rows comes of one of 3.
+
+    Input shape: the map `[n, h, w, c]`, and the other `[n, h', w', ...]`, of at most twice the size. Output shape:
+    `[n, h', w', c]`.
+
+    >>> Magnify()(keras.ops.ones((1, 3, 2, 8)), keras.ops.ones((1, 5, 4, 3))).shape
+    TensorShape([1, 5, 4, 8])
+    """
+
+    def call(self, x, like):
+        ops = keras.ops
+        height, width = ops.shape(like)[1:3]
+        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)[:, :height, :width]
+
+    def compute_output_shape(self, x_shape, like_shape):
+        return (*like_shape[:3], x_shape[-1])
+
+
+def _separable(x, filters: int, *, name: str):
+    """Activation, separable convolution, batch norm: what follows each fusion."""
+    x = keras.layers.Activation("silu", name=f"{name}_activation")(x)
+    x = keras.layers.SeparableConv2D(filters, 3, padding="same", name=f"{name}_sepconv")(x)
+    return keras.layers.BatchNormalization(epsilon=1e-3, momentum=fpn.MOMENTUM, name=f"{name}_bn")(x)
+
+
+def _to_width(x, filters: int, *, name: str):
+    x = keras.layers.Conv2D(filters, 1, name=f"{name}_conv")(x)
+    return keras.layers.BatchNormalization(epsilon=1e-3, momentum=fpn.MOMENTUM, name=f"{name}_bn")(x)
+
+
+def _reduce(x, *, name: str):
+    return keras.layers.MaxPooling2D(3, strides=2, padding="same", name=name)(x)
+
+
+def _cell(down: list, back: list, filters: int, *, name: str) -> list:
+    """From coarse to fine and back.
+
+    Args:
+        down: maps of the five levels, from fine to coarse, that the way down takes.
+        back: those that the way back takes; of the same sizes, and but for the first cell the same maps.
+
+    Returns:
+        Five maps of the same sizes.
+    """
+
+    def node(maps, where):
+        return _separable(FastFusion(name=f"{name}_{where}_fusion")(maps), filters, name=f"{name}_{where}")
+
+    levels = range(3, 3 + len(down))
+    informed = [down[-1]]
+    for level, x in list(zip(levels, down, strict=True))[-2::-1]:
+        above = Magnify(name=f"{name}_{level}_magnify")(informed[0], x)
+        informed.insert(0, node([x, above], f"{level}_down"))
+    result = [informed[0]]
+    for level, x, between in list(zip(levels, back, informed, strict=True))[1:]:
+        below = _reduce(result[-1], name=f"{name}_{level}_reduce")
+        # The coarsest has nothing between what came in and what goes out.
+        maps = [x, below] if level == levels[-1] else [x, between, below]
+        result.append(node(maps, f"{level}_up"))
+    return result
+
+
+def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
+    """Pyramid and heads: the trunk's maps to codes and logits of all anchors."""
+    c3, c4, c5 = features(backbone, LEVELS).output.values()
+    to_width = partial(_to_width, filters=variant.filters)
+    p6 = _reduce(to_width(c5, name="c6"), name="p6")
+    coarse = [p6, _reduce(p6, name="p7")]
+    down = [*(to_width(x, name=name) for x, name in ((c3, "c3"), (c4, "c4"), (c5, "c5"))), *coarse]
+    # The finest is where the way down ends: the way back takes it from there.
+    back = [down[0], to_width(c4, name="c4_again"), to_width(c5, name="c5_again"), *coarse]
+    for i in range(1, variant.cells + 1):
+        down = back = _cell(down, back, variant.filters, name=f"cell{i}")
+
+    shapes = len(anchors.OCTAVES) * len(anchors.RATIOS)
+    outputs = {}
+    for branch, channels, bias in (("codes", 4, 0.0), ("logits", num_classes, float(np.log(PRIOR / (1 - PRIOR))))):
+        convolutions = [
+            keras.layers.SeparableConv2D(variant.filters, 3, padding="same", name=f"{branch}_{i}")
+            for i in range(1, variant.depth + 1)
+        ]
+        # In float32 under mixed precision, as all outputs.
+        last = keras.layers.SeparableConv2D(
+            shapes * channels,
+            3,
+            padding="same",
+            pointwise_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            bias_initializer=keras.initializers.Constant(bias),
+            dtype="float32",
+            name=f"{branch}_last",
+        )
+        parts = []
+        for level, x in enumerate(down, 3):
+            for i, convolution in enumerate(convolutions, 1):
+                x = keras.layers.BatchNormalization(
+                    epsilon=1e-3, momentum=fpn.MOMENTUM, name=f"{branch}_{i}_{level}_bn"
+                )(convolution(x))
+                x = keras.layers.Activation("silu", name=f"{branch}_{i}_{level}_activation")(x)
+            parts.append(
+                keras.layers.Reshape((-1, channels), dtype="float32", name=f"{branch}_{level}_anchors")(last(x))
+            )
+        outputs[branch] = keras.layers.Concatenate(axis=1, dtype="float32", name=branch)(parts)
+    return outputs
