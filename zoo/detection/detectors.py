@@ -1,4 +1,13 @@
-"""Every detector by its name."""
+"""Every detector by its name.
+
+| name | what it is | file of `zoo.detection` |
+|---|---|---|
+| `yolo_tiny`, `yolo` | no anchors, three maps, in one pass: where to begin | `yolo` |
+| `ssd`, `ssd_mobilenet`, `ssd300` | priors on the trunk's maps; the last as published, for 300 x 300 | `ssd` |
+| `retinanet_tiny`, `retinanet` | anchors on a pyramid, and the focal loss; the second as published | `retinanet` |
+| `efficientdet_d0` to `efficientdet_d7` | anchors on a pyramid that goes both ways | `efficientdet` |
+| `faster_rcnn_tiny`, `faster_rcnn` | one stage says where, a second what | `faster_rcnn` |
+"""
 
 import difflib
 import fnmatch
