@@ -90,8 +90,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--images", type=int, help="take only so many of each list")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--policy", default="float32", choices=("float32", "mixed_bfloat16"), help="to compute in")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
+    keras.config.set_dtype_policy(arguments.policy)
     data = pipelines.read_scenes(arguments.folder)
     parts = {name: scenes[: arguments.images] for name, scenes in data.splits.items()}
     model = new_detector(arguments.detector, len(data.class_names))
