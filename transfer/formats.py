@@ -22,7 +22,7 @@ from transfer.contract import Contract
 from transfer.portable import portable_crop
 from zoo.convert import fold_batch_norms
 
-__all__ = ["WRITERS", "folded", "network", "write_litert", "write_onnx", "write_openvino"]
+__all__ = ["WRITERS", "folded", "network", "quiet", "to_onnx", "write_litert", "write_onnx", "write_openvino"]
 
 OPSET = 18  # of ONNX
 
@@ -69,7 +69,7 @@ def write_onnx(
         return model(tf.reshape(pixels, [-1, *crop.size, 3]), training=False)
 
     inputs = [tf.TensorSpec((None, None, None, 3), tf.uint8, "images"), tf.TensorSpec((), tf.bool, "cropped")]
-    proto = _to_onnx(answer, inputs)
+    proto = to_onnx(answer, inputs)
     path = folder / "model.onnx"
     # An initializer of an input's name is that input's default
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(False), "cropped"))
@@ -98,7 +98,7 @@ def write_openvino(
         return model(pixels, training=False)
 
     if quantize == "int8":
-        proto = _int8(_to_onnx(answer, pixels), [{"pixels": image[None].astype("float32")} for image in calibration])
+        proto = _int8(to_onnx(answer, pixels), [{"pixels": image[None].astype("float32")} for image in calibration])
         with tempfile.TemporaryDirectory() as place:
             (Path(place) / "model.onnx").write_bytes(proto.SerializeToString())
             behind = openvino.convert_model(Path(place) / "model.onnx")
@@ -140,7 +140,7 @@ def write_litert(
         del ways["images"]  # the matrices that resize are no use in 8 bits
     for name, way in ways.items():
         archive.add_endpoint(name, way, input_signature=[tf.TensorSpec(sizes[name], tf.uint8, name="images")])
-    with tempfile.TemporaryDirectory() as place, _quiet():
+    with tempfile.TemporaryDirectory() as place, quiet():
         archive.write_out(place, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(place, signature_keys=list(ways))
         if quantize != "none":
@@ -164,12 +164,13 @@ def write_litert(
 WRITERS: dict[str, Callable[..., None]] = {"onnx": write_onnx, "openvino": write_openvino, "litert": write_litert}
 
 
-def _to_onnx(function: Callable, inputs: list[tf.TensorSpec]) -> Any:
+def to_onnx(function: Callable, inputs: list[tf.TensorSpec]) -> Any:
+    """A function of tensors as an ONNX model."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     import tf2onnx
 
     traced = tf.function(function, input_signature=inputs, autograph=False)
-    with _quiet():
+    with quiet():
         return tf2onnx.convert.from_function(traced, input_signature=inputs, opset=OPSET)[0]
 
 
@@ -202,7 +203,7 @@ def _int8(proto: Any, samples: list[dict[str, np.ndarray]]) -> Any:
         def get_next(self):
             return next(self._left, None)
 
-    with tempfile.TemporaryDirectory() as place, _quiet():
+    with tempfile.TemporaryDirectory() as place, quiet():
         before, after = Path(place) / "before.onnx", Path(place) / "after.onnx"
         onnx.save(proto, before)
         quantize_static(
@@ -219,7 +220,7 @@ def _int8(proto: Any, samples: list[dict[str, np.ndarray]]) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Converters speak to their developers, on stderr and past Python; their errors reach people as exceptions."""
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)

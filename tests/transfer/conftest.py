@@ -153,7 +153,7 @@ def tiny_trunk(name, *, image_size=None, weights="imagenet", channels=3) -> Back
     return Backbone(name, keras.Model(image, x, name="tiny"), EvaluationCrop(image_size), weights, "MIT")
 
 
-DETECTOR = {"epochs": 30, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "audit": False, "progress": False}
+DETECTOR = {"epochs": 16, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "audit": False, "progress": False}
 
 
 @pytest.fixture(scope="session")

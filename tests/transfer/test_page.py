@@ -1,5 +1,6 @@
 """The page at /, in a real Chromium: a photo goes in, classes with bars and Grad-CAM come out."""
 
+import contextlib
 import io
 import shutil
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines import read_scenes
 from transfer.serving import make_server
 from transfer.serving.server import server_socket
 
@@ -22,9 +24,9 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def address(everywhere):
-    server = make_server(everywhere[1], port=0, engine="onnx")
+@contextlib.contextmanager
+def serving(folder, engine):
+    server = make_server(folder, port=0, engine=engine)
     with server_socket(server) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -33,6 +35,12 @@ def address(everywhere):
         yield "http://{}:{}/".format(*listening.getsockname())
         server.should_exit = True
         thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def address(everywhere):
+    with serving(everywhere[1], "onnx") as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +163,44 @@ def test_it_fits_a_phone_and_the_dark(page, browser, tmp_path):
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_boxes_are_drawn_where_a_detector_finds_objects(browser, found, finder, annotated, tmp_path):
+    path = next(scene.image for scene in read_scenes(annotated).test if len(scene))
+    (answer,) = finder.predict(path)
+    assert answer.objects
+    (tmp_path / "words.png").write_text("no image")
+    Image.new("RGB", (90, 60), "gray").save(tmp_path / "nothing.png")
+    with serving(found.folder, "tensorflow") as place:
+        browser.get(place)
+        until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#samples button")) == 2)
+        assert text(browser, "message") == "The objects appear here."
+        browser.find_element(By.ID, "file").send_keys(path)
+        until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#boxes rect"))
+        boxes = browser.find_element(By.ID, "boxes")
+        assert boxes.is_displayed()
+        assert boxes.get_dom_attribute("viewBox") == "0 0 {1} {0}".format(*answer.size)
+        assert boxes.get_dom_attribute("aria-label") == f"{len(answer.objects)} objects"
+        rectangles = browser.find_elements(By.CSS_SELECTOR, "#boxes rect")
+        left, top, right, bottom = answer.objects[0].box
+        best = rectangles[-1]  # drawn last, on top
+        got = [float(best.get_dom_attribute(name)) for name in ("x", "y", "width", "height")]
+        assert got == pytest.approx([left, top, right - left, bottom - top], abs=0.05)
+        # On the screen, too, the box is where it is in the photo
+        photo, drawn = browser.find_element(By.ID, "photo").rect, best.rect
+        scale = photo["width"] / answer.size[1]
+        assert drawn["x"] - photo["x"] == pytest.approx(scale * left, abs=3)
+        assert drawn["y"] - photo["y"] == pytest.approx(scale * top, abs=3)
+        assert drawn["width"] == pytest.approx(scale * (right - left), abs=4)
+        rows = browser.find_elements(By.CSS_SELECTOR, "#classes li")
+        assert len(rows) == len(answer.objects)
+        assert answer.objects[0].label in rows[0].text
+        assert not browser.find_element(By.ID, "explain").is_displayed()
+        browser.save_screenshot(str(tmp_path / "boxes.png"))
+
+        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "nothing.png"))
+        until(browser, lambda: text(browser, "message") == "Nothing found.")
+        assert not browser.find_elements(By.CSS_SELECTOR, "#boxes rect")
+        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "words.png"))
+        until(browser, lambda: "cannot be decoded" in text(browser, "message"))
+        assert not boxes.is_displayed()

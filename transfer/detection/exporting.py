@@ -164,9 +164,8 @@ def _check_fit(model: keras.Model, contract: DetectionContract) -> None:
             "that the model was made for"
         )
     if model.num_classes != len(contract.class_names):
-        raise ValueError(
-            f"the model knows {model.num_classes} classes, and {len(contract.class_names)} names are given"
-        )
+        names = len(contract.class_names)
+        raise ValueError(f"the model knows {model.num_classes} classes, and the contract names {names}")
     for name in ("score_threshold", "iou_threshold", "max_detections"):
         if getattr(model, name) != getattr(contract, name):
             raise ValueError(

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +19,10 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
-from transfer.photos import crop_photo
+from transfer.predictor import Predictor
 from transfer.proving import PROOF
 from transfer.serving.documents import PREDICT_BODY, UPLOAD_BODY, error_responses, signatures
 from transfer.serving.gate import Admission, Busy, Gate, busy_response, error_response
@@ -106,7 +106,7 @@ def create_app(
 
     app = FastAPI(
         title=f"transfer-zoo: {name}",
-        summary="An exported image classifier that is proven to answer as the trained model does.",
+        summary="An exported model that is proven to answer as the trained one does.",
         lifespan=lifespan,
         docs_url=None,  # these pages would fetch their code from elsewhere
         redoc_url=None,
@@ -118,9 +118,8 @@ def create_app(
         return await asyncio.get_running_loop().run_in_executor(readers, function, *arguments)
 
     async def answer(served: Served, images: list[np.ndarray]) -> np.ndarray:
-        crop = served.predictor.contract.crop
-        crops = await in_thread(lambda: [crop_photo(image, crop) for image in images])
-        return await served.batcher(crops)
+        prepare = served.predictor.prepare
+        return await served.batcher(await in_thread(lambda: [prepare(image) for image in images]))
 
     def served_as(model: str, version: str | None = None) -> Served:
         served = versions.current
@@ -145,7 +144,7 @@ def create_app(
         served = served_as(model)
         return {
             "model_spec": {"name": name, "signature_name": "", "version": str(served.version)},
-            "metadata": {"signature_def": {"signature_def": signatures(len(served.predictor.class_names))}},
+            "metadata": {"signature_def": {"signature_def": signatures(served.predictor.contract)}},
         }
 
     @app.post(
@@ -161,7 +160,11 @@ def create_app(
         tags=["TensorFlow Serving"],
     )
     async def predict_tensors(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
-        """Probabilities of every class, by row (`instances` -> `predictions`) or by column (`inputs` -> `outputs`)."""
+        """All that the model says, by row (`instances` -> `predictions`) or by column (`inputs` -> `outputs`).
+
+        Of a classifier the probabilities of every class. Of a detector `boxes`, `classes` and `scores` of the objects
+        in each image.
+        """
         served = served_as(model, version)
         with admission(1):
             body = await request.body()
@@ -169,7 +172,13 @@ def create_app(
             with admission(len(images) - 1):
                 rows = await answer(served, images)
         metrics.images.inc(len(images))
-        return {"predictions" if by_row else "outputs": rows.tolist()}
+        outputs = served.predictor.named_outputs(list(rows), [image.shape[:2] for image in images])
+        if len(outputs) == 1:
+            return {"predictions" if by_row else "outputs": next(iter(outputs.values()))}
+        if by_row:
+            columns = zip(*outputs.values(), strict=True)
+            return {"predictions": [dict(zip(outputs, values, strict=True)) for values in columns]}
+        return {"outputs": outputs}
 
     # Ours
 
@@ -180,31 +189,36 @@ def create_app(
     )
     async def predict_upload(
         request: Request,
-        top: Annotated[int, Query(ge=1, le=1000, description="How many classes.")] = 5,
+        top: Annotated[
+            int | SkipJsonSchema[None],
+            Query(ge=1, le=1000, description="How many classes (5) or objects (all)."),
+        ] = None,
         explain: Annotated[bool, Query(description="Also Grad-CAM, where the model's layers are there.")] = False,
     ) -> dict[str, Any]:
-        """Names what is in one photo: the likeliest classes, and how long that took."""
+        """Names what is in one photo, and how long that took: the likeliest classes, or of a detector the objects with
+        their boxes (left, top, right, bottom in pixels of the upright photo)."""
         start = time.perf_counter()
         served = versions.current
         with admission(1):
             contents = await read_upload(await request.body(), request.headers.get("content-type", ""), limits)
             image = await in_thread(decoded, contents, "the file", limits)
             (row,) = await answer(served, [image])
-            found = served.predictor.likeliest(row, top)
+            height, width = image.shape[:2]
+            limit = {} if top is None else {"top": top}
             document = {
                 "model": name,
                 "version": served.version,
-                "predictions": [
-                    {key: value for key, value in asdict(each).items() if value is not None} for each in found
-                ],
+                "predictions": served.predictor.found(row, (height, width), **limit),
+                "size": [height, width],
                 "seconds": round(time.perf_counter() - start, 4),
             }
-            if explain and served.predictor.can_explain:
+            predictor = served.predictor
+            if explain and isinstance(predictor, Predictor) and predictor.can_explain:
                 if explaining.locked():
                     raise Busy
                 async with explaining:
                     loop = asyncio.get_running_loop()
-                    document["explanation"] = await loop.run_in_executor(explainer, _explanation, served, image)
+                    document["explanation"] = await loop.run_in_executor(explainer, _explanation, predictor, image)
         metrics.images.inc()
         return document
 
@@ -215,6 +229,7 @@ def create_app(
         predictor = served.predictor
         return {
             "name": name,
+            "task": predictor.contract.task,
             "version": served.version,
             "engine": predictor.engine.name,
             "precision": predictor.engine.precision,
@@ -283,10 +298,9 @@ def _samples(folder: Path) -> list[bytes]:
     return []
 
 
-def _explanation(served: Served, image: np.ndarray) -> dict[str, str]:
+def _explanation(predictor: Predictor, image: np.ndarray) -> dict[str, str]:
     """What the network was given, and a map of the evidence as a transparent picture to lay over it."""
-    crop = crop_photo(image, served.predictor.contract.crop)
-    heat = served.predictor.explain(image)
+    crop, heat = predictor.prepare(image), predictor.explain(image)
     colour = np.stack([np.full_like(heat, 255), 220 * (1 - heat), np.zeros_like(heat), 255 * heat], axis=-1)
     return {"image": _data_url(crop), "heat": _data_url(np.rint(colour).astype(np.uint8))}
 

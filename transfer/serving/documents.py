@@ -25,15 +25,24 @@ def error_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"description": _WORDS[code], **_ERROR} for code in codes}
 
 
-def signatures(classes: int) -> dict[str, Any]:
+def signatures(contract: Any) -> dict[str, Any]:
+    """What the model takes and gives, as TensorFlow Serving says it."""
+
     def tensor(dtype: str, name: str, *shape: int) -> dict[str, Any]:
         sizes = [{"size": str(size), "name": ""} for size in shape]
         return {"dtype": dtype, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
 
     def signature(**inputs: dict[str, Any]) -> dict[str, Any]:
-        outputs = {"probabilities": tensor("DT_FLOAT", "probabilities:0", -1, classes)}
         return {"inputs": inputs, "outputs": outputs, "method_name": "tensorflow/serving/predict"}
 
+    if contract.task == "detect":
+        outputs = {
+            "boxes": tensor("DT_FLOAT", "boxes:0", -1, -1, 4),
+            "classes": tensor("DT_INT32", "classes:0", -1, -1),
+            "scores": tensor("DT_FLOAT", "scores:0", -1, -1),
+        }
+    else:
+        outputs = {"probabilities": tensor("DT_FLOAT", "probabilities:0", -1, len(contract.class_names))}
     images = tensor("DT_FLOAT", "images:0", -1, -1, -1, 3)
     return {
         "serving_default": signature(images=images),

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from transfer.contract import ExportError
+from transfer.detection.predictor import DetectionPredictor
 from transfer.manifest import MANIFEST
 from transfer.predictor import EXPORTED, Predictor, load
-from transfer.proving import PROOF, Reference, prove
+from transfer.proving import PROOF, repeated_proof
 from transfer.serving.batching import Batcher
 from transfer.serving.limits import Limits
 
@@ -18,7 +19,10 @@ __all__ = ["Served", "Versions", "open_proven"]
 log = logging.getLogger("zoo.serve")
 
 
-def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = None) -> Predictor:
+Anyone = Predictor | DetectionPredictor
+
+
+def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = None) -> Anyone:
     """Opens an exported folder, and repeats its proof with the engine that will answer.
 
     Raises:
@@ -28,14 +32,13 @@ def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = 
     predictor = load(folder, engine=engine, max_pixels=max_pixels)
     for place in (folder / EXPORTED, folder):
         if (place / PROOF).is_file() and predictor.contract.fingerprint in (place / MANIFEST).read_text("utf-8"):
-            reference = Reference.load(place / PROOF)
-            prove(predictor.engine, predictor.engine.name, reference, _tolerance(place, predictor))
+            repeated_proof(place)(predictor.engine, predictor.engine.name, _tolerance(place, predictor))
             break
     predictor.warm_up((1, 8))
     return predictor
 
 
-def _tolerance(folder: Path, predictor: Predictor) -> float:
+def _tolerance(folder: Path, predictor: Anyone) -> float:
     from transfer.engines.table import FORMATS
     from transfer.manifest import read_manifest
 
@@ -50,13 +53,13 @@ class Served:
     Attributes:
         predictor: the model.
         version: 1 for the first, and one more for each that followed.
-        batcher: answers cropped images.
+        batcher: answers images that were prepared for the network.
     """
 
-    def __init__(self, predictor: Predictor, version: int, limits: Limits, seen: Callable[[int], None]):
+    def __init__(self, predictor: Anyone, version: int, limits: Limits, seen: Callable[[int], None]):
         self.predictor = predictor
         self.version = version
-        self.batcher = Batcher(predictor.engine.cropped, size=limits.batch, seconds=limits.batch_seconds, seen=seen)
+        self.batcher = Batcher(predictor.answer, size=limits.batch, seconds=limits.batch_seconds, seen=seen)
 
 
 class Versions:
@@ -85,7 +88,7 @@ class Versions:
         self._seen = seen
         self._changed = changed
         self._stamp = self._look()
-        self._first: Predictor | None = self._open()  # here, so that a bad folder is said before the server starts
+        self._first: Anyone | None = self._open()  # here, so that a bad folder is said before the server starts
         self._current: Served | None = None
         self._retiring: set[asyncio.Task] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reload")
@@ -132,7 +135,7 @@ class Versions:
         log.info("version %d of %s is in service", self._current.version, self.folder)
         self._changed(True)
 
-    def _open(self) -> Predictor:
+    def _open(self) -> Anyone:
         return open_proven(self.folder, engine=self._engine, max_pixels=self._limits.pixels)
 
     def _look(self) -> object:
