@@ -232,3 +232,14 @@ def test_ten_images_are_learned_to_the_last_object(name, tmp_path):
     again = keras.models.load_model(tmp_path / "detector.keras").detect(trained.batch["image"])
     for key, values in found.items():
         np.testing.assert_allclose(again[key], values, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_the_exported_graph_is_the_model(name, tmp_path):
+    detector = make(name, small_backbone(filters=8), 3)
+    detector.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    answers = exported.serve(images(2))
+    for key, values in detector(images(2)).items():
+        np.testing.assert_allclose(answers[key], values, rtol=1e-3, atol=1e-3)
