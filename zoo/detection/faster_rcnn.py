@@ -3,9 +3,9 @@
 It is easiest to understand by what its predecessors did without:
 
 - R-CNN (Girshick et al. 2014) has no part that finds regions: an algorithm of image segmentation proposes 2000 of an
-  image. Each is cut out, squashed to 227 x 227 pixels and sent through a network of its own pass, whose features
-  support vector machines classify and a regression refines. Three trainings, and 2000 passes for an image. Leave out
-  of this file everything before `RoIAlign`, and cut `images` where `RoIAlign` cuts the map.
+  image. Each is cut out, squashed to 227 x 227 pixels and sent through the network alone; support vector machines
+  classify its features, and a regression refines its box. Three trainings, and 2000 passes for an image. Leave out of
+  this file everything before `RoIAlign`, and cut the image where `RoIAlign` cuts the map.
 - Fast R-CNN (Girshick 2015) still has the regions given, but cuts them out of the last map instead of the image: one
   pass for all of them, and with its two heads, for class and box, one training. Leave out `Proposals` and the two
   convolutions before it, and give `RoIAlign` the boxes from elsewhere.
@@ -13,7 +13,7 @@ It is easiest to understand by what its predecessors did without:
   each of a few anchors whether it holds an object, and where exactly (the region proposal network, section 3.1). What
   this file shows.
 
-`RoIAlign` is of Mask R-CNN (He et al. 2017, section 3); where Fast R-CNN rounded regions to whole pixels of the map.
+`RoIAlign` is of Mask R-CNN (He et al. 2017, section 3); Fast R-CNN rounded regions to whole pixels of the map.
 
 Deviations: regions come from one map of stride 8 that a pyramid has told what coarser ones see, where the paper has
 conv5_3 of VGG, at stride 16. Where the paper draws a sample of anchors and regions, all learn, with the weights that
