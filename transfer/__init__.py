@@ -9,6 +9,8 @@ _EXPORTS: dict[str, str] = {
     "Backbone": "transfer.backbones",
     "Checkpoint": "transfer.checkpoints",
     "Contract": "transfer.contract",
+    "DetectionPredictor": "transfer.detection.predictor",
+    "Detections": "transfer.detection.predictor",
     "Evaluation": "transfer.evaluation",
     "ExportError": "transfer.contract",
     "FeatureCache": "transfer.caching",

@@ -211,9 +211,10 @@ def fit(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Repeat the run whose config.json this is.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="With --task detect: yolo_tiny, yolo, ...", rich_help_panel=DETECT)] = (
-        "yolo_tiny"
-    ),
+    detector: Annotated[
+        str,
+        typer.Option(help="yolo_tiny, yolo, retinanet, ssd, efficientdet_d0, faster_rcnn, ...", rich_help_panel=DETECT),
+    ] = ("yolo_tiny"),
     flip: Annotated[
         str, typer.Option(help="Mirror at random: none, horizontal, vertical or both.", rich_help_panel=DETECT)
     ] = "horizontal",
@@ -224,11 +225,11 @@ def fit(
         bool, typer.Option("--multi-scale", help="Train with several sizes.", rich_help_panel=DETECT)
     ] = False,
     score_threshold: Annotated[
-        float, typer.Option(help="Boxes of lower scores are left out by the model.", rich_help_panel=DETECT)
-    ] = 0.05,
+        float | None, typer.Option(help="Boxes of lower scores are left out by the model.", rich_help_panel=DETECT)
+    ] = None,
     iou_threshold: Annotated[
-        float, typer.Option(help="Boxes of a class that overlap by more are one object.", rich_help_panel=DETECT)
-    ] = 0.6,
+        float | None, typer.Option(help="Boxes of a class that overlap by more are one object.", rich_help_panel=DETECT)
+    ] = None,
     max_detections: Annotated[int, typer.Option(help="Of a photo.", rich_help_panel=DETECT)] = 100,
 ) -> None:
     """Fine-tune a pretrained network on your photos; measure, export and prove it.

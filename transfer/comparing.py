@@ -89,7 +89,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
         The runs by accuracy, and the settings in which they differ.
 
     Raises:
-        ValueError: fewer than two, or the same folder twice.
+        ValueError: fewer than two, the same folder twice, or a run of a detector.
         FileNotFoundError: a folder that holds no finished run.
     """
     folders = [Path(run) for run in runs]
@@ -122,6 +122,11 @@ def _notes(runs: Sequence[ComparedRun], differences: Mapping[str, Any]) -> list[
 
 def _read(folder: Path) -> ComparedRun:
     metrics = _json(folder, "metrics.json")
+    if "valid_map50" in metrics:
+        raise ValueError(
+            f"{folder} is a detector's run, and what is compared is the accuracy of classifiers; the average precision "
+            "of each stands in its metrics.json"
+        )
     part = "valid" if metrics["test_accuracy"] is None else "test"
     interval = metrics.get(f"{part}_interval")
     return ComparedRun(

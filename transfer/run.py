@@ -511,6 +511,8 @@ def score(run: str | Path, data: str | Path, *, augment: bool = False) -> Scores
         ValueError: data with a class that the run does not know, or nothing held out.
     """
     predictor = load(run)
+    if predictor.contract.task == "detect":
+        raise ValueError(f"{run} is a detector; transfer.detection.score measures it")
     part, samples, names, skipped = _held_out(Path(run), str(data))
     unknown = [name for name in names if name not in predictor.class_names]
     if unknown:

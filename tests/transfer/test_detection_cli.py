@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pipelines import SceneData, read_scenes, write_scenes
 from transfer import predictor as predictor_module
+from transfer import run as classifiers
 from transfer.cli import app
 from transfer.detection import run as run_module
 from transfer.detection.predictions import write_detections
@@ -260,3 +261,19 @@ def test_lines_of_json(finder, folder, tmp_path):
     assert sum(len(line.get("objects", ())) for line in lines) == written.num_objects > 0
     assert written.unreadable == (("words.png", lines[-1]["error"]),)
     assert told[-1] == (7, 7)
+
+
+# What is for classifiers
+
+
+def test_accuracies_are_not_compared_with_precisions(found, tmp_path):
+    shutil.copytree(found.folder, tmp_path / "other")
+    result = zoo("compare", found.folder, tmp_path / "other")
+    assert result.exit_code == 1
+    assert "is a detector's run" in said(result)
+
+
+def test_a_detector_has_no_accuracy(found, annotated, monkeypatch, finder):
+    monkeypatch.setattr(classifiers, "load", lambda folder: finder)
+    with pytest.raises(ValueError, match=r"transfer\.detection\.score measures it"):
+        classifiers.score(found.folder, annotated)

@@ -35,6 +35,7 @@ from transfer.run_files import Clock, write_csv, write_json
 __all__ = ["Scores", "fit", "read_size", "score"]
 
 LONGER_SIDE = 320  # of the canvas, unless told
+SIZES = {"ssd300": (300, 300)}  # of detectors that take no other
 SCALES = (0.75, 0.875, 1.0, 1.125, 1.25)  # of the canvas, with several sizes
 
 
@@ -56,8 +57,8 @@ def fit(
     augment: str = "light",
     flip: str = "horizontal",
     multi_scale: bool = False,
-    score_threshold: float = 0.05,
-    iou_threshold: float = 0.6,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
     max_detections: int = 100,
     seed: int = 0,
     valid: float = 0.15,
@@ -82,8 +83,9 @@ def fit(
         epochs, batch_size, learning_rate, warm_up, weight_decay, ema, mosaic, augment, flip: see
             `transfer.detection.train`.
         multi_scale: train with five sizes from 0.75 to 1.25 times that; it takes about as long.
-        score_threshold: detections with lower scores are left out by the exported model, 0..1.
-        iou_threshold: two boxes of a class that overlap by more are one object, 0..1.
+        score_threshold: detections with lower scores are left out by the exported model, 0..1; the detector's own
+            unless given.
+        iou_threshold: two boxes of a class that overlap by more are one object, 0..1; likewise.
         max_detections: of a photo.
         seed: of the division of the data, of the order, of the augmentation and of the new weights.
         valid, test: shares of the images for splits that the data does not bring along.
@@ -141,16 +143,21 @@ def fit(
         with clock("listing the data"):
             listed = pipelines.read_scenes(data, valid=valid, test=test, seed=seed)
             _check_boxes(listed, data)
-            size = given_size or canvas_size(listed.train, LONGER_SIDE)
-            # Here, so that a bad name, size or threshold is said before an hour of training, not after
-            contract = DetectionContract(
-                listed.class_names, size, score_threshold, iou_threshold, max_detections,
-                detector=detector, backbone=backbone,
-            )  # fmt: skip
+            size = given_size or SIZES.get(detector) or canvas_size(listed.train, LONGER_SIDE)
         with clock("building the model"):
             keras.utils.set_random_seed(seed)
             model, licence = new_detector(
                 detector, backbone, len(listed.class_names), size, any_size=multi_scale, weights=weights
+            )
+            # Here, so that a bad name or threshold is said before an hour of training, not after
+            contract = DetectionContract(
+                listed.class_names,
+                size,
+                model.score_threshold if score_threshold is None else score_threshold,
+                model.iou_threshold if iou_threshold is None else iou_threshold,
+                max_detections,
+                detector=detector,
+                backbone=backbone,
             )
         with clock("checking that all images can be read"):
             found = pipelines.check_scenes(listed)
