@@ -19,7 +19,8 @@ from transfer.detection import DetectionContract, Letterbox, export
 from transfer.detection.letterbox import letterbox_photo, restore
 from transfer.detection.portable import portable_letterbox
 from transfer.detection.proving import compare
-from transfer.engines.table import open_artifact
+from transfer.detection.training import new_detector
+from transfer.engines.table import FORMATS, open_artifact
 from transfer.exporting import proof_photos
 from transfer.manifest import read_manifest
 from transfer.run_export import export_run
@@ -322,3 +323,27 @@ def test_the_fastest_is_chosen(elsewhere):
 
 def test_proof_photos_are_enough_for_a_group():
     assert len(proof_photos()) == 5, "Reference.part cuts after whole groups"
+
+
+# Every detector, as new: what its network and its suppression are made of, every format has
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "formats"),
+    [
+        ("ssd", ("saved_model", "openvino")),
+        ("ssd_mobilenet", ("litert",)),
+        ("retinanet_tiny", ("keras", "openvino")),
+        ("efficientdet_d0", ("onnx",)),
+        ("faster_rcnn_tiny", ("saved_model", "openvino")),
+    ],
+)
+def test_detectors_of_every_family(name, formats, tmp_path, small_trunk):
+    model, _ = new_detector(name, "efficientnet_lite0", 2, (64, 96))
+    contract = DetectionContract(
+        ("ant", "bee"), (64, 96), model.score_threshold, model.iou_threshold, model.max_detections
+    )
+    proof = export(model, tmp_path / "out", contract, formats=formats)
+    assert {FORMATS[each].files[0] for each in formats} == {check.artifact for check in proof.checks}
+    assert proof.max_abs_diff <= 1e-4
