@@ -213,15 +213,15 @@ def test_sizes_as_people_write_them():
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["voc", "coco"])
 def test_other_layouts_several_sizes_and_an_audit(layout, tmp_path, make_box_scenes, quick_detector, small_trunk):
-    data = SceneData(("ant", "bee"), make_box_scenes(8), make_box_scenes(4, seed=1))
-    write_scenes(data, tmp_path / "data", layout=layout)
+    scenes = make_box_scenes(12)
+    write_scenes(SceneData(("ant", "bee"), scenes[:8], scenes[8:]), tmp_path / "data", layout=layout)
     settings = {**quick_detector, "multi_scale": True, "augment": "strong", "mosaic": 1.0, "audit": True}
     del settings["image_size"]
     run = fit(tmp_path / "data", tmp_path / "run", **settings)
     assert (run.folder / "audit.html").is_file()
     assert run.metrics["test_map50"] is None, "data with a validation split of its own get no test split"
-    assert read_json(run.folder / "config.json")["size"] == [192, 320], "the shape that the photos have"
-    assert read_json(run.folder / "contract.json")["size"] == [192, 320]
+    assert read_json(run.folder / "config.json")["size"] == [224, 320], "the shape that the photos have"
+    assert read_json(run.folder / "contract.json")["size"] == [224, 320]
 
 
 @pytest.mark.slow

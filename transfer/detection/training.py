@@ -118,7 +118,8 @@ def new_detector(
             layer.trainable = False
     if any_size:
         canvas = keras.Input((None, None, 3), name=trunk.model.input.name)
-        open_trunk = keras.models.clone_model(trunk.model, input_tensors=canvas, clone_function=lambda layer: layer)
+        open_trunk = keras.models.clone_model(trunk.model, input_tensors=canvas)
+        open_trunk.set_weights(trunk.model.get_weights())
         return detection.create(name, backbone=open_trunk, num_classes=num_classes), trunk.licence
     model = detection.create(name, backbone=trunk.model, num_classes=num_classes, image_size=size)
     return model, trunk.licence
