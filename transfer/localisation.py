@@ -34,7 +34,7 @@ def localiser(
     *,
     objectness: bool = False,
     pooling: str = "none",
-    hidden: Sequence[int] = (),
+    hidden: Sequence[int] = (128,),
     dropout: float = 0.2,
     seed: int = 0,
 ) -> keras.Model:
@@ -46,7 +46,8 @@ def localiser(
         objectness: a third output that says whether there is an object at all.
         pooling: "none" keeps where things are on the last map, for a box that is exact; "average", "max" and "both"
             forget it, with a smaller head. A map has 7 x 7 places at 224 pixels.
-        hidden: widths of dense layers in each head.
+        hidden: widths of dense layers in each head. Without one, each step of Adam moves the sum of some ten thousand
+            inputs by much more than a box is off, and the box is not learned.
         dropout: rate before each dense layer.
         seed: of the first weights and of the dropout.
 
