@@ -578,7 +578,7 @@ def _walk(contents: tf.Tensor, start: int, look: Any) -> tf.Tensor:
 
     at, found = tf.constant(start, tf.int64), tf.constant(0, tf.int64)
     # The bound is for files made up of empty blocks to keep a server busy; cameras write a few dozen.
-    return tf.while_loop(is_open, step, [at, found], maximum_iterations=2000)[1]
+    return tf.while_loop(is_open, step, (at, found), maximum_iterations=2000)[1]
 
 
 def _bytes(contents: tf.Tensor, start: Any, count: Any) -> tf.Tensor:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from pipelines import EvaluationCrop, decode_any, decode_image, image_size, orientation, upright
+from pipelines.decoding import decode_in_python
 
 
 def picture(height=34, width=50, *, mode="RGB", seed=0):
@@ -352,3 +353,15 @@ def test_arguments_out_of_range():
     for options in ({"ratio": 3}, {"ratio": 2, "at_least": (4, 4)}, {"background": (0, 0, 256)}):
         with pytest.raises(ValueError, match="expected `"):
             decode_image(b"", **options)
+
+
+@pytest.mark.parametrize("at_least", [None, (10, 12)])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_decode_any_turns_upright_what_decode_image_does(file_format, at_least):
+    for tag in range(1, 9):
+        exif = Image.Exif()
+        exif[274] = tag
+        contents = encode(picture(), file_format, exif=exif)
+        expected = decode_image(contents, at_least=at_least).numpy()
+        np.testing.assert_array_equal(decode_any(contents, at_least=at_least), expected)
+        np.testing.assert_array_equal(decode_in_python(contents, at_least=at_least), expected)
