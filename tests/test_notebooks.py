@@ -9,7 +9,13 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TIMEOUT = 600  # seconds for one cell
-SLOW = {"01_fine_tune_your_photos", "03_architectures", "05_transfer_learning", "08_localisation"}  # minutes each
+SLOW = {
+    "01_fine_tune_your_photos",
+    "03_architectures",
+    "05_transfer_learning",
+    "07_export_and_serve",
+    "08_localisation",
+}  # minutes each
 
 
 def by_time(path: Path):

@@ -122,19 +122,21 @@ def digits():
     )
 
 
-def test_training_on_stored_activations_learns_what_and_where(digits):
+@pytest.mark.parametrize("epochs", [2, pytest.param(60, marks=pytest.mark.slow)])
+def test_training_on_stored_activations_learns_what_and_where(digits, epochs):
     model = localiser(backbone("efficientnet_lite0", image_size=(64, 96)), 2, dropout=0)
     train = localisation_batches(digits[:40], (64, 96), batch_size=8, shuffle=True)
     valid = localisation_batches(digits[40:], (64, 96), batch_size=8)
     frozen = [weight.numpy() for weight in model.get_layer(model.layers[3].name).weights]
     task = Localisation(class_weight=0.5, box_weight=0.5, box_loss="giou")
     history = fine_tune(
-        model, train, valid, task=task, head_epochs=60, epochs=0, head_learning_rate=1e-3, progress=False
+        model, train, valid, task=task, head_epochs=epochs, epochs=0, head_learning_rate=1e-3, progress=False
     )
     assert history.phases[0].cached
     assert {"val_label_accuracy", "val_box_iou"} <= set(history.rows[0])
-    assert history.rows[-1]["label_accuracy"] > 0.9
-    assert history.rows[-1]["box_iou"] > history.rows[0]["box_iou"] + 0.2
+    if epochs > 2:
+        assert history.rows[-1]["label_accuracy"] > 0.9
+        assert history.rows[-1]["box_iou"] > history.rows[0]["box_iou"] + 0.2
     for before, now in zip(frozen, model.get_layer(model.layers[3].name).weights, strict=True):
         np.testing.assert_array_equal(before, now.numpy())
     images, (classes, boxes) = next(iter(valid))

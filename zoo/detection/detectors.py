@@ -100,6 +100,6 @@ def list_detectors(pattern: str = "*") -> list[str]:
     """Names for `create` that match, sorted.
 
     >>> list_detectors("*tiny")
-    ['yolo_tiny']
+    ['faster_rcnn_tiny', 'retinanet_tiny', 'yolo_tiny']
     """
     return sorted(fnmatch.filter(_BY_NAME, pattern))
