@@ -418,7 +418,7 @@ def test_a_newer_version_takes_over_without_dropping_a_request(folder, tmp_path,
         assert seen[-1][1] == 2
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
