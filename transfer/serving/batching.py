@@ -37,6 +37,7 @@ class Batcher:
         self._queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task = asyncio.create_task(self._run())
+        self._closed = False
 
     async def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Float32 [images, classes] for uint8 [H, W, 3] each.
@@ -44,6 +45,8 @@ class Batcher:
         Raises:
             whatever the function raises, for every image of that batch.
         """
+        if self._closed:  # its photo was still being decoded when a newer version took over
+            return await asyncio.to_thread(self._answer, np.stack(images))
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in images]
         for entry in zip(images, futures, strict=True):
@@ -53,6 +56,7 @@ class Batcher:
     async def close(self) -> None:
         """Ends when everything that was asked has been answered."""
         await self._queue.join()
+        self._closed = True
         self._task.cancel()
         self._thread.shutdown(wait=False)
 
