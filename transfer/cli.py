@@ -6,6 +6,7 @@ TensorFlow takes seconds to import, so it is imported where a command needs it a
 Exit status: 0 if all went well, 1 if something could not be done, 2 for a wrong command line, 130 after Ctrl-C.
 """
 
+import importlib.util
 import json
 import math
 import os
@@ -244,8 +245,6 @@ def fit(
             raise typer.BadParameter("give DATA, or a run to repeat by --config")
         _say_part("loading TensorFlow")
         _load_tensorflow()
-        import keras
-
         from transfer.optimization import Optimization
         from transfer.run import fit as fit_run
         from transfer.run import read_config
@@ -268,6 +267,7 @@ def fit(
             "balance": balance,
             "mix": mix,
             "precision": precision,
+            "memory": memory,
             "image_size": None if image_size is None else _pixels(image_size),
             "batch_size": batch_size,
             "augment": augment,
@@ -299,9 +299,8 @@ def fit(
             overwrite=overwrite,
             resume=resume,
             like=like,
-            memory=memory,
             recipe=recipe,
-            callbacks=[] if tensorboard is None else [keras.callbacks.TensorBoard(tensorboard)],
+            callbacks=_logging_to(tensorboard),
             say=_say_part,
             **settings,
         )
@@ -318,10 +317,19 @@ def _check_task(context: typer.Context, task: str) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is for detectors; add --task detect")
 
 
+def _logging_to(folder: Path | None) -> list[Any]:
+    """The callback that writes TensorBoard's logs, if that is wanted."""
+    if folder is None:
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        raise RuntimeError("tensorboard is not installed: pip install 'transfer-zoo[tensorboard]'")
+    import keras
+
+    return [keras.callbacks.TensorBoard(folder)]
+
+
 def _fit_detector(context: typer.Context) -> None:
     import inspect
-
-    import keras
 
     from transfer.detection.run import fit as fit_detector
     from transfer.resuming import arguments_in
@@ -337,11 +345,10 @@ def _fit_detector(context: typer.Context) -> None:
     like = None if asked["config"] is None else read_config(asked["config"])[1]
     settings = arguments_in(like or {}, fit_detector)
     settings |= {name: value for name, value in given.items() if name in known}
-    logs = asked["tensorboard"]
     run = fit_detector(
         out=asked["folder"],
         like=like,
-        callbacks=[] if logs is None else [keras.callbacks.TensorBoard(logs)],
+        callbacks=_logging_to(asked["tensorboard"]),
         say=_say_part,
         **settings,
     )

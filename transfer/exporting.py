@@ -53,6 +53,7 @@ from transfer.formats import WRITERS, folded, network
 from transfer.manifest import MANIFEST, write_manifest
 from transfer.photos import crop_photo, decode
 from transfer.proving import PROOF, Agreement, Reference, check_agreement, compare, prove, same_size
+from transfer.saved_model import Endpoints, write_saved_model
 
 __all__ = [
     "CONTENTS",
@@ -184,7 +185,7 @@ def write_and_prove(
     if "keras" in formats:
         _write_keras(model, folder / "model.keras", contract)
     if "saved_model" in formats:
-        _write_saved_model(model, folder / "saved_model", contract)
+        write_saved_model(folder / "saved_model", endpoints(model, contract))
     if {"keras", "saved_model"} & set(formats):
         checks += _compare(model, contract, folder, encoded, tolerance, formats)
 
@@ -363,18 +364,7 @@ def _write_keras(model: keras.Model, path: Path, contract: Contract) -> None:
         archive.writestr("contract.json", contract.to_json())
 
 
-def _write_saved_model(model: keras.Model, path: Path, contract: Contract) -> None:
-    # The archive finds the variables of its endpoints by itself; tracking the whole model too makes it twice as slow.
-    archive = keras.export.ExportArchive()
-    for name, (function, signatures) in endpoints(model, contract).items():
-        endpoint = tf.function(function, autograph=False)
-        for signature in signatures:
-            endpoint.get_concrete_function(*signature)
-        archive.add_endpoint(name, endpoint)
-    archive.write_out(str(path), verbose=False)
-
-
-def endpoints(model: keras.Model, contract: Contract) -> dict[str, tuple[Callable, list[tuple]]]:
+def endpoints(model: keras.Model, contract: Contract) -> Endpoints:
     """The ways into an exported model: name -> the function, and the inputs to trace it for.
 
     Args:

@@ -60,7 +60,7 @@ from transfer.model_card import model_card
 from transfer.optimization import Optimization
 from transfer.predictor import EXPORTED, load
 from transfer.resuming import RunState, arguments_in, data_fingerprint, differences
-from transfer.run_files import Clock, write_csv, write_json
+from transfer.run_files import Clock, write_audit, write_csv, write_json
 from transfer.soft_labels import SoftLabel
 from transfer.tasks import SingleLabel, Task
 from transfer.training import ADAM, History, fine_tune
@@ -196,6 +196,7 @@ def fit(
         "balance": balance,
         "mix": mix,
         "precision": precision,
+        "memory": memory,
         "image_size": image_size,
         "batch_size": batch_size,
         "augment": augment,
@@ -236,28 +237,35 @@ def fit(
             contract = Contract(listed.class_names, crop)
         with clock("checking that all images can be read"):
             found = check_data(listed)
-            versions = installed_versions()
-            described = {**asked, "data_fingerprint": data_fingerprint(found), "versions": versions}
+        with clock("building the head"):
+            with _computing_in(precision):
+                model = classifier(trunk, len(found.class_names), seed=seed)
+            parts = _micro_batches(plan, model, memory, say)
+        versions = installed_versions()
+        # How many images go through at once decides on the last bits of the weights, and what is free on that.
+        described = {
+            **asked,
+            "micro_batch": parts.size,
+            "data_fingerprint": data_fingerprint(found),
+            "versions": versions,
+        }
         if audit:
             with clock("auditing the data"):
-                _audit(found, work / "audit.html", say)
+                write_audit(found, work / "audit.html", say, advice=", or zoo audit --exclude-to")
         known = {name: like[name] for name in described if name in like} if like else {}
         for difference in differences(known, {name: described[name] for name in known}):
             say(f"not as in the run that is repeated: {difference}")
         (state.go_on if resume else state.begin)(described)
         with clock("training"):
-            with _computing_in(precision):
-                model = classifier(trunk, len(found.class_names), seed=seed)
             history = _train(
                 plan,
                 model,
                 found,
                 crop,
-                memory=memory,
+                parts,
                 checkpoint=Checkpoint(state.checkpoint, share=SAVING),
                 callbacks=callbacks,
                 progress=progress,
-                say=say,
             )
             if precision != "float32":
                 plain = classifier(
@@ -266,16 +274,16 @@ def fit(
                 plain.set_weights(model.get_weights())
                 model = plain
         with clock("measuring"):
-            parts = {name: part for name, part in (("test", found.test), ("valid", found.valid)) if len(part)}
+            held_out = {name: part for name, part in (("test", found.test), ("valid", found.valid)) if len(part)}
             evaluations = {
                 name: evaluate(model, batches(part, crop, batch_size=batch_size, cache=False), found.class_names)
-                for name, part in parts.items()
+                for name, part in held_out.items()
             }
         with clock("exporting and proving it"):
             proof = write_and_prove(model, work, contract, photos=list(found.valid.images[:PROVEN_ON]))
         with clock("looking at the worst mistakes"):
             judged = next(iter(evaluations))
-            mistakes = report.worst_mistakes(model, parts[judged], evaluations[judged], crop)
+            mistakes = report.worst_mistakes(model, held_out[judged], evaluations[judged], crop)
         metrics = {
             "valid_accuracy": evaluations["valid"].accuracy,
             "valid_interval": evaluations["valid"].intervals.accuracy.as_list(),
@@ -305,14 +313,6 @@ def fit(
             versions=versions,
         )
     return Run(Path(out), metrics)
-
-
-def _audit(data: Data, page: Path, say: Callable[[str], None]) -> None:
-    found = pipelines.audit(data)
-    pipelines.write_audit_report(page, found, title=f"{len(data)} images")
-    for finding in found.findings:
-        if finding.severity == "error":
-            say(f"the data has {finding.kind}: {finding.message}. See audit.html, or zoo audit --exclude-to")
 
 
 @dataclass(frozen=True)
@@ -348,15 +348,13 @@ def _train(
     model: keras.Model,
     data: Data,
     crop: EvaluationCrop,
+    parts: MicroBatches,
     *,
-    memory: int | str | None,
     checkpoint: Checkpoint,
     callbacks: Sequence[keras.callbacks.Callback],
     progress: bool,
-    say: Callable[[str], None],
 ) -> History:
     num_classes, seed = len(data.class_names), plan.seed
-    parts = _micro_batches(plan, model, memory, say)
     augment = augmentation(plan.augment, seed=seed)
     task: Task = SingleLabel()
     valid = batches(data.valid, crop, batch_size=parts.size)

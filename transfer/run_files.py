@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Clock", "write_csv", "write_json"]
+import pipelines
+from pipelines import Data, SceneData
+
+__all__ = ["Clock", "write_audit", "write_csv", "write_json"]
 
 
 class Clock:
@@ -57,3 +60,19 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]])
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def write_audit(data: Data | SceneData, page: Path, say: Callable[[str], None], *, advice: str = "") -> None:
+    """Writes the page on what may be wrong with the data, and says what surely is.
+
+    Args:
+        data: to look through.
+        page: the file to write.
+        say: is told of each finding that is an error.
+        advice: what may be done about it, after the name of the page.
+    """
+    found = pipelines.audit(data)
+    pipelines.write_audit_report(page, found, title=f"{len(data)} images")
+    for finding in found.findings:
+        if finding.severity == "error":
+            say(f"the data has {finding.kind}: {finding.message}. See {page.name}{advice}")

@@ -8,8 +8,7 @@ and Ruder 2018, "Universal Language Model Fine-tuning", section 3.3 (gradual unf
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -33,11 +32,13 @@ from transfer.caching import (
     extract,
     through,
 )
+from transfer.callbacks import BestWeights, OnWholeModel, Patience, Rows
 from transfer.checkpoints import Checkpoint, Position
 from transfer.guard import TrainingDiverged, raise_if_trainable_changed, trainable_layers, write_batch
 from transfer.inputs import values_of
 from transfer.normalised import warn_if_normalised
-from transfer.optimization import Optimization, learning_rate_of
+from transfer.optimization import Optimization
+from transfer.passes import Passes
 from transfer.progress import Progress
 from transfer.tasks import SingleLabel, Task
 
@@ -45,7 +46,6 @@ __all__ = ["History", "Phase", "TrainingDiverged", "fine_tune"]
 
 ONE_LABEL = SingleLabel()
 ADAM = Optimization()
-REMEMBERED = 4  # batches: more than TensorFlow fetches ahead of the training
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def fine_tune(
     first_images, first_labels = next(iter(valid))
     task.check_values(first_labels, model, "valid")
     warn_if_normalised(first_images, name="valid", values=values_of(model))
-    passes = _Passes(train, lambda labels: task.check_values(labels, model, "train"))
+    passes = Passes(train, lambda labels: task.check_values(labels, model, "train"))
     if batch_norms == "re-estimated":
         _reseed(model, seed)
         re_estimate_batch_norms(model, passes.dataset)
@@ -204,7 +204,7 @@ def fine_tune(
             part.check(model, task)
         extraction_seconds = time.perf_counter() - start
         bar.done = sum(len(phase.rows) for phase in phases) + position.epoch
-        best = _BestWeights(task, model, averaged=optimization.ema > 0)
+        best = BestWeights(task, model, averaged=optimization.ema > 0)
         settings = _Settings(task, optimization, class_weight, patience, seed)
         job = _Job(model, settings, callbacks, bar, passes, state, best, phases, (first_images, first_labels))
         for number in range(position.phase, len(plan)):
@@ -212,78 +212,6 @@ def fine_tune(
             phases.append(job.run(plan[number], part, position if number == position.phase else Position(number)))
     job.best.restore(model)
     return History(tuple(phases), extraction_seconds, not_cached, task)
-
-
-class _Passes:
-    """A data set that counts how often it is gone through, and remembers its last batches.
-
-    Each pass has an order and an augmentation of its own. All of it happens in TensorFlow's graph: Python, called back
-    from a thread of TensorFlow's, would wait for ever while Python waits for that thread to end.
-    """
-
-    def __init__(self, dataset: tf.data.Dataset, check: Callable[[Any], None]):
-        self._check = check
-        self._spec = dataset.element_spec
-        self._begun = tf.Variable(0, dtype=tf.int64)
-        specs = [tf.TensorSpec((), tf.int64), *keras.tree.flatten(self._spec)]
-        self._kept = [[_room(spec) for spec in specs] for _ in range(REMEMBERED)]
-        begin = tf.data.Dataset.range(1).map(lambda _: self._begun.assign_add(1))
-        ticks = begin.flat_map(lambda _: tf.data.Dataset.counter())
-        self.dataset = tf.data.Dataset.zip(dataset, ticks).map(self._keep)
-        if dataset.cardinality() >= 0:  # which the endless ticks hide
-            self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
-
-    @tf.autograph.experimental.do_not_convert
-    def _keep(self, batch: Any, tick: tf.Tensor) -> Any:
-        values = [tick, *keras.tree.flatten(batch)]
-
-        def keep_in(room: list[tf.Variable]) -> Callable[[], tf.Tensor]:
-            def keep() -> tf.Tensor:
-                with tf.control_dependencies([own.assign(value) for own, value in zip(room, values, strict=True)]):
-                    return tf.identity(tick)
-
-            return keep
-
-        kept = tf.switch_case(tf.cast(tick % REMEMBERED, tf.int32), [keep_in(room) for room in self._kept])
-        with tf.control_dependencies([kept]):
-            return keras.tree.map_structure(tf.identity, batch)
-
-    @property
-    def number(self) -> int:
-        """Passes that have begun."""
-        return int(self._begun.numpy())
-
-    def begin(self, number: int) -> None:
-        """Begins passes until so many have begun."""
-        while self.number < number:
-            next(iter(self.dataset))
-
-    def batch(self, number: int) -> Any:
-        """A batch of this pass, one of the last."""
-        for tick, *values in self._kept:
-            if int(tick.numpy()) == number:
-                return keras.tree.pack_sequence_as(self._spec, [value.numpy() for value in values])
-        raise LookupError(f"batch {number} is not among the last {REMEMBERED}")
-
-    def check(self) -> None:
-        """Raises `ValueError` where a label of the last batches is none that the task knows."""
-        for tick, *values in self._kept:
-            if int(tick.numpy()) >= 0:
-                self._check(keras.tree.pack_sequence_as(self._spec, [value.numpy() for value in values])[1])
-
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Labels that the task does not know are the error, not what TensorFlow made of them."""
-        try:
-            yield
-        except (tf.errors.OpError, TrainingDiverged):
-            self.check()
-            raise
-
-
-def _room(spec: tf.TensorSpec) -> tf.Variable:
-    start = tf.fill([size or 0 for size in spec.shape], tf.constant(-1 if not spec.shape else 0, spec.dtype))
-    return tf.Variable(start, shape=spec.shape)
 
 
 @dataclass(frozen=True)
@@ -425,9 +353,9 @@ class _Job:
     settings: _Settings
     callbacks: Sequence[keras.callbacks.Callback]
     bar: Progress
-    passes: _Passes
+    passes: Passes
     state: Checkpoint | None
-    best: "_BestWeights"
+    best: BestWeights
     phases: list[Phase]  # that are done
     some: tuple[Any, Any]  # images and labels
 
@@ -437,7 +365,7 @@ class _Job:
         self._compile(stage, part)
         if self.state is not None and begin.goodness is not None:
             self._restore(part, begin)
-        rows = _Rows(
+        rows = Rows(
             stage.name,
             list(begin.rows),
             first_epoch=sum(len(phase.rows) for phase in self.phases),
@@ -505,7 +433,7 @@ class _Job:
         part: _Part,
         begin: Position,
         stop: "_StopWhereItDiverges",
-        rows: "_Rows",
+        rows: Rows,
         start: float,
     ) -> list[Any]:
         settings = self.settings
@@ -519,10 +447,10 @@ class _Job:
             callbacks.append(_GoOnWithMetrics(self, part, begin))
         callbacks += self.callbacks
         if settings.patience is not None:
-            callbacks.append(_Patience(settings.task, settings.patience, rows))
+            callbacks.append(Patience(settings.task, settings.patience, rows))
         if self.state is not None:
             callbacks.append(_Save(self, stage, part, begin, rows, start))
-        return [_OnWholeModel(callbacks, self.model)] if part.model is not self.model else callbacks
+        return [OnWholeModel(callbacks, self.model)] if part.model is not self.model else callbacks
 
 
 def _stretches(begin: Position, stage: _Stage) -> list[tuple[int, int, int]]:
@@ -535,7 +463,7 @@ def _stretches(begin: Position, stage: _Stage) -> list[tuple[int, int, int]]:
 class _Save(keras.callbacks.Callback):
     """Keeps the state when all other callbacks are done."""
 
-    def __init__(self, job: _Job, stage: _Stage, part: _Part, begin: Position, rows: "_Rows", start: float):
+    def __init__(self, job: _Job, stage: _Stage, part: _Part, begin: Position, rows: Rows, start: float):
         super().__init__()
         assert job.state is not None
         self.job, self.state, self.stage, self.part, self.begin = job, job.state, stage, part, begin
@@ -598,123 +526,6 @@ class _GoOnWithMetrics(keras.callbacks.Callback):
         if epoch == self.epoch and len(variables) == len(self.values):
             for variable, value in zip(variables, self.values, strict=True):
                 variable.assign(value)
-
-
-class _OnWholeModel(keras.callbacks.Callback):
-    """Callbacks that are to see the whole model, though only its top is being fitted."""
-
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], whole: keras.Model):
-        super().__init__()
-        self.whole = whole
-        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=whole)
-
-    def set_params(self, params):
-        super().set_params(params)
-        self.callbacks.set_params(params)
-
-    def _stop_if_asked(self):
-        if self.whole.stop_training:
-            self.model.stop_training = True
-
-    def on_train_begin(self, logs=None):
-        self.whole.stop_training = False
-        self.callbacks.on_train_begin(logs)
-
-    def on_train_end(self, logs=None):
-        self.callbacks.on_train_end(logs)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.callbacks.on_epoch_begin(epoch, logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.callbacks.on_epoch_end(epoch, logs)
-        self._stop_if_asked()
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.callbacks.on_train_batch_begin(batch, logs)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.callbacks.on_train_batch_end(batch, logs)
-        self._stop_if_asked()
-
-    def on_test_begin(self, logs=None):
-        self.callbacks.on_test_begin(logs)
-
-    def on_test_end(self, logs=None):
-        self.callbacks.on_test_end(logs)
-
-    def on_test_batch_begin(self, batch, logs=None):
-        self.callbacks.on_test_batch_begin(batch, logs)
-
-    def on_test_batch_end(self, batch, logs=None):
-        self.callbacks.on_test_batch_end(batch, logs)
-
-
-class _Rows(keras.callbacks.Callback):
-    """Keeps one row an epoch."""
-
-    def __init__(self, phase: str, rows: list[dict[str, Any]], *, first_epoch: int, columns: Sequence[str]):
-        super().__init__()
-        self.phase, self.first_epoch, self.columns = phase, first_epoch, columns
-        self.rows = rows
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        measured = {key: float(logs[key]) for key in self.columns}
-        rate = learning_rate_of(self.model.optimizer)
-        seconds = time.perf_counter() - self.start
-        epoch = self.first_epoch + epoch + 1
-        self.rows.append({"epoch": epoch, "phase": self.phase, **measured, "learning_rate": rate, "seconds": seconds})
-
-
-class _BestWeights(keras.callbacks.Callback):
-    """Holds the weights of the best epoch by validation, over all phases it is given to."""
-
-    def __init__(self, task: Task, model: keras.Model, *, averaged: bool):
-        super().__init__()
-        self.task, self.averaged = task, averaged
-        self.begin = model.get_weights()
-        self.goodness: tuple[float, ...] = ()
-        self.weights: list[np.ndarray] | None = None
-
-    def on_test_end(self, logs=None):
-        if self.averaged:  # in the model only while it is validated
-            self.candidate = self.model.get_weights()
-
-    def on_epoch_end(self, epoch, logs=None):
-        goodness = self.task.goodness(logs)
-        if goodness > self.goodness:
-            self.goodness = tuple(map(float, goodness))
-            self.weights = self.candidate if self.averaged else self.model.get_weights()
-
-    def restore(self, model: keras.Model) -> None:
-        if self.weights is not None:
-            model.set_weights(self.weights)
-
-    def rescue(self, model: keras.Model) -> str:
-        """Gives a model that has become useless the last good weights, and says which."""
-        if self.weights is not None:
-            model.set_weights(self.weights)
-            return "The model has the best weights so far."
-        model.set_weights(self.begin)
-        if all(np.isfinite(each).all() for each in self.begin):
-            return "The model has the weights that it began with."
-        return "The model's weights are lost: there were NaN or infinity among those that it began with."
-
-
-class _Patience(keras.callbacks.Callback):
-    """Ends a phase when its best epoch is long ago."""
-
-    def __init__(self, task: Task, patience: int, rows: _Rows):
-        super().__init__()
-        self.task, self.patience, self.rows = task, patience, rows
-
-    def on_epoch_end(self, epoch, logs=None):
-        goodness = [self.task.goodness(row) for row in self.rows.rows]
-        if len(goodness) - 1 - goodness.index(max(goodness)) >= self.patience:
-            self.model.stop_training = True
 
 
 class _StopWhereItDiverges(keras.callbacks.Callback):

@@ -62,15 +62,31 @@ def test_options_of_the_training(asked, tmp_path):
     assert [type(each).__name__ for each in call["callbacks"]] == ["TensorBoard"]
 
 
+def test_tensorboard_that_is_missing_is_named(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = zoo("fit", "photos", "--out", tmp_path / "run", "--tensorboard", tmp_path)
+    assert result.exit_code == 1
+    assert "pip install 'transfer-zoo[tensorboard]'" in result.output
+    assert not asked
+
+
 def test_a_configuration_is_repeated_and_what_is_given_besides_goes_before_it(asked, tmp_path):
     settings = {"name": "sgd", "schedule": "cosine", "warm_up": 0.0, "layer_decay": 1.0, "ema": 0.0, "accumulate": 1}
-    config = {"data": "photos", "seed": 5, "epochs": 7, "optimization": settings, "versions": {"keras": "3.0"}}
+    config = {
+        "data": "photos",
+        "seed": 5,
+        "epochs": 7,
+        "memory": "4 GB",
+        "optimization": settings,
+        "versions": {"keras": "3.0"},
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     result = zoo("fit", "--config", tmp_path / "config.json", "--out", tmp_path / "run", "--seed", 6, "--ema", 0.5)
     assert result.exit_code == 0, result.output
     (call,) = asked
     assert (call["data"], call["seed"], call["epochs"], call["like"]) == ("photos", 6, 7, config)
     assert call["optimization"] == Optimization("sgd", "cosine", ema=0.5)
+    assert call["memory"] == "4 GB"
     assert "batch_size" not in call, "the defaults of fit"
 
 

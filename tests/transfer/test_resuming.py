@@ -15,6 +15,7 @@ import pytest
 from transfer import run as run_module
 from transfer.checkpoints import Checkpoint
 from transfer.exporting import Check, Proof
+from transfer.memory import MicroBatches
 from transfer.resuming import RunState
 from transfer.run import fit, read_config
 
@@ -119,6 +120,14 @@ def test_a_run_of_another_configuration_is_refused_with_the_differences(interrup
     with pytest.raises(ValueError, match="data_fingerprint: "):
         fit(photos, out, resume=True, **SETTINGS)
     assert RunState(out).exists, "a mistake costs nothing"
+
+
+def test_steps_in_other_parts_are_another_run(interrupted, monkeypatch):
+    photos, out = interrupted
+    half = SETTINGS["batch_size"] // 2
+    monkeypatch.setattr(run_module, "micro_batches", lambda *_, **__: MicroBatches(half, 2, 9 * 10**9, "8 GB"))
+    with pytest.raises(ValueError, match=f"micro_batch: {2 * half} then, {half} now"):
+        fit(photos, out, resume=True, **SETTINGS)
 
 
 def test_to_begin_anew_takes_a_word(interrupted):

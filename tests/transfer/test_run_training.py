@@ -79,7 +79,9 @@ def test_what_does_not_fit_into_memory_is_trained_in_parts(photos, tmp_path, qui
 
     monkeypatch.setattr(run_module, "micro_batches", lambda *_, **__: MicroBatches(2, 4, 9 * 10**9, "8 GB"))
     said = []
-    fit(photos, tmp_path / "run", say=said.append, optimization=Optimization(accumulate=2), **QUICK)
+    fit(photos, tmp_path / "run", say=said.append, memory="8 GB", optimization=Optimization(accumulate=2), **QUICK)
+    arguments, config = read_config(tmp_path / "run")
+    assert (arguments["memory"], config["micro_batch"]) == ("8 GB", 2)
     assert any("of 8 images is predicted to take 9 GB: it is made of 4 steps of 2" in line for line in said), said
     assert quick[0]["optimization"].accumulate == 8
     assert len(quick[0]["first"][0]) == 2

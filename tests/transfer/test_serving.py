@@ -306,6 +306,15 @@ def test_an_engine_that_fails_fails_those_who_asked_and_no_others():
     asyncio.run(ask())
 
 
+def test_a_batcher_that_was_closed_still_answers_who_comes_late():
+    async def ask():
+        batcher = Batcher(lambda images: images.reshape(len(images), -1)[:, :1].astype("float32"), size=8)
+        await batcher.close()
+        return await asyncio.wait_for(batcher([np.full((2, 3, 3), i, "uint8") for i in (4, 7)]), 10)
+
+    assert asyncio.run(ask()).tolist() == [[4], [7]]
+
+
 # A real server
 
 

@@ -219,6 +219,19 @@ def test_callbacks_of_ones_own_can_stop_a_phase(data):
     assert [row["phase"] for row in history.rows] == ["head", "top"]
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_keras_own_logs_of_all_phases(data, tmp_path, cache):
+    csv, board = tmp_path / "log.csv", tmp_path / "board"
+    callbacks = [keras.callbacks.CSVLogger(str(csv), append=True), keras.callbacks.TensorBoard(str(board))]
+    history = tune(make_model(), data, head_epochs=2, epochs=1, cache=cache, callbacks=callbacks)
+    header, *rows = (line.split(",") for line in csv.read_text().splitlines())
+    losses = [float(row[header.index("val_loss")]) for row in rows]
+    assert losses == pytest.approx([row["val_loss"] for row in history.rows])
+    written = {path.parent.name: path.stat().st_size for path in board.rglob("*tfevents*")}
+    assert written.keys() == {"train", "validation"}
+    assert min(written.values()) > 0
+
+
 def test_progress_goes_to_stderr_one_line_an_epoch(data, capsys):
     tune(make_model(), data, head_epochs=1, epochs=2, progress=True)
     out, err = capsys.readouterr()

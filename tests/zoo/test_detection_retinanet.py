@@ -8,7 +8,7 @@ import tensorflow as tf
 from zoo import boxes as box_geometry
 from zoo.blocks import conv_bn
 from zoo.detection import anchors, create, matching
-from zoo.detection.retinanet import STRIDES, VARIANCES, dense_loss
+from zoo.detection.dense import STRIDES, VARIANCES, dense_loss
 
 SIZE = (64, 96)
 

@@ -49,6 +49,7 @@ from transfer.exporting import MAY_HOLD, Photo, check_formats, encoded_photo, pr
 from transfer.folders import new_folder
 from transfer.manifest import write_manifest
 from transfer.proving import PROOF
+from transfer.saved_model import Endpoints, write_saved_model
 from zoo.detection import nms
 
 __all__ = ["endpoints", "export", "write_and_prove"]
@@ -204,16 +205,10 @@ def _write_keras(model: keras.Model, path: Path, contract: DetectionContract) ->
 
 
 def _write_saved_model(model: keras.Model, path: Path, contract: DetectionContract) -> None:
-    archive = keras.export.ExportArchive()
-    for name, (function, signatures) in endpoints(model, contract).items():
-        endpoint = tf.function(function, autograph=False)
-        for signature in signatures:
-            endpoint.get_concrete_function(*signature)
-        archive.add_endpoint(name, endpoint)
-    archive.write_out(str(path), verbose=False)
+    write_saved_model(path, endpoints(model, contract))
 
 
-def endpoints(model: keras.Model, contract: DetectionContract) -> dict[str, tuple[Callable, list[tuple]]]:
+def endpoints(model: keras.Model, contract: DetectionContract) -> Endpoints:
     """The ways into an exported detector: name -> the function, and the inputs to trace it for.
 
     Args:

@@ -30,7 +30,7 @@ from transfer.folders import new_folder
 from transfer.predictor import EXPORTED, load
 from transfer.resuming import differences
 from transfer.run import CONTENTS, PROVEN_ON, Run
-from transfer.run_files import Clock, write_csv, write_json
+from transfer.run_files import Clock, write_audit, write_csv, write_json
 
 __all__ = ["Scores", "fit", "read_size", "score"]
 
@@ -165,7 +165,7 @@ def fit(
             described = {**asked, "data_fingerprint": _fingerprint(found), "versions": versions}
         if audit:
             with clock("auditing the data"):
-                _audit(found, work / "audit.html", say)
+                write_audit(found, work / "audit.html", say)
         known = {name: like[name] for name in described if name in like} if like else {}
         for difference in differences(known, {name: described[name] for name in known}):
             say(f"not as in the run that is repeated: {difference}")
@@ -299,14 +299,6 @@ def _contents(scene: Scene) -> bytes:
             return hashlib.file_digest(file, "blake2b").digest()
     contents = scene.image if isinstance(scene.image, bytes) else np.asarray(scene.image).tobytes()
     return hashlib.blake2b(contents).digest()
-
-
-def _audit(data: SceneData, page: Path, say: Callable[[str], None]) -> None:
-    found = pipelines.audit(data)
-    pipelines.write_audit_report(page, found, title=f"{len(data)} images")
-    for finding in found.findings:
-        if finding.severity == "error":
-            say(f"the data has {finding.kind}: {finding.message}. See audit.html")
 
 
 # Measuring a finished run on other data

@@ -6,31 +6,26 @@ many channels, cells and layers of the heads there are, and how large the image 
 
 Tan, Pang & Le 2020, "EfficientDet: Scalable and Efficient Object Detection": fusion in section 3.2, the cell in section
 3.3 and figure 2d, compound scaling in section 4.2 and table 1. Anchors and loss are RetinaNet's, with a gamma of 1.5
-(section 5.1). As in the authors' code: maps of the trunk that a cell uses twice are brought to its width twice; heads
-are the same for all levels, but for their batch norms. Deviations: batch norms of a lower momentum
-(`zoo.detection.fpn`); codes divided by SSD's variances, where the authors give the loss of boxes a weight of 50; images
-of any multiple of 32, which for the authors have to be multiples of 128.
+(section 5.1): `zoo.detection.dense`. As in the authors' code: maps of the trunk that a cell uses twice are brought to
+its width twice; heads are the same for all levels, but for their batch norms. Deviations: batch norms of a lower
+momentum (`zoo.detection.fpn`); codes divided by SSD's variances, where the authors give the loss of boxes a weight of
+50; images of any multiple of 32, which for the authors have to be multiples of 128.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from zoo import boxes as box_geometry
-from zoo.boxes import Array
 from zoo.detection import anchors, fpn
-from zoo.detection.detector import Detector
-from zoo.detection.retinanet import PRIOR, VARIANCES, dense_anchors, dense_loss
+from zoo.detection.dense import PRIOR, DenseDetector
 from zoo.features import features
 
 __all__ = ["SCALING", "VARIANTS", "EfficientDet", "FastFusion", "Magnify", "Scaling", "Variant", "compound_scaling"]
 
 LEVELS = ("c3", "c4", "c5")
-GAMMA = 1.5
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ def compound_scaling(phi: int) -> tuple[float, int, int, int]:
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class EfficientDet(Detector):
+class EfficientDet(DenseDetector):
     """A detector with anchors and a pyramid that goes both ways, on any trunk with maps at strides 8, 16 and 32.
 
     The published ones have the trunk and the image size of `SCALING`; others work as well. How it is trained and asked:
@@ -107,6 +102,8 @@ class EfficientDet(Detector):
     {'codes': (None, 1161, 4), 'logits': (None, 1161, 3)}
     """
 
+    GAMMA = 1.5  # section 5.1
+
     def __init__(
         self,
         backbone: keras.Model,
@@ -125,30 +122,13 @@ class EfficientDet(Detector):
         super().__init__(
             backbone,
             partial(_outputs, num_classes=num_classes, variant=variant),
+            variant=variant,
             num_classes=num_classes,
-            loss_weights={"box_loss": 1.0, "class_loss": 1.0},
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
             name=name,
         )
-        self.variant = variant
-
-    def anchors(self, image_size: Sequence[Any]) -> Array:
-        """All anchors of an image of (height, width), float32 `[anchors, 4]`, xyxy, in pixels."""
-        return dense_anchors(image_size, self.variant.anchor_scale)
-
-    def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
-        codes, logits = (keras.ops.cast(outputs[name], "float32") for name in ("codes", "logits"))
-        boxes = box_geometry.decode(codes, self.anchors(image_size), variances=VARIANCES)
-        return box_geometry.clip(boxes, image_size), keras.ops.sigmoid(logits)
-
-    def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
-        """RetinaNet's, with a loss of what is right that fades more slowly."""
-        return dense_loss(truths, outputs, self.anchors(image_size), gamma=GAMMA)
-
-    def get_config(self):
-        return {**super().get_config(), **asdict(self.variant)}
 
 
 @keras.saving.register_keras_serializable(package="zoo")
