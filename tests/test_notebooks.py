@@ -15,6 +15,7 @@ SLOW = {
     "05_transfer_learning",
     "07_export_and_serve",
     "08_localisation",
+    "09_detection",
 }  # minutes each
 
 

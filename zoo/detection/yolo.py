@@ -31,6 +31,8 @@ STRIDES = (8, 16, 32)
 PRIOR = 0.01
 # A new network's boxes reach two strides to each side.
 FIRST_REACH = 2.0
+# Average precision counts what is found at low scores, too; YOLOX's is measured from here on.
+SCORE_THRESHOLD = 0.01
 # Of the two losses; ultralytics' YOLOv8 has the same proportions.
 BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
 
@@ -84,7 +86,7 @@ class YOLO(Detector):
         filters: int = 64,
         depth: int = 1,
         units: int = 0,
-        score_threshold: float = 0.05,
+        score_threshold: float = SCORE_THRESHOLD,
         iou_threshold: float = 0.6,
         max_detections: int = 100,
         name: str = "yolo",
