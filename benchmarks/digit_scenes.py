@@ -2,6 +2,7 @@
 
     python -m benchmarks.digit_scenes
     python -m benchmarks.digit_scenes --detector ssd --seed 1
+    python -m benchmarks.digit_scenes --backbone efficientnet_lite0 --scenes 3000
     python -m benchmarks.digit_scenes --scenes 20 --epochs 1    # does it run?
 
 The digits are scikit-learn's (1,797 of 8 x 8 pixels, of real handwriting); those in the scenes to learn from are not in
@@ -24,6 +25,7 @@ import keras
 import tensorflow as tf
 
 import pipelines
+from transfer.detection import new_detector
 from zoo import detection
 from zoo.blocks import conv_bn, residual_unit
 from zoo.metrics.detection import CocoResult, coco, unbatch
@@ -78,9 +80,12 @@ def measure(name: str, data: pipelines.Data, arguments: argparse.Namespace) -> d
     shuffled = pipelines.padded_batches(train.shuffle(arguments.scenes, seed=arguments.seed), BATCH)
     tested = scenes(data.test, classes, max(1, min(arguments.scenes // 10, TESTED)), seed=arguments.seed + 1)
     test = pipelines.padded_batches(tested, BATCH)
-    model = detection.create(name, backbone=trunk(), num_classes=len(classes), image_size=SIZE)
     steps = arguments.epochs * -(-arguments.scenes // BATCH)
     rate = DETECTORS.get(name, 2e-3)
+    if arguments.backbone is None:
+        model = detection.create(name, backbone=trunk(), num_classes=len(classes), image_size=SIZE)
+    else:
+        model, rate = new_detector(name, arguments.backbone, len(classes), SIZE)[0], rate / 4
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 20, steps - steps // 20, warmup_target=rate, warmup_steps=steps // 20
     )
@@ -103,6 +108,7 @@ def main() -> None:
     parser.add_argument("--detector", choices=detection.list_detectors(), help="by default the smallest of each kind")
     parser.add_argument("--scenes", type=int, default=12000, help="to learn from")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--backbone", help="one of transfer.list_backbones(), with its ImageNet weights")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     data = pipelines.read_data("sklearn:digits")

@@ -33,8 +33,9 @@ PRIOR = 0.01
 FIRST_REACH = 2.0
 # Average precision counts what is found at low scores, too; YOLOX's is measured from here on.
 SCORE_THRESHOLD = 0.01
-# Of the two losses; ultralytics' YOLOv8 has the same proportions.
-BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
+# Of the two losses. Ultralytics' YOLOv8 has 7.5 and 0.5, for hundreds of epochs; in the few that one has without a GPU,
+# classes that are hard to tell apart are learned too late with that.
+BOX_WEIGHT, CLASS_WEIGHT = 7.5, 2.0
 
 
 @dataclass(frozen=True)
