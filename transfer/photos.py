@@ -6,11 +6,16 @@ Pillow decodes there. A test holds every format and every interpolation to the g
 
 import io
 import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pipelines import EvaluationCrop
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["SUFFIXES", "crop_photo", "decode", "resize_photo"]
 
@@ -119,17 +124,19 @@ def resize_photo(image: np.ndarray, size: tuple[int, int], interpolation: str) -
     part = image.astype(np.float32)
     for length, new_length in zip(image.shape[:2], size, strict=True):
         # One axis after the other; each comes out second, so that both are in their places after two turns.
-        places, weights = _taps(length, new_length, interpolation)
-        # Into buffers of its own: fresh memory for each product would take longer than the products.
-        flat = part.reshape(length, -1)
-        resized = np.zeros((new_length, flat.shape[1]), np.float32)
-        product = np.empty_like(resized)
-        for tap in range(places.shape[1]):
-            np.take(flat, places[:, tap], axis=0, out=product, mode="clip")
-            product *= weights[:, tap, None]
-            resized += product
+        resized = _matrix(length, new_length, interpolation) @ part.reshape(length, -1)
         part = resized.reshape(new_length, -1, 3).swapaxes(0, 1)
     return part
+
+
+@lru_cache(64)  # photos of one camera have the same sizes
+def _matrix(length: int, size: int, interpolation: str) -> "csr_array":
+    """What resizes an axis: float32 [size, length], zero but for a few numbers in each row."""
+    from scipy.sparse import csr_array
+
+    places, weights = _taps(length, size, interpolation)
+    begins = np.arange(size + 1) * places.shape[1]
+    return csr_array((weights.ravel(), places.ravel(), begins), shape=(size, length))
 
 
 def _taps(length: int, size: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:

@@ -234,6 +234,15 @@ def test_predict_as_json(finished):
     assert result.stderr == ""
 
 
+def test_predict_in_a_precision_that_the_engine_does_not_have(finished):
+    run, data = finished
+    result = zoo(
+        "predict", run.folder, data / "sea" / "photo 0.jpg", "--engine", "tensorflow", "--precision", "bfloat16"
+    )
+    assert result.exit_code == 1
+    assert "OpenVINO has bfloat16" in " ".join(result.stderr.split())
+
+
 def test_predict_goes_on_over_images_that_cannot_be_read(finished, tmp_path):
     run, data = finished
     good = data / "sea" / "photo 0.jpg"

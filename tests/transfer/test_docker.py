@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "skimage", "pandas", "jinja2", "h5py", "onnx", "cv2")
+HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib", "skimage", "pandas", "jinja2", "h5py", "onnx", "cv2")
 
 
 def instructions():

@@ -241,9 +241,10 @@ def test_bfloat16_is_measured_before_it_is_used(folder, monkeypatch):
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(ValueError, match="has no bfloat16"):
-            load(folder, engine="openvino", precision="bfloat16")
+            load(folder, precision="bfloat16")
         return
     assert load(folder, engine="openvino", precision="bfloat16").engine.precision == "bfloat16"
+    assert load(folder, precision="bfloat16").engine.name == "openvino", "no other has it"
     monkeypatch.setattr(choosing, "PRECISION_TOLERANCE", -1.0)
     with pytest.raises(ValueError, match="too coarse for this model"):
         load(folder, engine="openvino", precision="bfloat16")
