@@ -201,8 +201,13 @@ def create_app(
         served = versions.current
         with admission(1):
             contents = await read_upload(await request.body(), request.headers.get("content-type", ""), limits)
-            image = await in_thread(decoded, contents, "the file", limits)
-            (row,) = await answer(served, [image])
+
+            def read() -> tuple[np.ndarray, np.ndarray]:
+                image = decoded(contents, "the file", limits)
+                return image, served.predictor.prepare(image)
+
+            image, prepared = await in_thread(read)
+            (row,) = await served.batcher([prepared])
             height, width = image.shape[:2]
             limit = {} if top is None else {"top": top}
             document = {
