@@ -432,7 +432,7 @@ def load(source: str | Path, *, engine: str = "auto", precision: str = "float32"
     if str(source) in zoo.list_models() and not path.exists():
         return _pretrained(str(source), max_pixels)
     found = _artifacts(path)
-    if precision == "bfloat16" and engine == "auto":
+    if precision == "bfloat16" and engine == "auto" and "openvino" in found:
         engine = "openvino"
     if engine != "auto":
         wanted = ENGINES[engine]

@@ -227,7 +227,7 @@ def test_single_photos(found, annotated, tmp_path):
     assert result.exit_code == 0, result.output
     assert "bee & co" in result.output
     assert len(list((tmp_path / "drawn").iterdir())) == 2
-    document = json.loads(zoo("predict", found.folder, photos[0], "--json", "--threshold", "0.05").stdout)
+    document = json.loads(zoo("predict", found.folder, photos[0], "--json", "--threshold", "0.01").stdout)
     assert set(document[0]) == {"path", "height", "width", "objects"}
     assert set(document[0]["objects"][0]) == {"index", "label", "score", "box"}
 
@@ -237,7 +237,7 @@ def test_single_photos(found, annotated, tmp_path):
     [
         (["--grad-cam", "somewhere"], "--grad-cam is for classifiers"),
         (["--augment"], "--augment is for classifiers"),
-        (["--threshold", "0.01"], "a score under 0.05 already"),
+        (["--threshold", "0.005"], "a score under 0.01 already"),
         (["--out", "found.parquet"], "ends in .json, .jsonl, .csv"),
     ],
 )

@@ -308,7 +308,7 @@ def test_boxes_without_tensorflow(elsewhere, photos):
     folder, _ = elsewhere
     code = (
         "import sys, transfer\n"
-        f"found = transfer.load({str(folder)!r}, engine='openvino').predict({photos[0]!r}, threshold=0.05)\n"
+        f"found = transfer.load({str(folder)!r}, engine='openvino').predict({photos[0]!r}, threshold=0.01)\n"
         "print(len(found[0].objects) > 0, [name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

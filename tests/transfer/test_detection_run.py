@@ -88,13 +88,13 @@ def test_what_was_written_finds_objects_in_pixels_of_the_photo(finder, annotated
 
 def test_thresholds_of_predictions(finder, annotated):
     photo = next(scene for scene in read_scenes(annotated).test if len(scene)).image
-    (every,) = finder.predict(photo, threshold=0.05)
+    (every,) = finder.predict(photo, threshold=0.01)
     (sure,) = finder.predict(photo, threshold=1.0)
     scores = [each.score for each in every.objects]
     assert scores == sorted(scores, reverse=True)
     assert scores
     assert not sure.objects
-    for wrong, message in ((1.5, "in 0..1"), (-0.1, "in 0..1"), (0.01, "a score under 0.05 already")):
+    for wrong, message in ((1.5, "in 0..1"), (-0.1, "in 0..1"), (0.005, "a score under 0.01 already")):
         with pytest.raises(ValueError, match=message):
             finder.predict(photo, threshold=wrong)
 

@@ -45,7 +45,7 @@ def test_an_upload_gets_boxes(client, finder, photos):
 
 def test_rows_and_columns_of_several_photos(client, finder, photos):
     entries = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in photos]
-    expected = finder.predict(photos, threshold=0.05)
+    expected = finder.predict(photos, threshold=0.01)
     rows = client.post(PREDICT, json={"instances": entries}).json()["predictions"]
     columns = client.post(PREDICT, json={"inputs": entries}).json()["outputs"]
     assert [len(row["boxes"]) for row in rows] == [len(each.objects) for each in expected]
