@@ -68,7 +68,9 @@ class OpenVINOEngine(Engine):
                     model = _without_crop(model, (batch, *self.contract.crop.size, 3))
                 elif way == "resized":
                     model = _without_letterbox(model, (batch, *self.contract.size, 3))
-                hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
+                # Crops have to be made in float32: in 16 bits they are not the crops that the network knows.
+                precision = self.precision if way == "cropped" else "float32"
+                hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
                 self._compiled[way, batch] = self._core.compile_model(model, "CPU", hints)
             return self._compiled[way, batch]
 
