@@ -290,6 +290,26 @@ def test_requests_that_arrive_together_share_a_batch():
     assert sizes == [8, 8, 4]
 
 
+def test_batches_have_few_sizes_and_nobody_is_left_over():
+    sizes = []
+
+    def answer(images):
+        sizes.append(len(images))
+        return images.reshape(len(images), -1)[:, :1].astype("float32")
+
+    async def ask(count):
+        batcher = Batcher(answer, size=12, seconds=0.01)
+        rows = await asyncio.gather(*(batcher([np.full((1, 1, 3), i, "uint8")]) for i in range(count)))
+        await batcher.close()
+        return [row[0, 0] for row in rows]
+
+    for count in (1, 7, 12, 23):
+        assert asyncio.run(ask(count)) == list(range(count))
+    assert set(sizes) <= {1, 2, 4, 8}
+    assert sum(sizes) == 43
+    assert 8 in sizes
+
+
 def test_an_engine_that_fails_fails_those_who_asked_and_no_others():
     def answer(images):
         if images.max() == 9:

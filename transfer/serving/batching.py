@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ class Batcher:
 
     The function runs in a thread of its own, one batch at a time; while it works, the next batch gathers. The number of
     images that wait is bounded by whoever calls (`transfer.serving.app.Admission`).
+
+    Batches have 1, 2, 4, 8 and so on images, up to the largest; what is over waits for the next. Runtimes prepare for
+    each size that they meet, and keep that: with all sizes from 1 to 32 their memory would grow for hours.
 
     Args:
         answer: uint8 [n, H, W, 3] -> float32 [n, classes].
@@ -35,6 +39,7 @@ class Batcher:
         self._seconds = seconds
         self._seen = seen
         self._queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
+        self._over: list[tuple[np.ndarray, asyncio.Future]] = []  # from the last batch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task = asyncio.create_task(self._run())
         self._closed = False
@@ -81,7 +86,7 @@ class Batcher:
                 self._queue.task_done()
 
     async def _gather(self) -> list[tuple[np.ndarray, asyncio.Future]]:
-        batch = [await self._queue.get()]
+        batch = self._over or [await self._queue.get()]
         deadline = asyncio.get_running_loop().time() + self._seconds
         while len(batch) < self._size:
             if self._queue.empty():
@@ -94,4 +99,15 @@ class Batcher:
                     break
             else:
                 batch.append(self._queue.get_nowait())
+        batch, self._over = _power_of_two(batch)
         return batch
+
+
+def _power_of_two(entries: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The first 1, 2, 4, 8 or so of them, as many as there are, and the rest.
+
+    >>> _power_of_two(["a", "b", "c"])
+    (['a', 'b'], ['c'])
+    """
+    most = 1 << (len(entries).bit_length() - 1)
+    return entries[:most], entries[most:]
