@@ -73,25 +73,32 @@ def evaluate(model: keras.Model, batches: tf.data.Dataset, num_classes: int) -> 
 
 
 def measure(name: str, data: pipelines.Data, arguments: argparse.Namespace) -> dict[str, float]:
-    """Trains one detector; its average precision and seconds."""
+    """Makes and trains one detector; its average precision and seconds."""
     keras.utils.set_random_seed(arguments.seed)
-    classes = tuple(data.class_names)
-    train = scenes(data.train, classes, arguments.scenes, seed=arguments.seed)
-    shuffled = pipelines.padded_batches(train.shuffle(arguments.scenes, seed=arguments.seed), BATCH)
-    tested = scenes(data.test, classes, max(1, min(arguments.scenes // 10, TESTED)), seed=arguments.seed + 1)
-    test = pipelines.padded_batches(tested, BATCH)
-    steps = arguments.epochs * -(-arguments.scenes // BATCH)
-    rate = DETECTORS.get(name, 2e-3)
+    rate, num_classes = DETECTORS.get(name, 2e-3), len(data.class_names)
     if arguments.backbone is None:
-        model = detection.create(name, backbone=trunk(), num_classes=len(classes), image_size=SIZE)
+        model = detection.create(name, backbone=trunk(), num_classes=num_classes, image_size=SIZE)
     else:
-        model, rate = new_detector(name, arguments.backbone, len(classes), SIZE)[0], rate / 4
+        model, rate = new_detector(name, arguments.backbone, num_classes, SIZE)[0], rate / 4
+    return learn(model, data, rate, length=arguments.scenes, epochs=arguments.epochs, seed=arguments.seed)
+
+
+def learn(
+    model: keras.Model, data: pipelines.Data, rate: float, *, length: int, epochs: int, seed: int
+) -> dict[str, float]:
+    """Trains a detector on so many scenes; its average precision and seconds."""
+    classes = tuple(data.class_names)
+    train = scenes(data.train, classes, length, seed=seed)
+    shuffled = pipelines.padded_batches(train.shuffle(length, seed=seed), BATCH)
+    tested = scenes(data.test, classes, max(1, min(length // 10, TESTED)), seed=seed + 1)
+    test = pipelines.padded_batches(tested, BATCH)
+    steps = epochs * -(-length // BATCH)
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 20, steps - steps // 20, warmup_target=rate, warmup_steps=steps // 20
     )
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, clipnorm=CLIP_NORM))
     start, processor = time.perf_counter(), time.process_time()
-    model.fit(shuffled, epochs=arguments.epochs, verbose=2)
+    model.fit(shuffled, epochs=epochs, verbose=2)
     seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor
     result = evaluate(model, test, len(classes))
     return {

@@ -74,6 +74,20 @@ def test_mobilenets_layout_has_its_1917_priors():
     np.testing.assert_allclose(sides, [(1, 1), (2**0.5, 0.5**0.5), (0.5**0.5, 2**0.5)], rtol=1e-5)
 
 
+def test_the_layout_for_all_sizes_has_priors_that_grow_with_the_strides():
+    detector = create("ssd", backbone=small_backbone((64, 96)), num_classes=3)
+    boxes = detector.priors(SIZE)
+    cells = [h * w for h, w in anchors.map_sizes(SIZE, LAYOUTS["ssd"].strides)]
+    firsts = np.cumsum([0, *np.multiply(cells, (6, 6, 6, 4, 4))])
+    assert firsts[-1] == len(boxes) == detector.output["codes"].shape[1]
+    for first, stride in zip(firsts, (8, 16, 32, 64, 128), strict=False):
+        squares = (boxes[first : first + 2, 2:] - boxes[first : first + 2, :2]) / stride
+        np.testing.assert_allclose(squares, [(3, 3), (3 * 2**0.5, 3 * 2**0.5)], rtol=1e-5)
+    # The same objects have the same priors on a larger image.
+    larger = detector.priors((128, 192))
+    np.testing.assert_allclose(larger[0, 2:] - larger[0, :2], boxes[0, 2:] - boxes[0, :2], rtol=1e-5)
+
+
 def naive_loss(detector, outputs, truth):
     """Equation 1, prior by prior."""
     priors = detector.priors(SIZE)

@@ -34,7 +34,7 @@ class Variant:
 # The first is the paper's. The second is for small images and for processors without a GPU.
 VARIANTS = {
     "retinanet": Variant(filters=256, depth=4, anchor_scale=4.0),
-    "retinanet_tiny": Variant(filters=64, depth=2, anchor_scale=2.0),
+    "retinanet_tiny": Variant(filters=64, depth=2, anchor_scale=3.0),
 }
 
 

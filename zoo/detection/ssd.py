@@ -28,6 +28,9 @@ __all__ = ["LAYOUTS", "SSD", "SSD300", "Layout", "ScaledL2Normalisation", "hard_
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 # An anchor has the object that it overlaps by half (section 2.2, Matching strategy).
 OVERLAP = 0.5
+# SSD300's maps have priors of 2.5 to 3.75 strides. As shares of a small image, priors would be so small that objects fall
+# between the cells.
+SIZE_IN_STRIDES = 3.0
 # So many of the worst background priors are shown for each that has an object.
 NEGATIVES = 3
 
@@ -36,13 +39,14 @@ NEGATIVES = 3
 class Layout:
     """`levels` of the trunk; further maps, as channels of a 1x1 and of a 3x3 convolution and the stride of the latter
     (of stride 1 are "valid" ones, which shrink the last small maps); and of each map the stride, the ratios of its
-    priors and, by scale, their size as a share of the shorter side of the image."""
+    priors and, by scale, their size as a share of the shorter side of the image. Without scales, that of each map is
+    `SIZE_IN_STRIDES` strides."""
 
     levels: tuple[str, ...]
     extras: tuple[tuple[int, int, int], ...]
     strides: tuple[int, ...]
     ratios: tuple[tuple[int, ...], ...]
-    scales: tuple[float, ...]
+    scales: tuple[float, ...] = ()
     # The priors of the first map without the one between two scales: of TensorFlow's object detection for MobileNet.
     few_first: bool = False
     # Learns the scale of the first map, conv4_3 (section 3.1).
@@ -65,7 +69,6 @@ LAYOUTS = {
         extras=((128, 256, 2), (128, 256, 2)),
         strides=(8, 16, 32, 64, 128),
         ratios=((2, 3), (2, 3), (2, 3), (2,), (2,)),
-        scales=tuple(anchors.ssd_scales(5)),
     ),
     "ssd_mobilenet": Layout(
         levels=("c4", "c5"),
@@ -86,7 +89,8 @@ class SSD(Detector):
     How it is trained and asked: `zoo.detection.detector.Detector`.
 
     Args:
-        layout: "ssd", for any trunk and size; or "ssd_mobilenet", coarser and faster.
+        layout: "ssd", for any trunk and size, with priors whose size goes by the strides; or "ssd_mobilenet", coarser
+            and faster.
         Others: as for `Detector`.
 
     Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
@@ -134,7 +138,9 @@ class SSD(Detector):
         layout = LAYOUTS[self.layout]
         known = all(isinstance(side, int) for side in image_size)
         shorter = min(image_size) if known else keras.ops.cast(keras.ops.minimum(*image_size), "float32")
-        return anchors.anchor_grid(image_size, layout.strides, [shorter * shapes for shapes in _shapes(layout)])
+        units = [shorter] * len(layout.strides) if layout.scales else layout.strides
+        sizes = [unit * shapes for unit, shapes in zip(units, _shapes(layout), strict=True)]
+        return anchors.anchor_grid(image_size, layout.strides, sizes)
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
         codes, logits = (keras.ops.cast(outputs[name], "float32") for name in ("codes", "logits"))
@@ -280,9 +286,12 @@ class ScaledL2Normalisation(keras.layers.Layer):
 
 
 def _shapes(layout: Layout) -> list:
-    """Of each map, as shares of the image's shorter side."""
-    pairs = zip(layout.scales[:-1], layout.scales[1:], layout.ratios, strict=True)
-    shapes = [anchors.ssd_shapes(scale, following, ratios) for scale, following, ratios in pairs]
+    """Of each map, as shares of the image's shorter side, or in strides."""
+    scales = layout.scales or [SIZE_IN_STRIDES] * (len(layout.strides) + 1)
+    # Strides double from map to map, and with them what is counted in strides.
+    growth = 1 if layout.scales else 2
+    pairs = zip(scales[:-1], scales[1:], layout.ratios, strict=True)
+    shapes = [anchors.ssd_shapes(scale, growth * following, ratios) for scale, following, ratios in pairs]
     if layout.few_first:
         shapes[0] = shapes[0][[0, 2, 3]]
     return shapes

@@ -106,17 +106,23 @@ class YOLO(Detector):
         self.variant = variant
         self.overlap_loss = OverlapLoss("ciou", reduction="none")
 
-    def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+    def points_and_boxes(self, codes: Array, image_size: Sequence[Any]) -> tuple[Any, Any]:
+        """Where the network looks, `[points, 2]`, and the boxes that it sees from there, `[n, points, 4]`.
+
+        A detector with anchors would differ in this alone (`benchmarks/anchors.py` has one, and what it is worth).
+        """
         points, strides = targets.grid_points(image_size, STRIDES)
-        boxes = targets.decode_distances(keras.ops.cast(outputs["codes"], "float32"), points, strides)
+        return points, targets.decode_distances(codes, points, strides)
+
+    def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+        _, boxes = self.points_and_boxes(keras.ops.cast(outputs["codes"], "float32"), image_size)
         scores = keras.ops.sigmoid(keras.ops.cast(outputs["logits"], "float32"))
         return box_geometry.clip(boxes, image_size), scores
 
     def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
         """The CIoU loss of the boxes and the cross-entropy of the scores, both per object of the batch."""
         ops = keras.ops
-        points, strides = targets.grid_points(image_size, STRIDES)
-        predicted = targets.decode_distances(outputs["codes"], points, strides)
+        points, predicted = self.points_and_boxes(outputs["codes"], image_size)
         rows, weights = matching.task_aligned(
             ops.stop_gradient(ops.sigmoid(outputs["logits"])),
             ops.stop_gradient(predicted),
