@@ -28,8 +28,8 @@ __all__ = ["LAYOUTS", "SSD", "SSD300", "Layout", "ScaledL2Normalisation", "hard_
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 # An anchor has the object that it overlaps by half (section 2.2, Matching strategy).
 OVERLAP = 0.5
-# SSD300's maps have priors of 2.5 to 3.75 strides. As shares of a small image, priors would be so small that objects fall
-# between the cells.
+# SSD300 has priors of 2.5 to 3.75 strides. As shares of a small image, they would be so small that objects fall between
+# the cells.
 SIZE_IN_STRIDES = 3.0
 # So many of the worst background priors are shown for each that has an object.
 NEGATIVES = 3
