@@ -6,7 +6,8 @@ them can decode JPEG files.) Beside that way in there is `resized`, for float32 
 pixels of the canvas, which is what `transfer.load` uses; and each gives the candidates before suppression.
 
 Suppression is `zoo.detection.nms.suppress_portable`, of the best 1,000 pairs of a box and a class: the runtimes' own
-operations for it differ from each other and from TensorFlow's in what they sort, count and pad.
+operations for it differ from each other and from TensorFlow's in what they sort, count and pad. In OpenVINO the order
+of equal scores is not defined.
 """
 
 import tempfile
@@ -104,8 +105,21 @@ def write_openvino(model: keras.Model, path: Path, contract: DetectionContract) 
         value.set_names({name})
         results.append(operations.result(value))
     joined = openvino.Model(results, before.get_parameters(), model.name)
+    _sort_faster(joined)
     joined.set_rt_info(contract.to_json(), ["transfer_zoo", "contract"])
     openvino.save_model(joined, path, compress_to_fp16=False)
+
+
+def _sort_faster(model: Any) -> None:
+    """Lets the order of equal scores go, which OpenVINO keeps by a slower algorithm: 30 ms for 1,000 of 6,000."""
+    from openvino import opset13 as operations
+
+    for node in model.get_ops():
+        if node.get_type_name() == "TopK":
+            how = {name: node.get_attributes()[name] for name in ("axis", "mode", "sort", "index_element_type")}
+            faster = operations.topk(*node.input_values(), **how, stable=False)
+            for before, after in zip(node.outputs(), faster.outputs(), strict=True):
+                before.replace(after)
 
 
 def write_litert(model: keras.Model, path: Path, contract: DetectionContract) -> None:

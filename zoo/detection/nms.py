@@ -20,9 +20,9 @@ from zoo.boxes import Array
 
 __all__ = ["check_settings", "hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
 
-# Where more boxes than MANY pass the threshold, `suppress` first tries TRIED times as many as it may keep. Both were
-# measured (benchmarks/boxes.py).
-MANY = 4096
+# Where the scores of an image add up to more than MANY, `suppress` first tries TRIED times as many boxes as it may
+# keep. Both were measured (benchmarks/boxes.py).
+MANY = 10_000.0
 TRIED = 5
 
 
@@ -127,9 +127,8 @@ def suppress(
 ) -> dict[str, Any]:
     """Class-wise greedy suppression of a batch, by TensorFlow's kernel and without a limit on the number of boxes.
 
-    The kernel's time grows with the boxes it is given, few of which can be selected. Those whose best score is under
-    the threshold cannot; and if very many pass (early in training), the best of them nearly always settle the result.
-    So the kernel is given those, and the others only if they could change the result.
+    The kernel's time grows with the boxes that pass the threshold, and of very many (early in training) the best
+    nearly always settle the result. Then the kernel is given those, and the others only if they could change it.
 
     Args:
         boxes: `[b, n, 4]`, xyxy.
@@ -153,9 +152,9 @@ def suppress(
     import tensorflow as tf
 
     boxes, scores = _batch(boxes, scores, iou_threshold, score_threshold, max_detections)
-    best = tf.reduce_max(scores, axis=-1)
-    best = tf.debugging.check_numerics(best, "scores of boxes to suppress must be finite")
-    passing = tf.where(tf.reduce_any(best > score_threshold, axis=0))[:, 0]
+    # A sum is no number, if one of its parts is none.
+    total = tf.debugging.check_numerics(tf.reduce_sum(scores), "scores of boxes to suppress must be finite")
+    many = total > MANY * tf.cast(tf.shape(scores)[0], tf.float32)
 
     def kernel(boxes, scores):
         return tf.image.combined_non_max_suppression(
@@ -168,18 +167,16 @@ def suppress(
             clip_boxes=False,
         )
 
-    def of_passing():
-        return kernel(tf.gather(boxes, passing, axis=1), tf.gather(scores, passing, axis=1))
-
     def of_the_best():
+        best = tf.reduce_max(scores, axis=-1)
         limits, rows = tf.math.top_k(best, tf.minimum(TRIED * max_detections, tf.shape(best)[1]))
         found = kernel(tf.gather(boxes, rows, batch_dims=1), tf.gather(scores, rows, batch_dims=1))
         # Suppression looks only at better scores: full lists that end above all boxes left out are final.
         full = found.valid_detections == max_detections
         final = tf.reduce_all(full & (found.nmsed_scores[:, -1] >= limits[:, -1]))
-        return tf.cond(final, lambda: found, of_passing)
+        return tf.cond(final, lambda: found, lambda: kernel(boxes, scores))
 
-    found = tf.cond(tf.size(passing) <= MANY, of_passing, of_the_best)
+    found = tf.cond(many, of_the_best, lambda: kernel(boxes, scores))
     real = tf.range(max_detections) < found.valid_detections[:, None]
     return {
         "boxes": tf.debugging.check_numerics(found.nmsed_boxes, "boxes to suppress must be finite"),
