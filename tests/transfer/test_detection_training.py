@@ -16,7 +16,9 @@ from transfer.detection.training import (
     train,
     training_batches,
 )
+from transfer.freezing import FrozenWeightsChanged
 from transfer.training import TrainingDiverged
+from zoo.features import features
 
 SIZE = (64, 96)
 
@@ -147,6 +149,33 @@ def test_trainings_that_cannot_be(make_box_scenes, small_trunk):
         train(model, [scene[:0] for scene in make_box_scenes(2)], size=SIZE)
     with pytest.raises(ValueError, match=r"several sizes need a model that takes any; this one takes \(64, 96\)"):
         train(model, make_box_scenes(2), size=SIZE, scales=(0.5, 1.0))
+
+
+def test_the_first_layers_and_the_batch_norms_of_a_trained_trunk_are_frozen(small_trunk):
+    model, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE)
+    own = {layer.name for layer in model.layers} - {layer.name for layer in model.backbone.layers}
+    assert all(model.get_layer(name).trainable for name in own)
+    first = {layer.name for layer in features(model.backbone, ("c2",)).layers}
+    for layer in model.backbone.layers:
+        learns = layer.name not in first and not isinstance(layer, keras.layers.BatchNormalization)
+        assert layer.trainable == learns, layer.name
+    assert 0 < len(first) < len(model.backbone.layers)
+    free, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE, frozen=None)
+    assert len(free.trainable_weights) > len(model.trainable_weights)
+    untrained, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE, weights=None)
+    assert all(layer.trainable for layer in untrained.layers)
+
+
+def test_what_is_frozen_stays_so(make_box_scenes, small_trunk):
+    model, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE)
+
+    class Touch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            weights = next(layer for layer in self.model.backbone.layers if layer.weights).weights[0]
+            weights.assign(weights + 1)
+
+    with pytest.raises(FrozenWeightsChanged):
+        train(model, make_box_scenes(4), size=SIZE, epochs=1, callbacks=[Touch()], progress=False)
 
 
 @pytest.mark.slow

@@ -272,6 +272,8 @@ def _final(trained: keras.Model, detector: str, backbone: str, contract: Detecti
     if trained.input_shape[1] is None:
         model, _ = new_detector(detector, backbone, trained.num_classes, contract.size, weights=None)
         model.set_weights(trained.get_weights())
+        for layer in model.layers:
+            layer.trainable = trained.get_layer(layer.name).trainable
     for name in ("score_threshold", "iou_threshold", "max_detections"):
         setattr(model, name, getattr(contract, name))
     model.predict_function = None  # what was traced with other thresholds

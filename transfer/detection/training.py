@@ -36,9 +36,10 @@ from pipelines import (
 from transfer.backbones import backbone as make_backbone
 from transfer.detection.letterbox import FILL
 from transfer.detection.measuring import measure
-from transfer.guard import TrainingDiverged
+from transfer.guard import Guard, TrainingDiverged
 from transfer.progress import Progress
 from zoo import detection
+from zoo.features import features
 
 __all__ = [
     "AUGMENTATIONS",
@@ -56,6 +57,8 @@ __all__ = [
 _LEARNED_FROM = ("image", "boxes", "classes", "crowd", "num_boxes")
 STRIDE = 32  # that canvas sizes are multiples of
 CACHE_BYTES = 2**30  # of resized images, that are kept in memory
+
+FROZEN = "c2"  # up to here, trunks stay as they are
 
 # Columns: translation and zoom as a share of the size; brightness, contrast and saturation; hue.
 AUGMENTATIONS: dict[str, tuple[float, float, float, float] | None] = {
@@ -93,8 +96,12 @@ def new_detector(
     *,
     any_size: bool = False,
     weights: str | None = "imagenet",
+    frozen: str | None = FROZEN,
 ) -> tuple[keras.Model, str | None]:
-    """A detector on a pretrained trunk whose batch norms are frozen, and all else is not.
+    """A detector on a pretrained trunk, whose batch norms are frozen, and whose first layers are.
+
+    The first layers see edges and colours, which are the same everywhere, and work on the largest maps: leaving them as
+    they are saves a fifth of the time of a step.
 
     Args:
         name: one of `zoo.detection.list_detectors()`.
@@ -103,6 +110,8 @@ def new_detector(
         size: height and width of its images, in pixels.
         any_size: make one that takes images of any size, to train with several.
         weights: of the backbone.
+        frozen: the trunk's layers up to its map of this level ("c2" is at stride 4) stay as they are; None: all learn.
+            Without weights, nothing is frozen.
 
     Returns:
         The detector, and the licence of the backbone's weights.
@@ -113,9 +122,11 @@ def new_detector(
         FileNotFoundError: weights that cannot be had.
     """
     trunk = make_backbone(backbone, image_size=size, weights=weights)
-    for layer in trunk.model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    if weights is not None:
+        first = features(trunk.model, (frozen,)).layers if frozen else ()
+        for layer in trunk.model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization) or layer in first:
+                layer.trainable = False
     if any_size:
         canvas = keras.Input((None, None, 3), name=trunk.model.input.name)
         open_trunk = keras.models.clone_model(trunk.model, input_tensors=canvas)
@@ -352,6 +363,7 @@ def train(
     Raises:
         ValueError: a value out of its range, no scenes, none with an object, or several scales for a model of one size.
         transfer.TrainingDiverged: the loss is no number any more.
+        transfer.FrozenWeightsChanged: a frozen layer is not what it was.
 
     Example:
 
@@ -392,7 +404,7 @@ def train(
             batches,
             epochs=epochs,
             steps_per_epoch=steps,
-            callbacks=[*averaging, note, bar.callback("train"), *callbacks],
+            callbacks=[Guard(), *averaging, note, bar.callback("train"), *callbacks],
             shuffle=False,  # the data set does
             verbose=0,
         )
