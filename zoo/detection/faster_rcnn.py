@@ -210,7 +210,8 @@ def roi_align(maps: Array, boxes: Array, *, stride: float, size: int = 7, sample
     rows = _interpolation(boxes[..., 1] / stride, boxes[..., 3] / stride, height, size, samples)
     columns = _interpolation(boxes[..., 0] / stride, boxes[..., 2] / stride, width, size, samples)
     of_rows = ops.einsum("bpyh,bhwc->bpywc", rows, maps)
-    return ops.einsum("bpxw,bpywc->bpyxc", columns, of_rows)
+    # Not an einsum, which would turn the large `of_rows` around.
+    return ops.matmul(columns[:, :, None], of_rows)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
