@@ -5,9 +5,10 @@
     python -m benchmarks.detection ../shared/data/bccd --epochs 1 --images 10    # does it run?
 
 The data (BCCD, MIT licence, Pascal VOC's layout) brings its own lists: 205 images to train with, 87 and 72. The photos
-have 480 rows and 640 columns; they are shown at 288 x 384, so that cells stay round. The recipe is that of `zoo fit
---task detect` (`transfer.detection.train`) on EfficientNet-Lite0, with flips in both directions, since cells have no
-upright. The weights of the last epoch are measured, so that the validation list chooses nothing.
+have 480 rows and 640 columns; unless told otherwise they are shown at 288 x 384, which leaves no part of the canvas
+empty. The recipe is that of `zoo fit --task detect` (`transfer.detection.train`) on EfficientNet-Lite0, with flips in
+both directions, since cells have no upright. The weights of the last epoch are measured, so that the validation list
+chooses nothing.
 
 Prints COCO's table of the test list and the average precision of each class, and last one line of JSON. Figures that
 count stand in `benchmarks/RESULTS.md`, with their seeds.
@@ -26,9 +27,9 @@ import keras
 
 import pipelines
 from transfer.detection import measure, new_detector, train
+from transfer.detection.run import read_size
 from zoo import detection
 
-SIZE = (288, 384)
 BACKBONE = "efficientnet_lite0"
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="annotated images that `pipelines.read_scenes` reads")
     parser.add_argument("--detector", default="yolo_tiny", choices=detection.list_detectors())
+    parser.add_argument("--size", default="288x384", help="height x width of the canvas, in pixels")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--mosaic", type=float, default=0.0, help="share of the epochs whose images are made of four")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -59,12 +61,13 @@ def main() -> None:
     keras.utils.set_random_seed(arguments.seed)
     data = pipelines.read_scenes(arguments.folder)
     parts = {name: scenes[: arguments.images] for name, scenes in data.splits.items()}
-    model, _ = new_detector(arguments.detector, BACKBONE, len(data.class_names), SIZE)
+    size = read_size(arguments.size)
+    model, _ = new_detector(arguments.detector, BACKBONE, len(data.class_names), size)
     train(
         model,
         parts["train"],
         parts["valid"],
-        size=SIZE,
+        size=size,
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
         mosaic=arguments.mosaic,
@@ -78,7 +81,7 @@ def main() -> None:
     if arguments.save:
         model.save(arguments.save)
     for part in ("valid", "test"):
-        result = measure(model, parts[part], data.class_names, size=SIZE).coco
+        result = measure(model, parts[part], data.class_names, size=size).coco
         figures |= {f"{part}_map50": result.average_precision(threshold=0.5), f"{part}_map": result.average_precision()}
     print(result.table())
     for index, precision in result.per_class(threshold=0.5).items():
