@@ -33,9 +33,9 @@ PRIOR = 0.01
 FIRST_REACH = 2.0
 # Average precision counts what is found at low scores, too; YOLOX's is measured from here on.
 SCORE_THRESHOLD = 0.01
-# Of the two losses. Ultralytics' YOLOv8 has 7.5 and 0.5, for hundreds of epochs; in the few that one has without a GPU,
-# classes that are hard to tell apart are learned too late with that.
-BOX_WEIGHT, CLASS_WEIGHT = 7.5, 2.0
+# Of the two losses, as Ultralytics' YOLOv8 has them. With a larger weight of classes, those that are hard to tell apart
+# are learned earlier, and rare ones by heart (benchmarks/RESULTS.md).
+BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
 
 
 @dataclass(frozen=True)
