@@ -150,7 +150,7 @@ def naive_loss(outputs, truth, points, strides, num_classes):
                 box += weights[b, n] * float(overlap(tf.constant(truth["boxes"][b, row]), tf.constant(predicted[b, n])))
             entropy -= np.sum(wanted * np.log(scores[b, n]) + (1 - wanted) * np.log(1 - scores[b, n]))
     count = max(weights.sum(), 1)
-    return 7.5 * box / count + 2.0 * entropy / count
+    return 7.5 * box / count + 0.5 * entropy / count
 
 
 def test_the_loss_is_the_one_written_down():
@@ -194,7 +194,7 @@ def test_a_batch_without_any_object_teaches_background(rows):
     with tf.GradientTape() as tape:
         loss = detector.compute_loss(images(2), nothing, detector(images(2), training=True))
     gradients = tape.gradient(loss, detector.trainable_variables)
-    assert 0 < float(loss) < 40
+    assert 0 < float(loss) < 10
     assert all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients if g is not None)
     for layer in detector.layers:
         if layer.name in ("logits_3", "logits_4", "logits_5"):
