@@ -108,9 +108,9 @@ def test_the_network_says_where_its_anchors_are():
     assert len(boxes) == 9 * (8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1)
     # One anchor raised by hand comes out as its box: codes of nothing shift nothing.
     said = {"codes": np.zeros((1, len(boxes), 4), "float32"), "logits": np.full((1, len(boxes), 3), -9, "float32")}
-    at = 9 * (2 * 12 + 5) + 4  # third row, sixth column, the middle shape's square of 16 * 2 ** (1 / 3) pixels
+    at = 9 * (2 * 12 + 5) + 4  # third row, sixth column, the middle shape's square of 24 * 2 ** (1 / 3) pixels
     found, scores = detector.decode(said, SIZE)
-    side = 16 * 2 ** (1 / 3) / 2
+    side = 24 * 2 ** (1 / 3) / 2
     np.testing.assert_allclose(found[0, at], [44 - side, 20 - side, 44 + side, 20 + side], rtol=1e-5)
     assert scores.numpy().max() < 1e-3
     assert len(STRIDES) == 5

@@ -88,6 +88,22 @@ def test_the_layout_for_all_sizes_has_priors_that_grow_with_the_strides():
     np.testing.assert_allclose(larger[0, 2:] - larger[0, :2], boxes[0, 2:] - boxes[0, :2], rtol=1e-5)
 
 
+def test_every_map_learns_from_an_object_of_its_size():
+    size = (256, 384)
+    detector = create("ssd", backbone=small_backbone(size), num_classes=3)
+    # One object for each stride from 8 to 128.
+    sides = np.float32([3 * stride for stride in (8, 16, 32, 64, 128)])
+    boxes = np.stack([np.float32([192 - s / 2, 128 - s / 2, 192 + s / 2, 128 + s / 2]) for s in sides])
+    truth = {"boxes": boxes[None], "classes": np.int32([[0, 1, 2, 0, 1]])}
+    picture = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = detector.compute_loss(picture, truth, detector(picture, training=True))
+    for variable, gradient in zip(
+        detector.trainable_variables, tape.gradient(loss, detector.trainable_variables), strict=True
+    ):
+        assert np.abs(gradient).max() > 0, variable.path
+
+
 def naive_loss(detector, outputs, truth):
     """Equation 1, prior by prior."""
     priors = detector.priors(SIZE)
