@@ -160,6 +160,9 @@ def test_the_first_layers_and_the_batch_norms_of_a_trained_trunk_are_frozen(smal
         learns = layer.name not in first and not isinstance(layer, keras.layers.BatchNormalization)
         assert layer.trainable == learns, layer.name
     assert 0 < len(first) < len(model.backbone.layers)
+    open_sized, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE, any_size=True)
+    frozen = [[layer.trainable for layer in each.layers if layer.weights] for each in (model, open_sized)]
+    assert frozen[0] == frozen[1]
     free, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE, frozen=None)
     assert len(free.trainable_weights) > len(model.trainable_weights)
     untrained, _ = new_detector("yolo_tiny", "efficientnet_lite0", 2, SIZE, weights=None)

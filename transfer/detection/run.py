@@ -272,8 +272,10 @@ def _final(trained: keras.Model, detector: str, backbone: str, contract: Detecti
     if trained.input_shape[1] is None:
         model, _ = new_detector(detector, backbone, trained.num_classes, contract.size, weights=None)
         model.set_weights(trained.get_weights())
-        for layer in model.layers:
-            layer.trainable = trained.get_layer(layer.name).trainable
+        # In the order of the weights: names that Keras gave may differ.
+        pairs = zip(*([layer for layer in each.layers if layer.weights] for each in (model, trained)), strict=True)
+        for layer, before in pairs:
+            layer.trainable = before.trainable
     for name in ("score_threshold", "iou_threshold", "max_detections"):
         setattr(model, name, getattr(contract, name))
     model.predict_function = None  # what was traced with other thresholds

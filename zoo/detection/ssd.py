@@ -6,7 +6,8 @@ large ones. The network adds maps to the trunk until one cell sees the whole ima
 Liu et al. 2016, "SSD: Single Shot MultiBox Detector": the network in figure 2 and section 3, priors, matching, loss and
 hard negative mining in section 2.2. Howard et al. 2017, "MobileNets", section 4.6, for the layout with two maps of the
 trunk. Deviations: an image without objects, which the paper's mining would not show anything of, teaches as much
-background as one with one object; the layouts that are not the paper's have batch norms in their additional maps.
+background as one with one object; the layouts that are not the paper's have batch norms in their additional maps, and
+"ssd", which is for images of all sizes, has priors whose size goes by the strides of the maps, not by the image.
 """
 
 from collections.abc import Sequence
