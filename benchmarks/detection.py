@@ -6,7 +6,8 @@
 
 The data (BCCD, MIT licence, Pascal VOC's layout) brings its own lists: 205 images to train with, 87 and 72. The photos
 have 480 rows and 640 columns; unless told otherwise they are shown at 288 x 384, which leaves no part of the canvas
-empty. The recipe is that of `zoo fit --task detect` (`transfer.detection.train`) on EfficientNet-Lite0, with flips in
+empty. The recipe is that of `zoo fit --task detect` (`transfer.tasks.detect.train`) on EfficientNet-Lite0, with flips
+in
 both directions, since cells have no upright. The weights of the last epoch are measured, so that the validation list
 chooses nothing.
 
@@ -26,8 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import pipelines
-from transfer.detection import measure, new_detector, train
-from transfer.detection.run import read_size
+from transfer.tasks.detect import measure, new_detector, train
+from transfer.tasks.detect.run import read_size
 from zoo import detection
 
 BACKBONE = "efficientnet_lite0"

@@ -28,8 +28,8 @@ from sklearn.datasets import load_sample_images
 
 import transfer
 from benchmarks.timing import Comparison, compare, report
-from transfer.detection import DetectionContract, export, new_detector
-from transfer.detection.letterbox import letterbox_photo
+from pipelines.prepare.letterbox import letterbox_photo
+from transfer.tasks.detect import DetectionContract, export, new_detector
 
 SIZE = (320, 320)
 PHOTO = (640, 480)

@@ -20,9 +20,9 @@ import numpy as np
 
 import zoo
 from pipelines import EvaluationCrop, decode_image
+from transfer.artifacts.engines.table import FORMATS
+from transfer.artifacts.exporting import export, proof_photos
 from transfer.contract import ExportError
-from transfer.engines.table import FORMATS
-from transfer.exporting import export, proof_photos
 from zoo.models import FAMILIES
 
 Build = Callable[..., keras.Model]

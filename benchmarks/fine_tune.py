@@ -31,9 +31,9 @@ import tensorflow as tf
 import pipelines
 import transfer
 from benchmarks.fashion_mnist import load as load_fashion_mnist
-from transfer import freezing
-from transfer.caching import FeatureCache, divide, extract
-from transfer.training import fine_tune
+from transfer.training import freezing
+from transfer.training.feature_cache import FeatureCache, divide, extract
+from transfer.training.fine_tuning import fine_tune
 
 SIZE = (224, 224)
 SMALL = (64, 64)  # for digits of 8 x 8 and clothes of 28 x 28 pixels

@@ -35,12 +35,12 @@ from sklearn.datasets import load_sample_images
 import zoo
 from benchmarks.timing import Comparison, compare, report
 from pipelines import EvaluationCrop
-from transfer.engines.choosing import choose
-from transfer.engines.openvino import OpenVINOEngine
-from transfer.engines.table import FORMATS, open_artifact
-from transfer.exporting import export
-from transfer.predictor import load
-from zoo.weights import imagenet_classes
+from transfer.artifacts.engines.choosing import choose
+from transfer.artifacts.engines.openvino import OpenVINOEngine
+from transfer.artifacts.engines.table import FORMATS, open_artifact
+from transfer.artifacts.exporting import export
+from transfer.predict.predictor import load
+from zoo.weights.pretrained import imagenet_classes
 
 LEAN = ("openvino", "onnx", "litert")
 TOLERANCE = 1e-4

@@ -38,10 +38,10 @@ from sklearn.datasets import load_sample_images
 
 import zoo
 from pipelines import EvaluationCrop
-from transfer.exporting import export
-from transfer.predictor import load
+from transfer.artifacts.exporting import export
+from transfer.predict.predictor import load
 from transfer.serving import Limits
-from zoo.weights import imagenet_classes
+from zoo.weights.pretrained import imagenet_classes
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
         names = [each.label for each in imagenet_classes()]
         export(model, folder, class_names=names, crop=EvaluationCrop((224, 224)), formats=["openvino"])
         alone, predicted = images_a_second(folder), photos_a_second(folder)
-        command = [sys.executable, "-m", "transfer.cli", "serve", str(folder), "--port", "0"]
+        command = [sys.executable, "-m", "transfer.cli.main", "serve", str(folder), "--port", "0"]
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             assert server.stderr is not None

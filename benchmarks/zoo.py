@@ -20,8 +20,8 @@ import tensorflow as tf
 import zoo
 from benchmarks.timing import Comparison, compare, report
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
-from zoo.weight_fitting import assign
-from zoo.weights import PRETRAINED, FromKeras, application_fits, keras_application
+from zoo.weights.fitting import assign
+from zoo.weights.pretrained import PRETRAINED, FromKeras, application_fits, keras_application
 
 
 def main() -> None:

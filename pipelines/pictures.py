@@ -109,7 +109,7 @@ def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Se
 def _pixels(image: Any) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return image
-    from pipelines.decoding import decode_any
+    from pipelines.loading.decoding import decode_any
 
     if isinstance(image, str):
         with open(image, "rb") as file:
@@ -126,7 +126,7 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
     """The sample at the size of a tile; batches get there, too."""
-    from pipelines.resizing import ResizePolicy
+    from pipelines.prepare.resizing import ResizePolicy
 
     resize = ResizePolicy("pad", size=(tile, tile), pad_value=255, min_visible=0.0)
     image = np.asarray(sample["image"])
@@ -142,7 +142,7 @@ def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
 
 
 def _augmented(samples: Sequence[Mapping[str, Any]], layers: Sequence[Any], seed: int) -> list[dict[str, Any]]:
-    from pipelines.changes import augment
+    from pipelines.augmenting.changes import augment
 
     results = []
     for number, sample in enumerate(samples):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pipelines import EvaluationCrop
 
 if TYPE_CHECKING:
-    from transfer.proving import Agreement
+    from transfer.artifacts.proof import Agreement
 
 __all__ = [
     "BATCH_SIZES",
@@ -74,7 +74,7 @@ def check_classes(class_names: Sequence[str], thresholds: Mapping[str, float]) -
 
 
 def read_contract(text: str | bytes) -> Any:
-    """The contract of a JSON document: a `Contract`, or that of a detector, `transfer.detection.DetectionContract`.
+    """The contract of a JSON document: a `Contract`, or that of a detector, `transfer.tasks.detect.DetectionContract`.
 
     Raises:
         ValueError: it is none, or a newer version of one.
@@ -88,7 +88,7 @@ def read_contract(text: str | bytes) -> Any:
                 f"{FORMAT_VERSION}; upgrade transfer-zoo"
             )
         if document.get("task") == "detect":
-            from transfer.detection.contract import DetectionContract
+            from transfer.tasks.detect.contract import DetectionContract
 
             return DetectionContract.from_document(document)
         return Contract.from_document(document)
@@ -206,7 +206,7 @@ class Proof:
         checks: one for each artifact, endpoint and batch size.
         num_photos: how many photos each of them saw.
         tolerance: the largest difference that would have been let through.
-        agreements: of quantised artifacts, how they compare on labelled images (`transfer.proving.Agreement`).
+        agreements: of quantised artifacts, how they compare on labelled images (`transfer.artifacts.proof.Agreement`).
     """
 
     checks: tuple[Check, ...]

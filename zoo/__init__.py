@@ -12,22 +12,22 @@ from typing import Any
 
 # Public name -> module that defines it. Imported on first use, so that `import zoo` loads no TensorFlow.
 _EXPORTS = {
-    "compare": "zoo.compare",
+    "compare": "zoo.analysis.comparison",
     "compound_scaling": "zoo.models.efficientnet",
-    "conv_output_size": "zoo.arithmetic",
-    "cost": "zoo.cost",
+    "conv_output_size": "zoo.analysis.arithmetic",
+    "cost": "zoo.analysis.costs",
     "create_model": "zoo.models",
-    "features": "zoo.features",
-    "fold_batch_norms": "zoo.convert",
-    "imagenet_classes": "zoo.weights",
-    "info": "zoo.info",
-    "largest_batch": "zoo.memory",
+    "features": "zoo.surgery.feature_maps",
+    "fold_batch_norms": "zoo.surgery.conversion",
+    "imagenet_classes": "zoo.weights.pretrained",
+    "info": "zoo.analysis.information",
+    "largest_batch": "zoo.analysis.memory",
     "list_models": "zoo.models",
-    "load_weights": "zoo.weights",
-    "predict_memory": "zoo.memory",
-    "same_padding": "zoo.arithmetic",
+    "load_weights": "zoo.weights.pretrained",
+    "predict_memory": "zoo.analysis.memory",
+    "same_padding": "zoo.analysis.arithmetic",
     "search_scaling": "zoo.models.efficientnet",
-    "to_fully_convolutional": "zoo.convert",
+    "to_fully_convolutional": "zoo.surgery.conversion",
 }
 
 # Modules that one writes after `import zoo` alone: `zoo.layers.ResidualUnit(64)`.
@@ -50,7 +50,9 @@ def __dir__() -> list[str]:
 
 
 class _Namesake(ModuleType):
-    """A module that holds a public function of its own name: `zoo.cost(model)` calls `zoo.cost.cost(model)`."""
+    """A module that holds a public function of its own name: `zoo.cost(model)` calls
+    `zoo.analysis.costs.cost(model)`.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)

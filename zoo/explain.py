@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.features import last_feature_map
+from zoo.surgery.feature_maps import last_feature_map
 
 __all__ = ["grad_cam"]
 

@@ -16,8 +16,8 @@ from pipelines.annotations.outlines import turn_outline
 from pipelines.annotations.turning import turn_boxes, turned_size
 from pipelines.samples import Samples
 from pipelines.scenes import Scene, SceneData
-from pipelines.sources import IMAGE_SUFFIXES
-from pipelines.splits import GroupBy, fractions_to_take, group_keys, split
+from pipelines.sources.reading import IMAGE_SUFFIXES
+from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
 __all__ = [
     "SPLIT_NAMES",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines.annotations.assembling import images_below
 from pipelines.scenes import Fault, Scene, SceneData
-from pipelines.sources import IMAGE_SUFFIXES
+from pipelines.sources.reading import IMAGE_SUFFIXES
 
 __all__ = ["ImageIndex", "Keep", "note_lossy", "put_images", "stems"]
 

@@ -14,7 +14,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.turning import turn_array
 from pipelines.scenes import SceneData
-from pipelines.splits import GroupBy
+from pipelines.sources.splits import GroupBy
 
 __all__ = ["MaskFile", "find_folders", "read"]
 

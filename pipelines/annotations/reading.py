@@ -9,7 +9,7 @@ from typing import Literal
 from pipelines.annotations import coco, labelme, masks, via, voc, yolo
 from pipelines.annotations.files import Keep
 from pipelines.scenes import Fault, SceneData
-from pipelines.splits import GroupBy
+from pipelines.sources.splits import GroupBy
 
 __all__ = ["LAYOUTS", "layout_of", "read_scenes", "write_scenes"]
 
@@ -41,7 +41,7 @@ def read_scenes(
             names, whatever is in them. Data with a validation split gets no test split.
         seed: decides which images are taken.
         group_by: keep together in one split: a function of the image's name, a regular expression, or "duplicates"
-            (`pipelines.splits.group_keys`).
+            (`pipelines.sources.splits.group_keys`).
         strict: raise a ValueError at the first fault in the data instead of listing it in `faults`.
 
     Returns:
@@ -65,7 +65,7 @@ def read_scenes(
     (('bee',), 5, [[1.0, 2.0, 5.0, 6.0]])
     """
     if os.fspath(spec).startswith("tfds:"):
-        from pipelines.shards import read_shards
+        from pipelines.sources.shards import read_shards
 
         return read_shards(os.fspath(spec).removeprefix("tfds:"), valid=valid, test=test, seed=seed)
     path = Path(spec).expanduser()

@@ -16,7 +16,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.outlines import outline_box
 from pipelines.scenes import SceneData
-from pipelines.splits import GroupBy
+from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
 

@@ -19,7 +19,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
 from pipelines.annotations.outlines import read_polygons, read_runs
 from pipelines.scenes import Fault, Scene, SceneData
-from pipelines.splits import GroupBy
+from pipelines.sources.splits import GroupBy
 
 __all__ = ["XML_FOLDERS", "read", "write"]
 

@@ -18,7 +18,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images, stems
 from pipelines.annotations.outlines import outline_box
 from pipelines.scenes import Fault, Scene, SceneData
-from pipelines.splits import GroupBy
+from pipelines.sources.splits import GroupBy
 
 __all__ = ["find_description", "read", "write"]
 

@@ -137,7 +137,7 @@ def test_voc_as_a_pair_of_folders_and_side_by_side(tmp_path):
 
 def test_the_exif_orientation_turns_boxes_that_were_drawn_on_the_stored_image(tmp_path):
     """A box around the one white rectangle, given for the stored image and for the upright one, is the same box."""
-    from pipelines.scene_loader import scene_dataset
+    from pipelines.loading.scene_batches import scene_dataset
 
     for tag in range(1, 9):
         pixels = np.zeros([HEIGHT, WIDTH, 3], np.uint8)

@@ -22,7 +22,7 @@ from pipelines import (
     write_audit_report,
     write_exclude_list,
 )
-from pipelines.duplicates import near_pairs, perceptual_hashes
+from pipelines.auditing.duplicates import near_pairs, perceptual_hashes
 
 
 def photo(seed, height=90, width=120):

@@ -12,9 +12,8 @@ from pipelines import (
     RandomInvert,
     RandomSaturation,
     augment,
-    colour,
-    warp,
 )
+from pipelines.augmenting import colour, warp
 
 IMAGES = np.random.default_rng(0).uniform(60, 180, [3, 15, 22, 3]).astype(np.float32)
 MEANS = IMAGES.mean((1, 2))

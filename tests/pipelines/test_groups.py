@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines import Samples, Scene, SceneData, read_data, read_scenes, split, write_scenes
-from pipelines.splits import group_keys
+from pipelines.sources.splits import group_keys
 
 
 def roles_of(data, key):
@@ -110,7 +110,9 @@ def test_duplicates_stay_together(patients, monkeypatch):
     def near_duplicates(samples):
         return np.unique([patient(name) for name in samples.names], return_inverse=True)[1]
 
-    monkeypatch.setitem(sys.modules, "pipelines.duplicates", types.SimpleNamespace(near_duplicates=near_duplicates))
+    monkeypatch.setitem(
+        sys.modules, "pipelines.auditing.duplicates", types.SimpleNamespace(near_duplicates=near_duplicates)
+    )
     data = read_data(patients, group_by="duplicates")
     assert all(len(roles) == 1 for roles in roles_of(data, patient).values())
 

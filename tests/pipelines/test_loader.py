@@ -22,7 +22,7 @@ from pipelines import (
     epoch_order,
     read_data,
 )
-from pipelines import loader as loader_module
+from pipelines.loading import batches as loader_module
 
 CROP = EvaluationCrop(size=(16, 24))
 

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipelines import RandomFlip, Samples, Scene, SceneData, read_data, show
-from transfer.cli import app
+from transfer.cli.main import app
 
 
 def test_classification():

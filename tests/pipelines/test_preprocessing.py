@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import EvaluationCrop
-from pipelines.preprocessing import resize
+from pipelines.prepare.crop import resize
 
 
 def pixels(height, width, seed=0):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines import split
-from pipelines.splits import name_to_unit
+from pipelines.sources.splits import name_to_unit
 
 
 def roles(names, labels=None, **options):

@@ -21,8 +21,8 @@ from pipelines import (
     TrivialAugment,
     augment,
     augmentation,
-    warp,
 )
+from pipelines.augmenting import warp
 
 DRAWS = 200
 HEIGHT, WIDTH = 85, 124

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pipelines import EvaluationCrop, Scene, SceneData, write_scenes
-from transfer import run as run_module
-from transfer.backbones import Backbone
+from transfer.models.backbones import Backbone
+from transfer.runs import fitting as run_module
 
 # Class folders as people have them, and the colour that tells each class apart.
 CLASSES = {"Blüten & Blätter": (200, 60, 60), "sea": (40, 70, 220), "<meadow>": (60, 190, 40)}
@@ -89,7 +89,7 @@ def tiny_classifier(seed: int = 0) -> keras.Model:
 @pytest.fixture(scope="session")
 def everywhere(tmp_path_factory):
     """A model, and a folder with it in every format: not to be changed."""
-    from transfer.exporting import export
+    from transfer.artifacts.exporting import export
 
     model = tiny_classifier()
     folder = tmp_path_factory.mktemp("everywhere") / "exported"
@@ -168,8 +168,8 @@ def annotated(tmp_path_factory):
 @pytest.fixture(scope="session")
 def found(annotated, tmp_path_factory):
     """A finished run of a detector: not to be changed."""
-    from transfer.detection import training
-    from transfer.detection.run import fit
+    from transfer.tasks.detect import training
+    from transfer.tasks.detect.run import fit
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "make_backbone", tiny_trunk)
@@ -198,6 +198,6 @@ def quick_detector():
 @pytest.fixture
 def small_trunk(monkeypatch):
     """Lets detectors use the tiny trunk whatever they ask for."""
-    from transfer.detection import training
+    from transfer.tasks.detect import training
 
     monkeypatch.setattr(training, "make_backbone", tiny_trunk)

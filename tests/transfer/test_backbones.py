@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pipelines import EvaluationCrop
-from transfer.backbones import KERAS_APPLICATIONS, Backbone, backbone, list_backbones
-from transfer.heads import classifier
+from transfer.models.backbones import KERAS_APPLICATIONS, Backbone, backbone, list_backbones
+from transfer.models.heads import classifier
 from zoo.blocks import normalise
-from zoo.features import levels
+from zoo.surgery.feature_maps import levels
 
 SIZE = (73, 96)  # odd, and what Xception can take
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer import caching, freezing, training
-from transfer.caching import CacheNotUsed, FeatureCache, between, divide, extract, through
-from transfer.training import fine_tune
+from transfer.training import feature_cache as caching
+from transfer.training import fine_tuning as training
+from transfer.training import freezing
+from transfer.training.feature_cache import CacheNotUsed, FeatureCache, between, divide, extract, through
+from transfer.training.fine_tuning import fine_tune
 
 L = keras.layers
 H, W = 19, 27

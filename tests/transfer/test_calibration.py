@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from transfer.calibration import choose_thresholds, cooled, find_temperature, with_temperature
+from transfer.measuring.calibration import choose_thresholds, cooled, find_temperature, with_temperature
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pipelines import EvaluationCrop, Samples, augmentation, batches
-from transfer.checkpoints import Checkpoint, Position
-from transfer.optimization import Optimization
-from transfer.training import fine_tune
+from transfer.training.checkpoints import Checkpoint, Position
+from transfer.training.fine_tuning import fine_tune
+from transfer.training.optimization import Optimization
 
 H, W = 13, 17
 

@@ -14,9 +14,9 @@ import skimage.data
 from PIL import Image
 from typer.testing import CliRunner
 
-from transfer import cli
+from transfer.cli import main as cli
 
-ZOO = [sys.executable, "-c", "from transfer.cli import main; main()"]
+ZOO = [sys.executable, "-c", "from transfer.cli.main import main; main()"]
 
 
 def zoo(*arguments):
@@ -45,7 +45,7 @@ def cat(tmp_path_factory):
 def test_help_is_quick_and_loads_no_tensorflow():
     code = (
         "import sys, resource\n"
-        "from transfer.cli import main\n"
+        "from transfer.cli.main import main\n"
         "sys.argv = ['zoo', '--help']\n"
         "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code\n"
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
@@ -407,7 +407,7 @@ def test_models_for_people():
 
 def test_models_loads_no_tensorflow():
     code = (
-        "import sys; from transfer.cli import main; sys.argv = ['zoo', 'models', '--json']\n"
+        "import sys; from transfer.cli.main import main; sys.argv = ['zoo', 'models', '--json']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print([m for m in ('tensorflow', 'keras') if m in sys.modules], file=sys.stderr)"
     )

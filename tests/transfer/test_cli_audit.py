@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from transfer.cli import app
+from transfer.cli.main import app
 
 
 @pytest.fixture

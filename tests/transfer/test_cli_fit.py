@@ -6,10 +6,10 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from transfer import run as run_module
-from transfer.cli import app
-from transfer.optimization import Optimization
-from transfer.run import Run
+from transfer.cli.main import app
+from transfer.runs import fitting as run_module
+from transfer.runs.fitting import Run
+from transfer.training.optimization import Optimization
 
 
 @pytest.fixture

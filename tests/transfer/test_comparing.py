@@ -7,8 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from transfer import cli
-from transfer.comparing import ABSENT, compare
+from transfer.cli import main as cli
+from transfer.runs.comparing import ABSENT, compare
 
 CONFIG = {"data": "/photos", "backbone": "efficientnet_lite0", "epochs": 10, "seed": 0, "versions": {"keras": "3.15.1"}}
 

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from transfer.demo import BACKBONE, photos
-from transfer.predictor import load
+from transfer.predict.predictor import load
+from transfer.runs.demo import BACKBONE, photos
 
 
 def test_the_pretrained_network_knows_what_the_photos_show():
@@ -23,7 +23,7 @@ def test_the_pretrained_network_knows_what_the_photos_show():
 @pytest.mark.slow
 def test_the_demo_is_good_quick_and_small(tmp_path):
     start = time.monotonic()
-    command = [sys.executable, "-c", "from transfer.cli import main; main()", "demo"]
+    command = [sys.executable, "-c", "from transfer.cli.main import main; main()", "demo"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     seconds = time.monotonic() - start
     assert done.returncode == 0, done.stderr

@@ -11,12 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipelines import SceneData, read_scenes, write_scenes
-from transfer import predictor as predictor_module
-from transfer import run as classifiers
-from transfer.cli import app
-from transfer.detection import run as run_module
-from transfer.detection.predictions import write_detections
-from transfer.run import Run
+from transfer.cli.main import app
+from transfer.predict import predictor as predictor_module
+from transfer.runs import fitting as classifiers
+from transfer.runs.fitting import Run
+from transfer.tasks.detect import run as run_module
+from transfer.tasks.detect.predictions import write_detections
 
 
 def zoo(*words):

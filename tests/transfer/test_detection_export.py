@@ -14,16 +14,16 @@ from PIL import Image
 
 import transfer
 from pipelines import ResizePolicy, decode_image, read_scenes
+from pipelines.prepare.letterbox import letterbox_photo, restore
+from pipelines.prepare.portable_letterbox import portable_letterbox
+from transfer.artifacts.engines.table import FORMATS, open_artifact
+from transfer.artifacts.exporting import proof_photos
+from transfer.artifacts.manifest import read_manifest
 from transfer.contract import Contract, ExportError
-from transfer.detection import DetectionContract, Letterbox, export
-from transfer.detection.letterbox import letterbox_photo, restore
-from transfer.detection.portable import portable_letterbox
-from transfer.detection.proving import compare
-from transfer.detection.training import new_detector
-from transfer.engines.table import FORMATS, open_artifact
-from transfer.exporting import proof_photos
-from transfer.manifest import read_manifest
-from transfer.run_export import export_run
+from transfer.runs.exporting import export_run
+from transfer.tasks.detect import DetectionContract, Letterbox, export
+from transfer.tasks.detect.proving import compare
+from transfer.tasks.detect.training import new_detector
 
 SIZES = [(60, 100), (100, 60), (64, 96), (33, 2), (1, 1), (427, 640), (200, 300)]
 
@@ -219,7 +219,7 @@ def test_candidates_are_compared_though_nothing_is_found():
 
 @pytest.mark.slow
 def test_an_artifact_that_says_something_else_is_not_kept(detector, finder, tmp_path, monkeypatch):
-    from transfer.detection import exporting
+    from transfer.tasks.detect import exporting
 
     write = exporting._write_saved_model
 

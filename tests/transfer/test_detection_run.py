@@ -9,9 +9,9 @@ import pytest
 
 import pipelines
 from pipelines import Scene, SceneData, read_scenes, write_scenes
-from transfer.detection import DetectionPredictor
-from transfer.detection import run as run_module
-from transfer.detection.run import fit, read_size, score
+from transfer.tasks.detect import DetectionPredictor
+from transfer.tasks.detect import run as run_module
+from transfer.tasks.detect.run import fit, read_size, score
 from zoo import boxes as box_geometry
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from pipelines import Scene
-from transfer.detection.drawing import colour_of, draw
-from transfer.detection.measuring import Measured
-from transfer.detection.training import (
+from transfer.measuring.boxes import Measured
+from transfer.predict.drawing import colour_of, draw
+from transfer.tasks.detect.training import (
     _measured_epochs,
     augmentation,
     canvas_size,
@@ -16,9 +16,9 @@ from transfer.detection.training import (
     train,
     training_batches,
 )
-from transfer.freezing import FrozenWeightsChanged
-from transfer.training import TrainingDiverged
-from zoo.features import features
+from transfer.training.fine_tuning import TrainingDiverged
+from transfer.training.freezing import FrozenWeightsChanged
+from zoo.surgery.feature_maps import features
 
 SIZE = (64, 96)
 

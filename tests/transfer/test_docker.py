@@ -58,7 +58,7 @@ def test_serving_needs_nothing_that_is_not_installed(everywhere):
         f"for name in {HEAVY!r}:\n    sys.modules[name] = None  # as if it were not installed\n"
         "import asyncio, io\n"
         "from PIL import Image\n"
-        "import transfer.cli\n"
+        "import transfer.cli.main\n"
         "from transfer.serving import create_app, make_server\n"
         f"app = create_app({str(folder)!r}, engine='onnx')\n"
         f"make_server({str(folder)!r}, engine='openvino')\n"

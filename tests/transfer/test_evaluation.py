@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.evaluation import Evaluation, evaluate
-from transfer.intervals import share_interval
+from transfer.measuring.classes import Evaluation, evaluate
+from transfer.measuring.intervals import share_interval
 
 NAMES = ("ant", "bee", "wasp")
 

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop, decode_image
-from transfer import exporting
-from transfer.backbones import backbone
-from transfer.exporting import Contract, ExportError, export, proof_photos
-from transfer.heads import classifier
+from transfer.artifacts import exporting
+from transfer.artifacts.exporting import Contract, ExportError, export, proof_photos
+from transfer.models.backbones import backbone
+from transfer.models.heads import classifier
 
 NAMES = ("ant", "bee", "fly & co", "Hornisse ö")
 CROP = EvaluationCrop((32, 48))

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from benchmarks.exports import exported, models, smallest, spread_answers
-from transfer.engines.table import FORMATS
+from transfer.artifacts.engines.table import FORMATS
 from zoo.models import FAMILIES
 
 OTHER_INPUTS = ("lenet",)  # takes grey images

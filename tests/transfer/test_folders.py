@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from transfer.folders import new_folder
+from transfer.artifacts.folders import new_folder
 
 
 def test_a_folder_appears_only_when_the_block_is_done(tmp_path):

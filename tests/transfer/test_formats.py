@@ -12,13 +12,14 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop, Samples
-from transfer import exporting, proving
+from pipelines.prepare.portable_crop import portable_crop
+from transfer.artifacts import exporting
+from transfer.artifacts import proof as proving
+from transfer.artifacts.engines.table import FORMATS, open_artifact
+from transfer.artifacts.exporting import export
+from transfer.artifacts.manifest import MANIFEST, check_files, read_manifest
+from transfer.artifacts.proof import Reference, check_agreement, verify
 from transfer.contract import Contract, ExportError
-from transfer.engines.table import FORMATS, open_artifact
-from transfer.exporting import export
-from transfer.manifest import MANIFEST, check_files, read_manifest
-from transfer.portable import portable_crop
-from transfer.proving import Reference, check_agreement, verify
 
 LEAN = ("onnx", "openvino", "litert")  # without TensorFlow
 
@@ -120,7 +121,7 @@ def test_lean_artifacts_are_verified_without_tensorflow(everywhere, tmp_path):
     manifest["artifacts"] = {name: facts for name, facts in manifest["artifacts"].items() if name in LEAN}
     (copy / MANIFEST).write_text(json.dumps(manifest))
     code = (
-        "import sys\nfrom transfer.proving import verify\n"
+        "import sys\nfrom transfer.artifacts.proof import verify\n"
         f"print([verdict.artifact for verdict in verify({str(copy)!r})])\n"
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
@@ -206,7 +207,7 @@ def test_another_crop_in_the_artifact_is_noticed(everywhere, tmp_path, monkeypat
     def squashed(images, crop):
         return tf.image.resize(tf.cast(images, tf.float32), crop.size)
 
-    monkeypatch.setattr("transfer.formats.portable_crop", squashed)
+    monkeypatch.setattr("transfer.artifacts.writers.portable_crop", squashed)
     with pytest.raises(ExportError, match=r"model\.onnx, endpoint images uint8, batch of 1"):
         export(everywhere[0], tmp_path / "out", class_names="abcd", crop=CROP, formats=["onnx"])
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.freezing import (
+from transfer.training.freezing import (
     FrozenWeightsChanged,
     fingerprints,
     freeze,

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.freezing import FrozenWeightsChanged
-from transfer.guard import Guard, TrainableChanged
+from transfer.training.freezing import FrozenWeightsChanged
+from transfer.training.guard import Guard, TrainableChanged
 
 L = keras.layers
 

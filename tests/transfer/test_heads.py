@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop
-from transfer.backbones import Backbone
-from transfer.heads import Head, classifier, multi_label, regressor, several_heads, swap_head
-from transfer.tasks import MultiLabel, Regression, SingleLabel, Tasks
+from transfer.models.backbones import Backbone
+from transfer.models.heads import Head, classifier, multi_label, regressor, several_heads, swap_head
+from transfer.training.objectives import MultiLabel, Regression, SingleLabel, Tasks
 
 H, W = 21, 34
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from transfer.intervals import Interval, f1_intervals, share_interval
+from transfer.measuring.intervals import Interval, f1_intervals, share_interval
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 5), (3, 7), (50, 50), (190, 211)])

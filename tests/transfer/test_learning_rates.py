@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.learning_rates import lr_find
-from transfer.optimization import Optimization
+from transfer.training.learning_rates import lr_find
+from transfer.training.optimization import Optimization
 
 H, W = 13, 17
 

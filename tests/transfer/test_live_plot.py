@@ -3,8 +3,8 @@ import types
 
 import pytest
 
-from transfer import live_plot
-from transfer.live_plot import LivePlot
+from transfer.training import live_plot
+from transfer.training.live_plot import LivePlot
 
 LOGS = [
     {"loss": 3.0 - i, "val_loss": 2.5 - i, "accuracy": 0.5 + i / 10, "val_accuracy": 0.4 + i / 10} for i in range(3)

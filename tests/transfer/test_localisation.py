@@ -7,8 +7,8 @@ import pytest
 import transfer
 from pipelines import Cutouts, RandomFlip, Scene, SyntheticScenes
 from transfer import Localisation, fine_tune, localisation_batches, localiser
-from transfer.backbones import backbone
-from transfer.localisation import relative_boxes
+from transfer.models.backbones import backbone
+from transfer.tasks.locate.localisation import relative_boxes
 from zoo import boxes as box_geometry
 from zoo.detection.one_object import LOCATION_LOSSES, LocationIoU, LocationLoss, ObjectAccuracy, SlidingWindow
 

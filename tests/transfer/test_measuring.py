@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from pipelines import EvaluationCrop
 from transfer import export, load
-from transfer.evaluation import Evaluation
-from transfer.measuring import MultiLabelEvaluation, RegressionEvaluation, measure
-from transfer.tasks import MultiLabel, Regression, SingleLabel, Tasks
+from transfer.measuring.classes import Evaluation
+from transfer.measuring.labels import MultiLabelEvaluation, RegressionEvaluation, measure
+from transfer.training.objectives import MultiLabel, Regression, SingleLabel, Tasks
 
 NAMES = ("ant", "bee", "fly")
 

@@ -1,9 +1,9 @@
 import keras
 import pytest
 
-from transfer import memory
-from transfer.memory import available_memory, micro_batches
-from zoo.memory import predict_memory
+from transfer.training import memory
+from transfer.training.memory import available_memory, micro_batches
+from zoo.analysis.memory import predict_memory
 
 
 def network():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines import Data, Samples, Skipped
-from transfer.evaluation import Evaluation
-from transfer.model_card import FEW, model_card
+from transfer.measuring.classes import Evaluation
+from transfer.report.model_card import FEW, model_card
 
 CONFIG = {
     "data": "/somewhere/my `photos` | all",

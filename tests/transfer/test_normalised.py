@@ -9,7 +9,7 @@ import skimage.data
 import tensorflow as tf
 
 from transfer import fine_tune
-from transfer.normalised import LooksNormalised, warn_if_normalised
+from transfer.training.normalised_images import LooksNormalised, warn_if_normalised
 from zoo.blocks import normalise
 
 PHOTOS = {name: getattr(skimage.data, name)()[:200:3, :300:3].astype("float32")[None] for name in ("rocket", "coffee")}

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer import freezing
-from transfer.guard import TrainableChanged
-from transfer.optimization import Optimization, layer_rates, learning_rate_of
-from transfer.soft_labels import SoftLabel
-from transfer.training import TrainingDiverged, fine_tune
+from transfer.training import freezing
+from transfer.training.fine_tuning import TrainingDiverged, fine_tune
+from transfer.training.guard import TrainableChanged
+from transfer.training.optimization import Optimization, layer_rates, learning_rate_of
+from transfer.training.soft_labels import SoftLabel
 
 L = keras.layers
 H, W = 19, 27

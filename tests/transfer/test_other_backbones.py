@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipelines import EvaluationCrop
-from transfer.backbones import backbone, list_backbones
-from transfer.inputs import on_our_normalisation
-from transfer.keras_cv_backbones import KERAS_CV
-from zoo.features import levels
+from transfer.models.backbones import backbone, list_backbones
+from transfer.models.keras_cv_backbones import KERAS_CV
+from transfer.models.normalisation import on_our_normalisation
+from zoo.surgery.feature_maps import levels
 
 SIZE = (64, 96)
 QUICK = {"resnet18"}

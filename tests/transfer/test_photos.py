@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipelines import EvaluationCrop, decode_image
-from transfer.photos import crop_photo, decode
+from pipelines.prepare.photos import crop_photo, decode
 
 H, W = 37, 53
 

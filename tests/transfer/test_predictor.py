@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from transfer import cli, predictions
-from transfer.engines import choosing
-from transfer.manifest import MANIFEST
-from transfer.predictions import nearest, write_predictions
-from transfer.predictor import load
+from transfer.artifacts.engines import choosing
+from transfer.artifacts.manifest import MANIFEST
+from transfer.cli import main as cli
+from transfer.predict import writing as predictions
+from transfer.predict.predictor import load
+from transfer.predict.writing import nearest, write_predictions
 
 
 def zoo(*arguments):
@@ -350,7 +351,7 @@ def test_export_a_run_and_verify_it(finished, tmp_path):
 
 
 def test_quantising_needs_data_and_takes_the_runs_own(finished, tmp_path, make_photos):
-    from transfer.run_export import _labelled, export_run
+    from transfer.runs.exporting import _labelled, export_run
 
     run, _ = finished
     contract = load(run.folder).contract

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from pipelines import Data, EvaluationCrop, Samples
-from transfer.backbones import Backbone
-from transfer.recommending import feature_shift, recommend
+from transfer.models.backbones import Backbone
+from transfer.training.recommending import feature_shift, recommend
 
 H, W = 24, 32
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pipelines import Data, EvaluationCrop, Samples, Skipped
-from transfer import report
-from transfer.evaluation import Evaluation
-from transfer.exporting import Check, Proof
-from transfer.training import History, Phase
+from transfer.artifacts.exporting import Check, Proof
+from transfer.measuring.classes import Evaluation
+from transfer.report import page as report
+from transfer.training.fine_tuning import History, Phase
 
 EVIL = '<script>alert("x")</script> & $\\frac$'
 CROP = EvaluationCrop((32, 48))

@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import pytest
 
-from transfer import run as run_module
-from transfer.checkpoints import Checkpoint
-from transfer.exporting import Check, Proof
-from transfer.memory import MicroBatches
-from transfer.resuming import RunState
-from transfer.run import fit, read_config
+from transfer.artifacts.exporting import Check, Proof
+from transfer.runs import fitting as run_module
+from transfer.runs.fitting import fit, read_config
+from transfer.runs.state import RunState
+from transfer.training.checkpoints import Checkpoint
+from transfer.training.memory import MicroBatches
 
 SETTINGS = {"head_epochs": 2, "epochs": 2, "unfreeze": 0.5, "batch_size": 8, "seed": 2, "progress": False}
 

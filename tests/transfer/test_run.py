@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipelines import audit, read_data, write_exclude_list
-from transfer import exporting
-from transfer import run as run_module
-from transfer.exporting import Check, ExportError, Proof
-from transfer.predictor import load
-from transfer.run import CONTENTS, fit, score
+from transfer.artifacts import exporting
+from transfer.artifacts.exporting import Check, ExportError, Proof
+from transfer.predict.predictor import load
+from transfer.runs import fitting as run_module
+from transfer.runs.fitting import CONTENTS, fit, score
 
 QUICK = {"head_epochs": 1, "epochs": 0, "batch_size": 8, "progress": False}
 

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from transfer import run as run_module
-from transfer.exporting import Check, Proof
-from transfer.optimization import Optimization
-from transfer.run import fit, read_config
+from transfer.artifacts.exporting import Check, Proof
+from transfer.runs import fitting as run_module
+from transfer.runs.fitting import fit, read_config
+from transfer.training.optimization import Optimization
 
 QUICK = {"head_epochs": 1, "epochs": 1, "unfreeze": 0.5, "batch_size": 8, "progress": False, "audit": False}
 
@@ -75,7 +75,7 @@ def test_training_in_16_bits_leaves_a_model_of_32(photos, tmp_path):
 
 
 def test_what_does_not_fit_into_memory_is_trained_in_parts(photos, tmp_path, quick, monkeypatch):
-    from transfer.memory import MicroBatches
+    from transfer.training.memory import MicroBatches
 
     monkeypatch.setattr(run_module, "micro_batches", lambda *_, **__: MicroBatches(2, 4, 9 * 10**9, "8 GB"))
     said = []

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from transfer.predictor import load
+from transfer.predict.predictor import load
 from transfer.serving import Limits, create_app, make_server
 from transfer.serving.batching import Batcher
 from transfer.serving.requests import BadRequest, parse_predict
@@ -458,7 +458,7 @@ def wait_for(condition, seconds=120):
 def test_the_command_serves_on_loopback_without_tensorflow_and_stops_cleanly(folder, tmp_path):
     shutil.copy(folder / "model.onnx", tmp_path / "model.onnx")
     code = (
-        "import sys; from transfer.cli import main\n"
+        "import sys; from transfer.cli.main import main\n"
         "try:\n    main()\nfinally:\n"
         "    print([name for name in ('tensorflow', 'keras') if name in sys.modules])\n"
     )

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop, Samples, batches
-from transfer.backbones import Backbone
-from transfer.heads import Head, classifier, multi_label, regressor, several_heads
-from transfer.measuring import measure
-from transfer.tasks import MultiLabel, Regression, SingleLabel, Tasks
-from transfer.training import fine_tune
+from transfer.measuring.labels import measure
+from transfer.models.backbones import Backbone
+from transfer.models.heads import Head, classifier, multi_label, regressor, several_heads
+from transfer.training.fine_tuning import fine_tune
+from transfer.training.objectives import MultiLabel, Regression, SingleLabel, Tasks
 
 H, W, N = 24, 31, 48
 CROP = EvaluationCrop((H, W), fraction=1.0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.tasks import MultiLabel, Regression, SingleLabel, Tasks
+from transfer.training.objectives import MultiLabel, Regression, SingleLabel, Tasks
 
 H, W, N = 5, 7, 6
 

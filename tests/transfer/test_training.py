@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.freezing import FrozenWeightsChanged
-from transfer.training import TrainingDiverged, fine_tune
+from transfer.training.fine_tuning import TrainingDiverged, fine_tune
+from transfer.training.freezing import FrozenWeightsChanged
 
 H, W = 19, 27
 

@@ -7,8 +7,8 @@ import pytest
 import rich.console
 
 import zoo
-from zoo.compare import compare, milliseconds, published_accuracy
-from zoo.info import described, info
+from zoo.analysis.comparison import compare, milliseconds, published_accuracy
+from zoo.analysis.information import described, info
 from zoo.models import FAMILIES
 
 SMALL = ["lenet5", "mobilenet_v1_025", "mobilenet_v2_035"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.convert import fold_batch_norms, to_fully_convolutional
 from zoo.layers import DropPath, GroupedConv2D, ResidualUnit, SqueezeExcite
+from zoo.surgery.conversion import fold_batch_norms, to_fully_convolutional
 
 L = keras.layers
 

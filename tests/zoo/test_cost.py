@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 import zoo
-from zoo.arithmetic import WITHOUT_PRODUCTS
-from zoo.cost import conv_output_size, cost, multiply_adds, readable, same_padding
+from zoo.analysis.arithmetic import WITHOUT_PRODUCTS
+from zoo.analysis.costs import conv_output_size, cost, multiply_adds, readable, same_padding
 from zoo.layers import ResidualUnit
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "published.csv"
@@ -342,9 +342,9 @@ def test_table_frame_and_chart_show_the_same():
 
 
 def test_module_and_function_share_the_name():
-    assert zoo.cost.conv_output_size(7, 3) == 5
+    assert zoo.analysis.costs.conv_output_size(7, 3) == 5
     model = model_of(keras.layers.Conv2D(2, 3), shape=(7, 9, 3))
-    assert zoo.cost(model) == zoo.cost.cost(model)
+    assert zoo.cost(model) == zoo.analysis.costs.cost(model)
 
 
 def test_readable_numbers():

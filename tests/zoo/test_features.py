@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from zoo.features import features, last_feature_map, levels, strides
+from zoo.surgery.feature_maps import features, last_feature_map, levels, strides
 
 
 def by_running(model, size):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from zoo.graph import graph_of, rebuild
 from zoo.layers import ResidualUnit
+from zoo.surgery.graph import graph_of, rebuild
 
 RANDOM = np.random.default_rng(0)
 

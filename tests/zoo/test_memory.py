@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 import zoo
+from zoo.analysis.memory import TrainingStep, largest_batch, predict_memory
+from zoo.analysis.optimizers import slot_bytes
 from zoo.layers import DepthPool, DropPath, LayerScale, LocalResponseNormalization, ScaledAdd
-from zoo.memory import TrainingStep, largest_batch, predict_memory
-from zoo.optimizers import slot_bytes
 
 ROOT = Path(__file__).parents[2]
 L = keras.layers

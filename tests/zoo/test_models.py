@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.features import features, levels
 from zoo.models import FAMILIES, family_of
+from zoo.surgery.feature_maps import features, levels
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 NAMES = zoo.list_models()

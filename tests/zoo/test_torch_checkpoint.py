@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.torch_checkpoint import MAGIC_NUMBER, UnsafeCheckpoint, read
+from zoo.weights.torch_checkpoint import MAGIC_NUMBER, UnsafeCheckpoint, read
 
 DATA = Path(__file__).parent / "data"
 
@@ -499,7 +499,7 @@ def test_an_old_file_of_another_protocol(tmp_path):
 
 
 def test_a_long_pickle_is_cut_short(tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.torch_checkpoint.MAX_OPCODES", 50)
+    monkeypatch.setattr("zoo.weights.torch_checkpoint.MAX_OPCODES", 50)
     with pytest.raises(ValueError, match="more than 50 opcodes"):
         read(write_zip(tmp_path / "a.pth", b"]0" * 100 + dictionary(a=tensor())))
 

@@ -15,8 +15,8 @@ import zoo
 from zoo.models.resnet import torch_modules
 from zoo.models.vit import VisionTransformer
 from zoo.models.wide_resnet import WideResNet
-from zoo.weight_fitting import TORCH_PARAMETERS
-from zoo.weights import load_weights
+from zoo.weights.fitting import TORCH_PARAMETERS
+from zoo.weights.pretrained import load_weights
 
 DATA = Path(__file__).parent / "data"
 

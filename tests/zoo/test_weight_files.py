@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from zoo.models import create_model, family_of, resnet
 from zoo.models.vit import VisionTransformer
-from zoo.weight_fitting import TORCH_PARAMETERS
-from zoo.weights import load_weights
+from zoo.weights.fitting import TORCH_PARAMETERS
+from zoo.weights.pretrained import load_weights
 
 SIZE = (48, 64)
 NETWORKS = {
@@ -90,7 +90,7 @@ def test_a_model_without_its_top_leaves_the_classifier_out_and_logs_it(path, cap
     saved = build()
     save(saved, path)
     trunk = build(include_top=False, seed=2)
-    with caplog.at_level(logging.INFO, logger="zoo.weight_fitting"):
+    with caplog.at_level(logging.INFO, logger="zoo.weights.fitting"):
         load_weights(trunk, path)
     assert "no place for predictions/" in caplog.text
     assert same(values(trunk), {k: v for k, v in values(saved).items() if not k.startswith("predictions")})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from zoo.models import FAMILIES, create_model, efficientnet, family_of, list_models
-from zoo.weights import (
+from zoo.weights.pretrained import (
     PRETRAINED,
     FromKeras,
     FromPackage,
@@ -225,7 +225,7 @@ def checkpoint(monkeypatch):
     """Has `load_weights` read the given arrays in place of a file."""
 
     def give(arrays: dict[str, np.ndarray]) -> str:
-        monkeypatch.setattr("zoo.weights.read", lambda path: arrays)
+        monkeypatch.setattr("zoo.weights.pretrained.read", lambda path: arrays)
         return "given.pth"
 
     return give
@@ -299,7 +299,7 @@ def test_a_classifier_with_other_classes_stays_fresh_and_says_so(lite0):
 
 
 def test_without_a_top_the_file_s_classifier_is_left_out_and_logged(lite0, caplog):
-    with caplog.at_level(logging.INFO, logger="zoo.weight_fitting"), warnings.catch_warnings():
+    with caplog.at_level(logging.INFO, logger="zoo.weights.fitting"), warnings.catch_warnings():
         warnings.simplefilter("error")
         model = create_model("efficientnet_lite0", include_top=False, input_shape=(32, 64, 3), weights="imagenet")
     assert "no place for _fc.bias, _fc.weight: left out" in caplog.text

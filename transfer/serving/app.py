@@ -22,8 +22,8 @@ from PIL import Image
 from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
-from transfer.predictor import Predictor
-from transfer.proving import PROOF
+from transfer.artifacts.proof import PROOF
+from transfer.predict.predictor import Predictor
 from transfer.serving.documents import PREDICT_BODY, UPLOAD_BODY, error_responses, signatures
 from transfer.serving.gate import Admission, Busy, Gate, busy_response, error_response
 from transfer.serving.limits import Limits

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from transfer.artifacts.manifest import MANIFEST
+from transfer.artifacts.proof import PROOF, repeated_proof
 from transfer.contract import ExportError
-from transfer.detection.predictor import DetectionPredictor
-from transfer.manifest import MANIFEST
-from transfer.predictor import EXPORTED, Predictor, load
-from transfer.proving import PROOF, repeated_proof
+from transfer.predict.predictor import EXPORTED, Predictor, load
 from transfer.serving.batching import Batcher
 from transfer.serving.limits import Limits
+from transfer.tasks.detect.predictor import DetectionPredictor
 
 __all__ = ["Served", "Versions", "open_proven"]
 
@@ -39,8 +39,8 @@ def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = 
 
 
 def _tolerance(folder: Path, predictor: Anyone) -> float:
-    from transfer.engines.table import FORMATS
-    from transfer.manifest import read_manifest
+    from transfer.artifacts.engines.table import FORMATS
+    from transfer.artifacts.manifest import read_manifest
 
     artifacts = read_manifest(folder)["artifacts"]
     name = next(name for name, row in FORMATS.items() if row.engine == predictor.engine.name)

@@ -10,7 +10,7 @@ import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from transfer.photos import decode
+from pipelines.prepare.photos import decode
 from transfer.serving.limits import Limits
 
 __all__ = ["BadRequest", "TooLarge", "parse_predict", "read_upload"]

@@ -21,7 +21,7 @@ import numpy as np
 
 from zoo.detection import anchors, fpn
 from zoo.detection.dense import PRIOR, DenseDetector
-from zoo.features import features
+from zoo.surgery.feature_maps import features
 
 __all__ = ["SCALING", "VARIANTS", "EfficientDet", "FastFusion", "Magnify", "Scaling", "Variant", "compound_scaling"]
 

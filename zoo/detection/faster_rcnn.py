@@ -34,7 +34,7 @@ from zoo import boxes as box_geometry
 from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, nms, targets
 from zoo.detection.detector import Detector
-from zoo.features import features
+from zoo.surgery.feature_maps import features
 
 __all__ = ["VARIANTS", "FasterRCNN", "Proposals", "RoIAlign", "Variant", "region_anchors", "roi_align"]
 

@@ -29,7 +29,8 @@ def top_down(
     norms and activations, which the paper found to matter little; here the trunk is not that of a long training.
 
     Args:
-        maps: level -> map, such as the `output` of `zoo.features.features`; each half as high and wide as the one
+        maps: level -> map, such as the `output` of `zoo.surgery.feature_maps.features`; each half as high and wide as
+        the one
             before.
         filters: channels of all maps of the result.
         activation, momentum: of the convolutions, as in `zoo.blocks.conv_bn`.

@@ -16,10 +16,10 @@ import numpy as np
 
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
-from zoo.convert import to_fully_convolutional
 from zoo.detection import nms
 from zoo.detection.losses import OVERLAPS
-from zoo.features import strides
+from zoo.surgery.conversion import to_fully_convolutional
+from zoo.surgery.feature_maps import strides
 
 __all__ = ["LOCATION_LOSSES", "LocationIoU", "LocationLoss", "ObjectAccuracy", "SlidingWindow"]
 
@@ -111,7 +111,8 @@ class ObjectAccuracy(keras.metrics.Mean):
 class SlidingWindow:
     """A network for one object, run once over a larger image: an answer for each position of its window.
 
-    What a loop over crops would compute again and again, it computes once: see `zoo.convert.to_fully_convolutional`.
+    What a loop over crops would compute again and again, it computes once: see
+    `zoo.surgery.conversion.to_fully_convolutional`.
     Its answers are those of the loop as far as padding at the windows' borders does not matter.
 
     Args:

@@ -22,7 +22,7 @@ from zoo.blocks import DefaultConv2D, conv_bn, conv_relu
 from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, targets
 from zoo.detection.detector import Detector
-from zoo.features import features
+from zoo.surgery.feature_maps import features
 
 __all__ = ["LAYOUTS", "SSD", "SSD300", "Layout", "ScaledL2Normalisation", "hard_negatives"]
 

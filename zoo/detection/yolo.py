@@ -20,7 +20,7 @@ from zoo.boxes import Array
 from zoo.detection import fpn, matching, targets
 from zoo.detection.detector import Detector
 from zoo.detection.losses import OverlapLoss
-from zoo.features import features
+from zoo.surgery.feature_maps import features
 
 __all__ = ["LEVELS", "STRIDES", "VARIANTS", "YOLO", "Variant"]
 

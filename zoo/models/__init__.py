@@ -146,7 +146,8 @@ def create_model(
             the weights are for another number, the classifier starts afresh, and a warning says so.
         input_shape: (height, width, channels); height and width may be None where the head allows it. The variant's
             own size unless told.
-        weights: None for random ones; "imagenet"; or the path of a file that `zoo.weights.load_weights` reads.
+        weights: None for random ones; "imagenet"; or the path of a file that `zoo.weights.pretrained.load_weights`
+        reads.
         include_top: False ends the model at the last feature map.
         classifier_activation: of the last layer; None gives logits.
         in_channels: "adapt" lets weights into a model for images of other channels than they were trained on: the
@@ -188,7 +189,7 @@ def create_model(
         x = x["feature_map"]
     model = keras.Model(image, x, name=name)
     if weights is not None:
-        from zoo.weights import load_weights
+        from zoo.weights.pretrained import load_weights
 
         load_weights(model, weights, fresh_head=num_classes is not None, in_channels=in_channels)
     return model

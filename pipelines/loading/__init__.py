@@ -1,0 +1,1 @@
+"""From images that are not decoded yet to batches of tensors."""

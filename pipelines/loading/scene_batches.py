@@ -1,0 +1,303 @@
+"""From scenes to a tf.data.Dataset of samples with boxes, and to batches of them.
+
+One sample is one dict, the same for every source:
+
+    image      uint8 [h, w, 3], upright RGB
+    boxes      float32 [n, 4], xyxy, absolute pixels of that image
+    classes    int32 [n]
+    crowd      bool [n]
+    difficult  bool [n]
+    ids        int32 [n], identities within a clip, -1 for none
+    path       string, the file, or the image's name where it is not a file
+    label      int32 [], or float32 [k] for several labels or numbers: classification has this instead of boxes
+    mask       uint8 [h, w], class of each pixel          if masks="classes"
+    instances  bool [n, h, w], the pixels of each object  if masks="instances"
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.annotations.outlines import class_mask, instance_masks
+from pipelines.loading.checking import check
+from pipelines.loading.decoding import decode_any, decode_in_python
+from pipelines.samples import Samples
+from pipelines.scenes import Fault, Scene, SceneData
+
+__all__ = ["check_scenes", "padded_batches", "sample_dataset", "scene_dataset"]
+
+# Key in a sample -> field of a scene, of what there is one an object.
+_COLUMNS = {"boxes": "boxes", "classes": "classes", "crowd": "crowd", "difficult": "difficult", "ids": "identities"}
+# Kind of masks -> key in a sample, dtype, and what draws it.
+_MASKS: dict[str, tuple[str, Any, Callable[[Scene], np.ndarray]]] = {
+    "classes": ("mask", tf.uint8, class_mask),
+    "instances": ("instances", tf.bool, instance_masks),
+}
+# What padding rows hold; everything else that is ragged is padded with zeros.
+_PADDING = {"classes": -1, "ids": -1}
+
+
+def scene_dataset(
+    scenes: Sequence[Scene],
+    *,
+    masks: str | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """A data set of samples, one dict for each scene (see the head of this module), images of their own sizes.
+
+    Args:
+        scenes: for example `read_scenes(folder).train`. Images without objects are samples too. Tuples and lists are
+            prepared once; any other sequence (`SyntheticScenes`) is asked for each scene when its turn comes.
+        masks: `None`, "classes" (`pipelines.annotations.outlines.class_mask`) or "instances" (`instance_masks`).
+        shuffle: in a new order each epoch, over all scenes.
+        seed: decides the orders.
+
+    Returns:
+        A `tf.data.Dataset`, one epoch long. Resize its samples, then make batches with `padded_batches`.
+
+    Raises:
+        ValueError: no scenes, or an unknown kind of `masks`.
+
+    Example:
+
+    >>> scene = Scene(np.zeros([6, 8, 3], np.uint8), "a", (6, 8), boxes=[[1, 2, 5, 6]], classes=[3])
+    >>> sample = next(iter(scene_dataset([scene], masks="classes")))
+    >>> sample["image"].shape, sample["boxes"].numpy().tolist(), int(sample["mask"][3, 3])
+    (TensorShape([6, 8, 3]), [[1.0, 2.0, 5.0, 6.0]], 4)
+    """
+    if not len(scenes):
+        raise ValueError("scene_dataset: expected at least one scene, received none")
+    if masks not in (None, "classes", "instances"):
+        raise ValueError(f'scene_dataset: expected `masks` as None, "classes" or "instances"; received {masks!r}')
+    make = _prepared(scenes, masks) if isinstance(scenes, tuple | list) else _asked(scenes, masks)
+    dataset = tf.data.Dataset.range(len(scenes))
+    if shuffle and len(scenes) > 1:
+        dataset = dataset.shuffle(len(scenes), seed=seed)
+    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def sample_dataset(samples: Samples, *, shuffle: bool = False, seed: int = 0) -> tf.data.Dataset:
+    """A data set of samples with labels, one dict for each image (`image`, `label`, `path`), images of their own sizes.
+
+    The way from `read_data` to what takes dicts (`ResizePolicy`, `augment`), as `scene_dataset` is from `read_scenes`;
+    `pipelines.batches` is the shorter way to train a classifier.
+
+    Args:
+        samples: for example `read_data(folder).train`.
+        shuffle: in a new order each epoch, over all samples.
+        seed: decides the orders.
+
+    Raises:
+        ValueError: no samples.
+
+    Example:
+
+    >>> from pipelines import read_data
+    >>> sample = next(iter(sample_dataset(read_data("sklearn:digits").train)))
+    >>> sorted(sample), sample["image"].shape
+    (['image', 'label', 'path'], TensorShape([8, 8, 3]))
+    """
+    if not len(samples):
+        raise ValueError("sample_dataset: expected at least one sample, received none")
+    images, labels = samples.images, tf.constant(samples.labels)
+    is_path = not samples.decoded and isinstance(images[0], str)
+    paths = tf.constant([os.fsencode(entry) for entry in (images if is_path else samples.names)], tf.string)
+    stored = paths if is_path else tf.constant(images if samples.decoded else list(images))
+
+    @tf.autograph.experimental.do_not_convert
+    def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = stored[index]
+        if not samples.decoded:
+            image = decode_any(tf.io.read_file(image) if is_path else image)
+        return {"image": image, "label": labels[index], "path": paths[index]}
+
+    dataset = tf.data.Dataset.range(len(samples))
+    if shuffle and len(samples) > 1:
+        dataset = dataset.shuffle(len(samples), seed=seed)
+    return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _prepared(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """From the number of a scene to its sample, all boxes of all scenes in a few tensors."""
+    starts = np.concatenate([[0], np.cumsum([len(scene) for scene in scenes])])
+    columns = {key: np.concatenate([getattr(scene, name) for scene in scenes]) for key, name in _COLUMNS.items()}
+    paths = tf.constant([_path(scene) for scene in scenes], tf.string)
+    load = _image_loader(scenes, paths)
+
+    @tf.autograph.experimental.do_not_convert
+    def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        start, end = tf.unstack(tf.gather(starts, [index, index + 1]))
+        sample = {key: tf.convert_to_tensor(column)[start:end] for key, column in columns.items()}
+        sample["image"] = load(index)
+        sample["path"] = paths[index]
+        if masks is not None:
+            key, dtype, function = _MASKS[masks]
+            mask = tf.numpy_function(lambda i: function(scenes[i]), [index], dtype, stateful=False)
+            sample[key] = tf.ensure_shape(mask, [None] * (2 if masks == "classes" else 3))
+        return sample
+
+    return make
+
+
+def _asked(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """From the number of a scene to its sample, the scene being made at that moment."""
+    keys = [*_COLUMNS, "image", "path"]
+    dtypes = [tf.float32, tf.int32, tf.bool, tf.bool, tf.int32, tf.uint8, tf.string]
+    shapes: list[list[int | None]] = [[None, 4], [None], [None], [None], [None], [None, None, 3], []]
+    if masks is not None:
+        keys.append(_MASKS[masks][0])
+        dtypes.append(_MASKS[masks][1])
+        shapes.append([None] * (2 if masks == "classes" else 3))
+
+    def values(index: int) -> list[Any]:
+        scene = scenes[int(index)]
+        mask = [] if masks is None else [_MASKS[masks][2](scene)]
+        return [*(getattr(scene, name) for name in _COLUMNS.values()), _pixels(scene), _path(scene), *mask]
+
+    @tf.autograph.experimental.do_not_convert
+    def make(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        made = tf.numpy_function(values, [index], dtypes, stateful=False)
+        return {key: tf.ensure_shape(v, shape) for key, v, shape in zip(keys, made, shapes, strict=True)}
+
+    return make
+
+
+def _path(scene: Scene) -> bytes:
+    return os.fsencode(scene.image if isinstance(scene.image, str) else scene.name)
+
+
+def _pixels(scene: Scene) -> np.ndarray:
+    if isinstance(scene.image, np.ndarray):
+        return scene.image
+    return decode_in_python(scene.image if isinstance(scene.image, bytes) else Path(scene.image).read_bytes())
+
+
+def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From the number of a scene to its pixels, without leaving the graph where images are files or their contents."""
+    kinds = {type(scene.image) for scene in scenes}
+    if kinds == {str}:
+        return lambda index: decode_any(tf.io.read_file(paths[index]))
+    if kinds == {bytes}:
+        contents = tf.constant([scene.image for scene in scenes], tf.string)
+        return lambda index: decode_any(contents[index])
+
+    def pixels(index: int) -> np.ndarray:
+        return _pixels(scenes[index])
+
+    return lambda index: tf.ensure_shape(tf.numpy_function(pixels, [index], tf.uint8, stateful=False), [None, None, 3])
+
+
+def padded_batches(
+    dataset: tf.data.Dataset,
+    batch_size: int,
+    *,
+    max_boxes: int | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Batches of samples of one size, with as many rows of boxes for each image, and how many of them are real.
+
+    Args:
+        dataset: of sample dicts (`scene_dataset`), images resized to one size.
+        batch_size: images in a batch.
+        max_boxes: rows of boxes; `None` takes those of the fullest image of each batch.
+        drop_remainder: leave a last batch of fewer images out.
+
+    Returns:
+        A data set of dicts: `image` `[b, H, W, 3]`, `boxes` `float32 [b, m, 4]`, `classes` `int32 [b, m]` and what
+        else the samples have, padded at the end with boxes of zeros, of class -1 and identity -1, and `num_boxes`
+        `int32 [b]`.
+
+    Raises:
+        ValueError: images of no fixed size.
+        tf.errors.InvalidArgumentError: while reading, an image with more than `max_boxes` boxes.
+
+    Example:
+
+    >>> scenes = [Scene(np.zeros([6, 8, 3], np.uint8), str(n), (6, 8), [[0, 0, 2, 2]] * n, [1] * n) for n in range(3)]
+    >>> fix = lambda sample: sample | {"image": tf.ensure_shape(sample["image"], [6, 8, 3])}
+    >>> fixed = scene_dataset(scenes).map(fix)
+    >>> batch = next(iter(padded_batches(fixed, 3)))
+    >>> batch["boxes"].shape, batch["num_boxes"].numpy().tolist(), batch["classes"].numpy().tolist()
+    (TensorShape([3, 2, 4]), [0, 1, 2], [[-1, -1], [1, -1], [1, 1]])
+    """
+    spec = dataset.element_spec
+    if batch_size < 1:
+        raise ValueError(f"padded_batches: expected a batch_size of 1 or more, received {batch_size}")
+    if not spec["image"].shape.is_fully_defined():
+        raise ValueError(
+            f"padded_batches: expected images of one size, received {spec['image'].shape}. Resize each sample first, "
+            "boxes and masks with the image"
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def count(sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        number = tf.shape(sample["boxes"])[0]
+        if max_boxes is not None:
+            fits = tf.debugging.Assert(
+                number <= max_boxes,
+                ["more boxes than max_boxes in", sample.get("path", ""), "boxes:", number, "max_boxes:", max_boxes],
+            )
+            with tf.control_dependencies([fits]):
+                number = tf.identity(number)
+        return sample | {"num_boxes": number}
+
+    shapes = {key: list(tensor.shape) for key, tensor in spec.items()} | {"num_boxes": []}
+    padding: dict[str, Any] = {}
+    for key, shape in shapes.items():
+        # Of what there is one an object, the first axis is open; masks must have got the image's size.
+        if max_boxes is not None and key in (*_COLUMNS, "instances"):
+            shape[0] = max_boxes
+        dtype = tf.int32 if key == "num_boxes" else spec[key].dtype
+        empty = b"" if dtype == tf.string else _PADDING.get(key, 0)
+        padding[key] = tf.constant(empty, dtype) if dtype == tf.string else tf.cast(empty, dtype)
+    batches = dataset.map(count, num_parallel_calls=tf.data.AUTOTUNE).padded_batch(
+        batch_size, padded_shapes=shapes, padding_values=padding, drop_remainder=drop_remainder
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def check_scenes(data: SceneData, *, progress: Callable[[int, int], None] | None = None) -> SceneData:
+    """Decode every image once and leave out those that cannot be; they are added to `faults`.
+
+    Args:
+        data: what `read_scenes` returned.
+        progress: called now and then with the number of images done and the number of all, over all splits.
+
+    Raises:
+        ValueError: no image of the train split can be decoded.
+    """
+    faults = list(data.faults)
+    kept: dict[str, tuple[Scene, ...]] = {}
+    before = 0
+    for role, part in data.splits.items():
+        good, bad = _check_part(part, lambda done, _, before=before: progress and progress(before + done, len(data)))  # type: ignore[misc]
+        kept[role] = good
+        faults += bad
+        before += len(part)
+    if data.train and not kept["train"]:
+        raise ValueError(f"none of {len(data.train)} images of the train split can be read. First: {faults[-1]}")
+    return SceneData(
+        data.class_names, kept["train"], kept["valid"], kept["test"], tuple(faults), class_ids=data.class_ids
+    )
+
+
+def _check_part(part: Sequence[Scene], progress: Callable[[int, int], Any]) -> tuple[tuple[Scene, ...], list[Fault]]:
+    encoded = [index for index, scene in enumerate(part) if not isinstance(scene.image, np.ndarray)]
+    faults = []
+    bad: set[int] = set()
+    for kind in (str, bytes):
+        chosen = [index for index in encoded if isinstance(part[index].image, kind)]
+        if not chosen:
+            continue
+        # The label is the scene's number, which says afterwards which ones are left.
+        samples = Samples([part[i].image for i in chosen], chosen, [part[i].name for i in chosen])
+        good, skipped = check(samples, any_format=True, progress=progress)
+        lost = sorted(set(chosen) - set(good.labels.tolist()))
+        bad |= set(lost)
+        faults += [Fault(skip.path, None, "unreadable image", f"{skip.reason}; left out") for skip in skipped]
+    return tuple(scene for index, scene in enumerate(part) if index not in bad), faults

@@ -1,0 +1,337 @@
+"""Prepared copies: any data set of ours written into TFRecord shards with TensorFlow Datasets, and read back.
+
+A hundred thousand small files are slow to open one by one, from a network file system above all; a few hundred shards
+are not. Images go in as the files are, byte for byte. What is written is an ordinary data set of TensorFlow Datasets:
+`tfds.builder_from_directory` reads it anywhere, with `train[:10%]` and the like.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pipelines.annotations.assembling import Draft, Found, divide, make_scene
+from pipelines.annotations.faults import Log
+from pipelines.annotations.outlines import class_mask
+from pipelines.loading.decoding import decode_any
+from pipelines.samples import Data, Samples
+from pipelines.scenes import Scene, SceneData
+from pipelines.sources.reading import find_splits, read_data
+
+__all__ = ["read_shards", "shard_dataset", "write_shards"]
+
+# TensorFlow Datasets' names of the splits.
+_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
+
+
+def write_shards(
+    data: Data | SceneData | str | os.PathLike[str], folder: str | os.PathLike[str], *, name: str = "local"
+) -> Path:
+    """Write a data set into shards.
+
+    Args:
+        data: a `Data` or `SceneData`; or what `read_data` takes, a folder of class folders for example.
+        folder: where data sets are kept; created if it is not there.
+        name: of this one: small letters, digits and underscores.
+
+    Returns:
+        The folder that was written, `FOLDER/NAME/1.0.0`. `read_data(f"tfds:{it}")` or `read_scenes(f"tfds:{it}")`
+        read it into memory, `shard_dataset(it, "train")` one sample after the other.
+
+    Raises:
+        FileExistsError: a data set of that name is there.
+        ValueError: no samples to train on, a data set that is not of classes, or a name that TensorFlow Datasets
+            cannot take.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pipelines import read_arrays
+    >>> data = read_arrays(np.zeros([30, 4, 5], np.uint8), np.arange(30) % 3)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = write_shards(data, folder.name)
+    >>> len(list(shard_dataset(path, "train"))) == len(data.train)
+    True
+    """
+    if isinstance(data, str | os.PathLike):
+        data = read_data(data)
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"write_shards: expected a name of small letters, digits and underscores, received {name!r}")
+    if isinstance(data, Data) and data.task != "classes":
+        raise ValueError(f"write_shards: expected images with one class each, or scenes; received {data.task}")
+    path = Path(folder).expanduser() / name / "1.0.0"
+    if path.exists():
+        raise FileExistsError(f"{path}: is there already. Remove it, or choose another folder or name")
+    parts: dict[str, Any] = {"train": data.train, "valid": data.valid, "test": data.test}
+    if not len(parts["train"]):
+        raise ValueError("write_shards: expected samples to train on, received none")
+    class_names = list(data.class_names)
+    has_masks = isinstance(data, SceneData) and any(s.mask is not None for part in data.splits.values() for s in part)
+    if isinstance(data, Data):
+        features = _sample_features(class_names)
+        examples = {role: _sample_examples(part) for role, part in parts.items()}
+    else:
+        features = _scene_features(class_names, has_masks)
+        examples = {role: _scene_examples(part, has_masks) for role, part in parts.items()}
+    with contextlib.redirect_stdout(sys.stderr):  # TensorFlow Datasets prints what it does
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version="1.0.0",
+            features=features,
+            split_datasets={_SPLITS[role]: examples[role] for role, part in parts.items() if len(part)},
+            data_dir=os.fspath(Path(folder).expanduser()),
+            description="Written by transfer-zoo from local files.",
+        )
+    return path
+
+
+def read_shards(
+    spec: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+) -> SceneData:
+    """Read scenes out of TensorFlow Datasets into memory, images still encoded.
+
+    Args:
+        spec: what `write_shards` returned, or the name of a data set with boxes ("voc/2007"), possibly with split
+            expressions in brackets, as for `pipelines.read_data`.
+        data_dir: where TensorFlow Datasets keeps prepared data; its own default when `None`.
+        valid, test: fractions of the training images to take for splits that are not there.
+        seed: decides which images are taken.
+
+    Returns:
+        A `SceneData`. Of data sets of others, boxes without area or outside of their image are left out and listed,
+        and boxes are cut at its edge, as `pipelines.annotations` has it.
+
+    Raises:
+        ValueError: an unknown name or split, or a data set without boxes.
+        ConnectionError: a data set that could not be prepared.
+    """
+    name, builder, parts = find_splits(os.fspath(spec), data_dir, check=_object_features)
+    features = _object_features(builder, name)
+    log = Log()
+    if "outline" in features:
+        class_names = tuple(features["class"].names)
+        given = {role: list(_own_scenes(builder, part)) for role, part in parts.items()}
+    else:
+        class_names = tuple(features["label"].names)
+        given = {role: list(_others_scenes(builder, part, name, class_names, log)) for role, part in parts.items()}
+    return divide(given, class_names, log, valid=valid, test=test, seed=seed)
+
+
+def shard_dataset(
+    folder: str | os.PathLike[str], split: str = "train", *, shuffle: bool = False, seed: int = 0
+) -> tf.data.Dataset:
+    """A data set of samples from shards, one after the other, without ever holding them all.
+
+    Args:
+        folder: what `write_shards` returned.
+        split: a split expression: "train", "validation", "test", "train[:10%]", "train[500:]+test", ...
+        shuffle: read the shards in a new order each epoch, and shuffle over 1,000 samples.
+        seed: decides the orders.
+
+    Returns:
+        Dicts with `image` `uint8 [h, w, 3]` (upright), `path` (the image's name), and `label` `int32`; or for scenes
+        what `scene_dataset` gives, with `mask` where there are masks of classes.
+
+    Raises:
+        ValueError: no shards, or an unknown split.
+    """
+    builder = _builder(folder)
+    options = tfds.ReadConfig(shuffle_seed=seed, shuffle_reshuffle_each_iteration=True)
+    try:
+        dataset = builder.as_dataset(split=split, decoders=_raw(builder), shuffle_files=shuffle, read_config=options)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder}: expected a split expression over {', '.join(builder.info.splits)}, received {split!r}: {error}"
+        ) from error
+    if shuffle:
+        dataset = dataset.shuffle(1000, seed=seed)
+    return dataset.map(_decoded, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _builder(folder: str | os.PathLike[str]) -> Any:
+    path = Path(folder).expanduser()
+    if not (path / "dataset_info.json").is_file():
+        raise ValueError(f"{path}: holds no data set of TensorFlow Datasets (a folder with dataset_info.json)")
+    return tfds.builder_from_directory(path)
+
+
+def _raw(builder: Any) -> dict[str, Any]:
+    """Images as they are in the files: `decode_any` heeds what TensorFlow's decoder does not."""
+    skip = {"image": tfds.decode.SkipDecoding()}
+    return skip | ({"mask": tfds.decode.SkipDecoding()} if "mask" in builder.info.features else {})
+
+
+@tf.autograph.experimental.do_not_convert
+def _decoded(example: dict[str, Any]) -> dict[str, tf.Tensor]:
+    sample = {"image": decode_any(example["image"]), "path": example["image/filename"]}
+    if "label" in example:
+        return sample | {"label": tf.cast(example["label"], tf.int32)}
+    objects = example["objects"]
+    sample |= {key: objects[own] for key, own in (("boxes", "box"), ("crowd", "crowd"), ("difficult", "difficult"))}
+    sample["classes"] = tf.cast(objects["class"], tf.int32)
+    sample["ids"] = objects["identity"]
+    if "mask" in example:
+        sample["mask"] = tf.io.decode_png(example["mask"], channels=1)[..., 0]
+    return sample
+
+
+# Samples
+
+
+def _sample_features(class_names: list[str]) -> Any:
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image/filename": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=class_names),
+        }
+    )
+
+
+def _sample_examples(samples: Samples) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index in range(len(samples)):
+        yield (
+            index,
+            {
+                "image": _file(samples.images[index]),
+                "image/filename": samples.names[index],
+                "label": int(samples.labels[index]),
+            },
+        )
+
+
+def _file(image: Any) -> Any:
+    """What TensorFlow Datasets stores byte for byte (paths, files), or as PNG (pixels)."""
+    return io.BytesIO(image) if isinstance(image, bytes) else image
+
+
+# Scenes
+
+
+def _scene_features(class_names: list[str], has_masks: bool) -> Any:
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "image/filename": tfds.features.Text(),
+        "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+        "objects": tfds.features.Sequence(
+            {
+                "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),  # xyxy, pixels
+                "class": tfds.features.ClassLabel(names=class_names),
+                "crowd": tfds.features.Scalar(np.bool_),
+                "difficult": tfds.features.Scalar(np.bool_),
+                "identity": tfds.features.Scalar(np.int32),
+                "outline": tfds.features.Text(),  # JSON, as COCO has it
+                "attributes": tfds.features.Text(),  # JSON
+            }
+        ),
+    }
+    if has_masks:
+        features["mask"] = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+    return tfds.features.FeaturesDict(features)
+
+
+def _scene_examples(scenes: tuple[Scene, ...], has_masks: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, scene in enumerate(scenes):
+        example = {
+            "image": _file(scene.image),
+            "image/filename": scene.name,
+            "size": np.array(scene.size, np.int32),
+            "objects": [
+                {
+                    "box": scene.boxes[i],
+                    "class": int(scene.classes[i]),
+                    "crowd": bool(scene.crowd[i]),
+                    "difficult": bool(scene.difficult[i]),
+                    "identity": int(scene.identities[i]),
+                    "outline": _outline_text((scene.outlines or ())[i]),
+                    "attributes": json.dumps(dict((scene.attributes or ())[i])),
+                }
+                for i in range(len(scene))
+            ],
+        }
+        if has_masks:
+            example["mask"] = class_mask(scene)[..., np.newaxis]
+        yield index, example
+
+
+def _outline_text(outline: Any) -> str:
+    if outline is None or isinstance(outline, Mapping):
+        return json.dumps(outline)
+    return json.dumps([np.asarray(points).tolist() for points in outline])
+
+
+def _object_features(builder: Any, name: str) -> dict[str, Any]:
+    """What is known of each object. Raises: ValueError, where there are no boxes with classes."""
+    objects = dict(builder.info.features).get("objects")
+    features = dict(getattr(objects, "feature", {}))
+    ours = "outline" in features
+    others = isinstance(features.get("bbox"), tfds.features.BBoxFeature) and "label" in features
+    if not (ours or others):
+        raise ValueError(
+            f"tfds:{name}: expected scenes: `objects` with boxes and classes; found {', '.join(builder.info.features)}"
+        )
+    return features
+
+
+def _own_scenes(builder: Any, split: str) -> Iterator[Scene]:
+    for example in builder.as_dataset(split=split, decoders=_raw(builder)).as_numpy_iterator():
+        objects = example["objects"]
+        outlines = [json.loads(text) for text in objects["outline"]]
+        mask = example.get("mask")
+        yield Scene(
+            example["image"],
+            example["image/filename"].decode(),
+            tuple(example["size"].tolist()),
+            boxes=objects["box"],
+            classes=objects["class"],
+            crowd=objects["crowd"],
+            difficult=objects["difficult"],
+            identities=objects["identity"],
+            outlines=[tuple(map(np.array, o)) if isinstance(o, list) else o for o in outlines],
+            attributes=[json.loads(text) for text in objects["attributes"]],
+            mask=None if mask is None else tf.io.decode_png(mask, channels=1)[..., 0].numpy(),
+        )
+
+
+def _others_scenes(builder: Any, split: str, name: str, class_names: tuple[str, ...], log: Log) -> Iterator[Scene]:
+    """Scenes of data sets whose boxes are (ymin, xmin, ymax, xmax) in shares of the image, as is the custom there."""
+    numbers = {class_name: number for number, class_name in enumerate(class_names)}
+    options = tfds.ReadConfig(add_tfds_id=True)
+    dataset = builder.as_dataset(split=split, decoders=_raw(builder), read_config=options)
+    for example in dataset.as_numpy_iterator():
+        objects = example["objects"]
+        own_name = example.get("image/filename", example["tfds_id"]).decode()
+        with Image.open(io.BytesIO(example["image"])) as image:
+            height, width = image.height, image.width
+        found = [
+            Found(
+                class_names[label] if label >= 0 else "no class",
+                (x1 * width, y1 * height, x2 * width, y2 * height),
+                None,
+                difficult=bool(difficult),
+                crowd=bool(crowd),
+            )
+            for (y1, x1, y2, x2), label, difficult, crowd in zip(
+                objects["bbox"].astype(np.float64).tolist(),
+                objects["label"].tolist(),
+                objects.get("is_difficult", np.zeros(len(objects["label"]), bool)),
+                objects.get("is_crowd", np.zeros(len(objects["label"]), bool)),
+                strict=True,
+            )
+        ]
+        draft = Draft(Path(own_name), own_name, Path(f"tfds:{name}[{split}]"), found)
+        yield make_scene(draft, example["image"], (height, width), numbers, log)

@@ -1,0 +1,8 @@
+"""Runtimes that answer for an exported model, all with one interface (`transfer.artifacts.engines.base.Engine`).
+
+Each is imported when an artifact is opened with it, and only TensorFlow's own import TensorFlow.
+"""
+
+from transfer.artifacts.engines.table import FORMATS, Format, open_artifact, runtime_is_installed
+
+__all__ = ["FORMATS", "Format", "open_artifact", "runtime_is_installed"]

@@ -1,8 +1,0 @@
-"""Runtimes that answer for an exported model, all with one interface (`transfer.engines.base.Engine`).
-
-Each is imported when an artifact is opened with it, and only TensorFlow's own import TensorFlow.
-"""
-
-from transfer.engines.table import FORMATS, Format, open_artifact, runtime_is_installed
-
-__all__ = ["FORMATS", "Format", "open_artifact", "runtime_is_installed"]

@@ -1,0 +1,1 @@
+"""Pretrained trunks from several places, and the heads that are put on them."""

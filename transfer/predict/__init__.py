@@ -1,0 +1,1 @@
+"""Asking an exported model about photos, and writing down what it says."""

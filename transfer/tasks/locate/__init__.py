@@ -1,0 +1,1 @@
+"""One class and one box for each image."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: phases, freezing, stored activations, checkpoints, optimisers and objectives."""

@@ -1,0 +1,164 @@
+"""Which layers of a model train, and proof that the others stayed what they were.
+
+A classifier is a *trunk*, from the image to the last feature map, and a *head* above it. Nothing marks the border:
+it is read from the shapes, so that it is found again in a model that was saved and loaded.
+
+Batch norms of the trunk stay frozen whatever is unfrozen: `trainable = False` is what keeps their moving statistics
+(a call with `training=False` inside a functional model does not, `fit` overrides it).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from numbers import Real
+
+import keras
+
+from zoo.surgery.feature_maps import last_feature_map, levels
+
+__all__ = [
+    "FrozenWeightsChanged",
+    "as_fraction",
+    "fingerprints",
+    "freeze",
+    "frozen_layers",
+    "raise_if_changed",
+    "trunk",
+    "unfreeze",
+]
+
+
+class FrozenWeightsChanged(RuntimeError):
+    """Weights that were said to be frozen are not what they were before the training."""
+
+
+def trunk(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers from the input to the last feature map, in the order of the graph.
+
+    Raises:
+        ValueError: the model has no feature map, or a trunk that is a model inside a model: freezing part of it, and
+            telling its batch norms, takes a flat graph.
+    """
+    end = model.layers.index(model.get_layer(last_feature_map(model)))
+    layers = model.layers[: end + 1]
+    nested = [layer.name for layer in layers if isinstance(layer, keras.Model)]
+    if nested:
+        raise ValueError(
+            f"{model.name} has a model inside it ({nested[0]!r}); expected a flat one, such as transfer.classifier "
+            "makes, or keras.applications with input_tensor"
+        )
+    return layers
+
+
+def freeze(model: keras.Model) -> None:
+    """Freezes the trunk, in place; the head trains. As `unfreeze(model, "none")`.
+
+    Compile the model afterwards: what a compiled model trains does not change (`fine_tune` compiles).
+    """
+    unfreeze(model, "none")
+
+
+def unfreeze(model: keras.Model, part: str | float) -> None:
+    """Sets, in place, which part of the trunk trains: the given one, and no other. The head always trains.
+
+    Batch norms of the trunk stay frozen, their statistics with them. Compile the model afterwards: what a compiled
+    model trains does not change (`fine_tune` compiles).
+
+    Args:
+        model: a flat functional classifier.
+        part: "none"; "all"; a level such as "c4", for what lies above level c3 (the layers that make the maps of
+            stride 16 and deeper); the name of a layer of the trunk, for it and what comes after it; or a fraction in
+            0..1 of the trunk's layers, counted from the top.
+
+    Raises:
+        ValueError: a level that the model does not have, a fraction outside 0..1.
+
+    Example:
+
+    >>> from zoo import create_model
+    >>> model = create_model("efficientnet_lite0", num_classes=5, input_shape=(64, 96, 3))
+    >>> unfreeze(model, "c5")
+    >>> [layer.name for layer in model.layers if layer.trainable and layer.weights][:2]
+    ['block6a_dwconv', 'block6a_project_conv']
+    """
+    layers = trunk(model)
+    first = _first_trainable(model, layers, part)
+    model.trainable = True
+    # Layer by layer: setting what the model already has is ignored on this backend, and does not reach its layers.
+    for index, layer in enumerate(model.layers):
+        held = isinstance(layer, keras.layers.BatchNormalization) and index < len(layers)
+        layer.trainable = index >= first and not held
+
+
+def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part: str | float) -> int:
+    """Index of the lowest layer of the trunk that the part holds."""
+    if part == "none":
+        return len(layers)
+    if part == "all":
+        return 0
+    fraction = as_fraction(part)
+    if fraction is not None:
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {part}")
+        return len(layers) - round(fraction * len(layers))
+    known = levels(model)
+    names = [layer.name for layer in layers]
+    if part in names and part not in known:
+        return names.index(str(part))
+    if part not in known:
+        raise ValueError(
+            f"{model.name} has no part {part!r} to unfreeze; expected one of none, all, {', '.join(known)}, the name "
+            "of a layer of the trunk, or a fraction in 0..1"
+        )
+    below = list(known.values())[: list(known).index(str(part))]
+    return layers.index(model.get_layer(below[-1])) + 1 if below else 0
+
+
+def as_fraction(part: str | float) -> float | None:
+    """The part as a number, also where it is one in writing, as on a command line; None if it is none.
+
+    >>> as_fraction(0.3), as_fraction("0.3"), as_fraction("c4")
+    (0.3, 0.3, None)
+    """
+    if isinstance(part, Real):
+        return float(part)
+    try:
+        return float(part)
+    except ValueError:
+        return None
+
+
+def frozen_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that have weights and do not train, batch norms among them."""
+    return [layer for layer in model.layers if layer.weights and not layer.trainable]
+
+
+def fingerprints(layers: Iterable[keras.layers.Layer]) -> dict[str, list[str]]:
+    """A digest of each weight of each layer, moving statistics included: equal if and only if bit-identical.
+
+    Returns:
+        Layer name -> digests, in the order of the layer's weights.
+    """
+    return {
+        layer.name: [hashlib.blake2b(weight.numpy().tobytes()).hexdigest() for weight in layer.weights]
+        for layer in layers
+    }
+
+
+def raise_if_changed(model: keras.Model, before: dict[str, list[str]]) -> None:
+    """Compares weights with what they were.
+
+    Args:
+        model: the model after training.
+        before: `fingerprints` of its frozen layers before training.
+
+    Raises:
+        FrozenWeightsChanged: a weight is not bit-identical; the message names the layers.
+    """
+    after = fingerprints(model.get_layer(name) for name in before)
+    changed = [name for name in before if before[name] != after[name]]
+    if changed:
+        shown = ", ".join(changed[:10]) + (f" and {len(changed) - 10} more" if len(changed) > 10 else "")
+        raise FrozenWeightsChanged(
+            f"{len(changed)} of {len(before)} frozen layers changed during training: {shown}. Expected them "
+            "bit-identical to before. Does a callback set their weights, or their `trainable` without compiling again?"
+        )

@@ -1,0 +1,116 @@
+"""What is said to be frozen stays so, and a training that goes wrong stops where it does.
+
+`fine_tune` has all of it built in. `Guard` is the same for a `compile` and `fit` of one's own.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from transfer.training import freezing
+from transfer.training.freezing import FrozenWeightsChanged
+
+__all__ = ["Guard", "TrainableChanged", "TrainingDiverged", "write_batch"]
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class TrainableChanged(FrozenWeightsChanged):
+    """`trainable` of a layer was changed after compiling: what is trained did not change with it."""
+
+
+class Guard(keras.callbacks.Callback):
+    """A callback for a `fit` of one's own: frozen weights, batch norms' statistics included, stay bit-identical, and
+    what trains is what `trainable` says.
+
+    Example, of the usual mistake:
+
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="base"), keras.layers.Dense(1)])
+    >>> model.get_layer("base").trainable = False
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.zeros((4, 3)), np.zeros((4, 1))
+    >>> _ = model.fit(x, y, callbacks=[Guard()], verbose=0)
+    >>> model.get_layer("base").trainable = True  # and no compile
+    >>> model.fit(x, y, callbacks=[Guard()], verbose=0)
+    Traceback (most recent call last):
+    transfer.training.guard.TrainableChanged: `trainable` of base was changed after compiling, ...
+    """
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._check_compiled()
+        self._trainable = trainable_layers(self.model)
+        self._before = freezing.fingerprints(freezing.frozen_layers(self.model))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        raise_if_trainable_changed(self.model, self._trainable)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        freezing.raise_if_changed(self.model, self._before)
+        raise_if_trainable_changed(self.model, self._trainable)
+
+    def _check_compiled(self) -> None:
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            return
+        trained = {variable.path for variable in optimizer._trainable_variables}
+        said = {variable.path for variable in self.model.trainable_variables}
+        layers = [
+            layer.name
+            for layer in self.model.layers
+            if any((variable.path in trained) != (variable.path in said) for variable in layer.weights)
+        ]
+        if layers:
+            raise TrainableChanged(_message(layers))
+
+
+def trainable_layers(model: keras.Model) -> dict[str, bool]:
+    """Layer name -> whether it trains, for layers with weights."""
+    return {layer.name: layer.trainable for layer in model.layers if layer.weights}
+
+
+def raise_if_trainable_changed(model: keras.Model, before: dict[str, bool]) -> None:
+    """Compares with what `trainable_layers` gave when the model was compiled.
+
+    Raises:
+        TrainableChanged: it is another now.
+    """
+    now = trainable_layers(model)
+    changed = [name for name in before if now[name] != before[name]]
+    if changed:
+        raise TrainableChanged(_message(changed))
+
+
+def _message(layers: Sequence[str]) -> str:
+    shown = ", ".join(layers[:10]) + (f" and {len(layers) - 10} more" if len(layers) > 10 else "")
+    return (
+        f"`trainable` of {shown} was changed after compiling, and what is trained did not change with it. Compile "
+        "again after setting it; in fine_tune, say what to train by `unfreeze`"
+    )
+
+
+def write_batch(inputs: Any, labels: Any) -> Path:
+    """Writes a batch to look at later: an `.npz` file in the folder for temporary files.
+
+    Its arrays are `inputs` and `labels`; of several, `inputs_0`, `inputs_1`, ... in Keras' order.
+
+    Example:
+
+    >>> path = write_batch(np.zeros((2, 4, 6, 3), "float32"), np.array([0, 1]))
+    >>> with np.load(path) as batch:
+    ...     print({name: array.shape for name, array in batch.items()})
+    {'inputs': (2, 4, 6, 3), 'labels': (2,)}
+    >>> path.unlink()
+    """
+    arrays: dict[str, Any] = {}
+    for name, value in (("inputs", inputs), ("labels", labels)):
+        flat = keras.tree.flatten(value)
+        arrays |= {name if len(flat) == 1 else f"{name}_{i}": np.asarray(each) for i, each in enumerate(flat)}
+    with tempfile.NamedTemporaryFile(prefix="batch-", suffix=".npz", delete=False) as file:
+        np.savez(file, **arrays)
+    return Path(file.name)

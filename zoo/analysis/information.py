@@ -1,0 +1,171 @@
+"""One architecture at a glance: its paper, its idea, its stages, its cost.
+
+zoo.info("resnet50")  # in a notebook or a rich console
+"""
+
+import inspect
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from zoo.analysis.comparison import Accuracy, published_accuracy
+from zoo.models import create_model, family_of
+
+if TYPE_CHECKING:
+    import rich.console
+
+    from zoo.analysis.costs import Cost, LayerCost
+
+__all__ = ["Info", "Stage", "info"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Layers one after the other with maps of one size; what comes behind the last map is the stage "head".
+
+    Attributes:
+        name: "stride 4" and so on, or "head".
+        output_shape: of its last layer, without the batch.
+        layers: that have weights, normalisation apart.
+        parameters, multiply_adds: of the stage.
+        receptive_field: (height, width) in pixels of its last layer.
+    """
+
+    name: str
+    output_shape: tuple[int, ...]
+    layers: int
+    parameters: int
+    multiply_adds: int
+    receptive_field: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `info` finds.
+
+    Attributes:
+        name: of the variant.
+        title: of the family.
+        idea: in a sentence; "" if the family has none of its own.
+        paper: authors, year and title.
+        notes: the rest of what the family's file says about itself: where it deviates from the paper, and why.
+        accuracy: published, on ImageNet; None if there is none.
+        stages: from the image on.
+        cost: see `zoo.cost`.
+    """
+
+    name: str
+    title: str
+    idea: str
+    paper: str
+    notes: str
+    accuracy: Accuracy | None
+    stages: tuple[Stage, ...]
+    cost: "Cost"
+
+    def __rich__(self) -> "rich.console.Group":
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        from zoo.analysis.costs import readable
+
+        table = Table("stage", "output", title="Stages", title_justify="left")
+        for column in ("layers", "parameters", "multiply-adds", "receptive field"):
+            table.add_column(column, justify="right")
+        for stage in self.stages:
+            table.add_row(
+                stage.name,
+                " × ".join(map(str, stage.output_shape)),
+                str(stage.layers),
+                f"{stage.parameters:,}",
+                readable(stage.multiply_adds),
+                "" if stage.receptive_field is None else " × ".join(map(str, stage.receptive_field)),
+            )
+        height, width = self.cost.layers[0].output_shape[1:3]
+        costs = (
+            f"{self.cost.parameters:,} parameters, {readable(self.cost.multiply_adds)} multiply-adds for an image of "
+            f"{height} × {width}; a prediction holds {readable(self.cost.inference_bytes, 'B')}"
+        )
+        parts = [Text(self.name, "bold"), Text(self.title + (f": {self.idea}" if self.idea else "")), Text(self.paper)]
+        if self.accuracy is not None:
+            known = {"top-1": self.accuracy.top1, "top-5": self.accuracy.top5}
+            values = ", ".join(f"{key} {value:g}%" for key, value in known.items() if value is not None)
+            parts.append(Text(f"ImageNet: {values} ({self.accuracy.source})"))
+        return Group(*parts, Text(costs), "", table, "", Text(self.notes))
+
+
+def info(name: str) -> Info:
+    """Describes a network of the zoo, from its file and its graph.
+
+    Args:
+        name: from `zoo.list_models`.
+
+    Raises:
+        ValueError: an unknown name; the message lists near ones.
+
+    Example:
+
+    >>> found = info("vgg11")
+    >>> found.idea, found.paper
+    ('nothing but 3x3 convolutions and 2x2 pooling',
+     'Simonyan & Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition"')
+    >>> [(stage.name, stage.output_shape) for stage in found.stages][-2:]
+    [('stride 32', (7, 7, 512)), ('head', (1000,))]
+    """
+    from zoo.analysis.costs import cost
+
+    title, idea, paper, notes = described(name)
+    measured = cost(create_model(name))
+    return Info(
+        name=name,
+        title=title,
+        idea=idea,
+        paper=paper,
+        notes=notes,
+        accuracy=published_accuracy().get(name),
+        stages=tuple(_stages(measured)),
+        cost=measured,
+    )
+
+
+def described(name: str) -> tuple[str, str, str, str]:
+    """What the file of a network's family says: its title, idea, paper and notes. Builds nothing.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    text = inspect.cleandoc(family_of(name).__doc__ or "")
+    first, _, notes = text.partition("\n")
+    title, _, idea = first.rstrip(".").partition(": ")
+    paper = re.search(r'[A-Z][^".:;]*?(?: et al\.)?(?: \d{4})?, "[^"]+"', " ".join(notes.split()))
+    return title, idea, paper[0] if paper else "", notes.strip()
+
+
+NORMALISATIONS = {"BatchNormalization", "LayerNormalization", "Normalization", "GroupNormalization"}
+
+
+def _stages(measured: "Cost") -> Iterable[Stage]:
+    # A gate of squeeze-and-excitation is no map, and belongs to the stage that it is in
+    last_map = max((i for i, layer in enumerate(measured.layers) if layer.stride), default=-1)
+    stride: tuple[float, float] | None = (1.0, 1.0)
+    keys: list[str] = []
+    for i, layer in enumerate(measured.layers):
+        stride = layer.stride or stride
+        keys.append("head" if i > last_map or stride is None else f"stride {max(stride):g}")
+    for key, group in groupby(zip(keys, measured.layers, strict=True), key=lambda pair: pair[0]):
+        yield _stage(key, [layer for _, layer in group])
+
+
+def _stage(name: str, layers: "list[LayerCost]") -> Stage:
+    maps = [layer for layer in layers if layer.stride] or layers
+    return Stage(
+        name=name,
+        output_shape=maps[-1].output_shape[1:],
+        layers=sum(layer.trainable > 0 and layer.type not in NORMALISATIONS for layer in layers),
+        parameters=sum(layer.parameters for layer in layers),
+        multiply_adds=sum(layer.multiply_adds or 0 for layer in layers),
+        receptive_field=maps[-1].receptive_field,
+    )

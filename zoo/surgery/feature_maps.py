@@ -1,0 +1,165 @@
+"""Where in a model its feature maps are: found by shape, for any flat functional model.
+
+A level `c3` is the map at stride 2**3: one of its pixels stands for 8 x 8 of the input's (Lin et al. 2017, "Feature
+Pyramid Networks", section 3, there C2 to C5).
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import cast
+
+import keras
+
+__all__ = ["features", "last_feature_map", "levels", "strides"]
+
+DEEPEST = 7  # of the levels that are looked for
+
+
+def strides(model: keras.Model) -> dict[str, float]:
+    """Input pixels per output pixel of every layer that has a spatial output, in the order of the layers.
+
+    Sizes that do not divide evenly say little (299, 149, 147, 74 are strides 1, 2, 2, 4), so the stride is measured:
+    by how much does the output grow when the input does? Layers of a fixed output size (global pooling) are left
+    out, as are those that scale height and width differently.
+
+    Args:
+        model: a functional model with one image input `[n, height, width, channels]`; height and width may be None.
+
+    Returns:
+        Layer name -> stride; below 1 where a layer magnifies the input.
+
+    Raises:
+        ValueError: the model is not functional, its input is not a batch of images, or it has layers that fit only
+            one size of image.
+
+    Example:
+
+    >>> image = keras.Input((None, None, 3))
+    >>> x = keras.layers.Conv2D(4, 3, strides=2, name="stem")(image)
+    >>> x = keras.layers.MaxPooling2D(2, name="pool")(x)
+    >>> strides(keras.Model(image, x))
+    {'stem': 2.0, 'pool': 4.0}
+    """
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise ValueError(f"expected a functional keras.Model, got {type(model).__name__}; build one with keras.Model")
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        shapes = [tensor.shape for tensor in model.inputs]
+        raise ValueError(f"expected one input [n, height, width, channels], got {shapes}")
+    growth = 2**DEEPEST
+    small = tuple(size or 2 * growth for size in model.inputs[0].shape[1:3])
+    before = _spatial_sizes(model, small)
+    after = _spatial_sizes(model, (small[0] + growth, small[1] + growth))
+    measured = {}
+    for layer in model.layers:
+        if layer.name in before and layer.name in after:
+            grown = [new - old for new, old in zip(after[layer.name], before[layer.name], strict=True)]
+            if grown[0] == grown[1] > 0:
+                measured[layer.name] = growth / grown[0]
+    return measured
+
+
+def levels(model: keras.Model) -> dict[str, str]:
+    """The last layer at each stride: level "c1", "c2", ... (stride 2, 4, ...) -> layer name.
+
+    Padding layers do not count: their maps are those of the layer before, with a border. A level that the model does
+    not have is absent.
+
+    Args, Raises: as for `strides`.
+
+    Example:
+
+    >>> levels(keras.applications.MobileNetV2(weights=None, include_top=False, alpha=0.35))["c3"]
+    'block_6_expand_relu'
+    """
+    return _last_at_each_level(model)
+
+
+def features(model: keras.Model, levels: Sequence[str] = ("c3", "c4", "c5")) -> keras.Model:
+    """The same layers as a model that returns the maps of several levels.
+
+    Args:
+        model: as for `strides`.
+        levels: names of levels; see `zoo.surgery.feature_maps.levels`.
+
+    Returns:
+        A model from the same input to a dict, level -> `[n, height / 2**n, width / 2**n, channels]`. It shares its
+        layers and weights with `model`.
+
+    Raises:
+        ValueError: a level that the model does not have.
+
+    Example:
+
+    >>> model = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
+    >>> {level: map.shape[1:3] for level, map in features(model).output.items()}
+    {'c3': (8, 12), 'c4': (4, 6), 'c5': (2, 3)}
+    """
+    known = _last_at_each_level(model)
+    unknown = [level for level in levels if level not in known]
+    if unknown:
+        raise ValueError(f"{model.name} has no level {', '.join(unknown)}; it has {', '.join(known)}")
+    return keras.Model(
+        model.input, {level: model.get_layer(known[level]).output for level in levels}, name=f"{model.name}_features"
+    )
+
+
+def last_feature_map(model: keras.Model) -> str:
+    """The name of the last layer with a 4-D output: where the trunk of a classifier ends.
+
+    Raises:
+        ValueError: no layer has a 4-D output.
+
+    >>> image = keras.Input((7, 9, 3))
+    >>> x = keras.layers.Conv2D(4, 3, name="conv")(image)
+    >>> last_feature_map(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)))
+    'conv'
+    """
+    for layer in reversed(model.layers):
+        if not isinstance(layer, keras.layers.InputLayer) and _is_map(layer.output):
+            return layer.name
+    raise ValueError(f"{model.name} has no layer with an output [n, height, width, channels]")
+
+
+def _last_at_each_level(model: keras.Model) -> dict[str, str]:
+    names = {2.0**n: f"c{n}" for n in range(1, DEEPEST + 1)}
+    found = {}
+    for name, stride in strides(model).items():
+        if stride in names and not isinstance(model.get_layer(name), keras.layers.ZeroPadding2D):
+            found[names[stride]] = name
+    return dict(sorted(found.items()))
+
+
+def _is_map(output) -> bool:
+    return hasattr(output, "shape") and len(output.shape) == 4
+
+
+def _spatial_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Layer name -> height and width of its output, when the input has the given size. Computes shapes only."""
+    sizes = {}
+
+    def trace(operation, *args, **kwargs):
+        output = _output_spec(operation, *args, **kwargs)
+        if _is_map(output):
+            sizes[operation.name] = output.shape[1:3]
+        return output
+
+    source = model.inputs[0]
+    image = keras.KerasTensor((source.shape[0], *size, source.shape[3]), dtype=source.dtype)
+    try:
+        # Calling the model would refuse a size that is not its own; walking its graph, as `clone_model` does, does not.
+        model._run_through_graph([image], call_fn=trace)
+    except ValueError as error:
+        raise ValueError(
+            f"{model.name} does not work on an image of {size[0]}x{size[1]} pixels, so its strides cannot be measured: "
+            f"{error}. Build it with an input_shape that it works on"
+        ) from error
+    return cast(dict[str, tuple[int, int]], sizes)
+
+
+def _output_spec(operation, *args, **kwargs):
+    """What an operation makes of symbolic inputs of any size; nested models, too, may have been built for one size."""
+    if isinstance(operation, keras.Sequential):
+        return reduce(lambda x, layer: _output_spec(layer, x), operation.layers, args[0])
+    if hasattr(operation, "operations"):
+        return operation._run_through_graph(args[0], call_fn=_output_spec)
+    return operation.compute_output_spec(*args, **kwargs)

@@ -1,0 +1,110 @@
+"""Reads the arrays of a file of weights by name, and executes nothing that the file holds.
+
+PyTorch's checkpoints have a module of their own, `zoo.weights.torch_checkpoint`.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["read_keras", "read_safetensors", "read_weights_h5"]
+
+MAX_REASON = 600  # characters of Keras' messages
+
+
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a `.safetensors` file; bfloat16, which NumPy has not, as float32.
+
+    Raises:
+        ImportError: the package `safetensors` is not installed.
+        ValueError: a damaged file, or one of another kind.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ImportError(
+            f'reading {path} needs the package safetensors: pip install "transfer-zoo[safetensors]"'
+        ) from error
+    try:
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read as a .safetensors file: {error}") from error
+    return {
+        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()
+    }
+
+
+def read_weights_h5(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a `.weights.h5` file, as `keras.Model.save_weights` writes it.
+
+    Returns:
+        By the name of the layer and the place among its weights: "stem_conv/0". Weights of a layer inside a layer have
+        both names: "attention/query/0".
+
+    Raises:
+        ValueError: a damaged file, or one of another kind.
+    """
+    import h5py
+
+    size = Path(path).stat().st_size
+    arrays = {}
+
+    def visit(place: str, item) -> None:  # not called for links to other files
+        if not (isinstance(item, h5py.Dataset) and place.startswith("layers/")):
+            return
+        if item.nbytes > size or item.is_virtual or item.external:
+            raise ValueError(f"its array {place} is not in the file itself, or claims more than the file holds")
+        *groups, _, number = place.split("/")
+        if groups[-1] != "seed_generator":  # the state of a random generator is no weight
+            arrays["/".join([*_names(item.file, groups), number])] = np.asarray(item)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+        if not arrays:
+            raise ValueError("it holds no weights of layers")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a .weights.h5 file: {error}") from error
+    return arrays
+
+
+def _names(file, groups: list[str]) -> list[str]:
+    """What the layers on the way to a group are called, for the groups are called after their classes, and numbered."""
+    names = []
+    for depth, group in enumerate(groups, 1):
+        if group == "layers":
+            continue
+        attributes = file["/".join([*groups[:depth], "vars"])].attrs
+        if "name" not in attributes:
+            raise ValueError(
+                "its layers have no names, as in files of older versions of Keras: load it with "
+                "keras.Model.load_weights, and save it again"
+            )
+        names.append(attributes["name"])
+    return names
+
+
+def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The weights of the model in a `.keras` file by their paths: "stem_conv/kernel".
+
+    Keras builds that model, in its safe mode: from layers of Keras and of the zoo, and such as are registered with
+    `keras.saving.register_keras_serializable` already. Nothing else is imported or run.
+
+    Raises:
+        ValueError: the file has a `Lambda` layer or layers that are not known, or is damaged, or of another kind.
+    """
+    import keras
+
+    import zoo.layers  # noqa: F401 (registers them)
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # of many kinds: whatever a layer makes of a strange configuration
+        # Keras quotes the file, and has the reason somewhere in between
+        reason = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config")[0]
+        raise ValueError(
+            f"{path} cannot be read as a .keras file of layers that are known here: {reason[:MAX_REASON]}"
+        ) from error
+    return {variable.path: np.asarray(variable) for variable in model.weights}
