@@ -1,40 +1,44 @@
-"""What an exported model takes and gives, and what a proof of it found; known without loading TensorFlow."""
+"""What an exported model takes and gives, and what a proof of it found. This module loads no TensorFlow.
+
+`Contract` holds what all tasks have in common. Each task adds its own facts in a subclass (`transfer.tasks`): the names
+of its classes, its thresholds, and which outputs its model has.
+"""
 
 import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
 
-from pipelines import EvaluationCrop
-
-if TYPE_CHECKING:
-    from transfer.artifacts.proof import Agreement
+from pipelines.prepare.preparation import Preparation, preparation_from_dict
 
 __all__ = [
     "BATCH_SIZES",
     "FORMAT_VERSION",
     "TOLERANCE",
+    "Agreement",
     "Check",
     "Contract",
     "ExportError",
+    "Output",
     "Proof",
-    "check_classes",
+    "check_names",
+    "check_thresholds",
     "installed_versions",
-    "read_contract",
+    "parse_contract",
 ]
 
-FORMAT_VERSION = 1
-TOLERANCE = 1e-4  # of a probability
-BATCH_SIZES = (1, 5)  # at which every artifact is compared with the trained model
+FORMAT_VERSION = 2  # Version 1 had a document for classifiers and another one for detectors.
+TOLERANCE = 1e-4  # The largest difference of a probability, or of a coordinate as a share of the size.
+BATCH_SIZES = (1, 5)  # Every artifact is compared with the trained model at these numbers of photos.
 
 
 class ExportError(RuntimeError):
-    """What was exported does not answer as the trained model does. Nothing of it is kept.
+    """An artifact does not answer as the trained model does, or it cannot be written or read back.
 
     Attributes:
-        check: the comparison that failed, or None when the artifact could not even be written or read back.
+        check: The comparison that failed. It is None when the artifact could not even be written or read back.
     """
 
     def __init__(self, message: str, check: "Check | None" = None):
@@ -43,41 +47,162 @@ class ExportError(RuntimeError):
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of what a model's numbers depend on, by distribution name.
+    """Returns the versions of the packages on which a model's numbers depend, by distribution name.
 
     >>> sorted(installed_versions())
     ['keras', 'numpy', 'python', 'tensorflow', 'transfer-zoo']
     """
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("tensorflow", "keras", "numpy", "transfer-zoo"):
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree that was not installed
-            found[name] = "unknown"
-    return found
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # The source tree was not installed.
+            versions[name] = "unknown"
+    return versions
 
 
-def check_classes(class_names: Sequence[str], thresholds: Mapping[str, float]) -> None:
-    """Raises a ValueError for names and thresholds that a contract cannot hold."""
-    if not class_names:
-        raise ValueError("expected the names of the classes, got none")
-    for name in class_names:
-        # isprintable: no line breaks, which `labels.txt` could not hold, and no bytes that are no Unicode.
+def check_names(names: Sequence[str], *, what: str = "class") -> None:
+    """Checks names of classes, labels or numbers.
+
+    Raises:
+        ValueError: There are none, or one of them is not a line of printable text.
+    """
+    if not names:
+        raise ValueError(f"expected at least one {what} name, got none")
+    for name in names:
+        # `isprintable` refuses line breaks, which `labels.txt` cannot hold, and bytes that are not Unicode.
         if not name.isprintable() or not name:
-            raise ValueError(f"a class name has to be one line of printable text, got {name!r}; rename that class")
+            raise ValueError(f"a {what} name has to be one line of printable text, got {name!r}; rename it")
+
+
+def check_thresholds(thresholds: Mapping[str, float], names: Sequence[str]) -> None:
+    """Checks the scores from which on a class is shown.
+
+    Raises:
+        ValueError: A threshold belongs to no class, or lies outside 0..1.
+    """
     for name, threshold in thresholds.items():
-        if name not in class_names or not 0 <= threshold <= 1:
+        if name not in names or not 0 <= threshold <= 1:
             raise ValueError(
                 f"a threshold is a score in 0..1 of one of the classes, got {threshold!r} for {name!r}; "
-                f"the classes are {', '.join(class_names[:20])}"
+                f"the classes are {', '.join(names[:20])}"
             )
 
 
-def read_contract(text: str | bytes) -> Any:
-    """The contract of a JSON document: a `Contract`, or that of a detector, `transfer.tasks.detect.DetectionContract`.
+@dataclass(frozen=True)
+class Output:
+    """One named output of an exported model.
+
+    Attributes:
+        shape: Its shape without the axis of the images. None stands for a length that is open.
+        dtype: "float32" or "int32".
+        meaning: What it holds, in a few words for people.
+        boxes: Whether its last axis holds boxes (xyxy). They are in pixels of the canvas where the model is given
+            prepared images, and in pixels of the photo where it is given photos.
+        internal: Whether only the proof and the predictor need it: the endpoint for photos leaves it out.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    meaning: str = ""
+    boxes: bool = False
+    internal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What an exported model takes and gives. Each task has a subclass with its own facts.
+
+    Attributes:
+        preparation: How a photo of any size becomes the network's input.
+        versions: Versions of the libraries that wrote the model.
+        fingerprint: A digest of the trained weights. Artifacts made from the same model have the same one.
+    """
+
+    task: ClassVar[str] = ""
+
+    preparation: Preparation
+    versions: dict[str, str] = field(default_factory=installed_versions)
+    fingerprint: str = ""
+
+    def outputs(self) -> dict[str, Output]:
+        """Returns the outputs of the model by name, in their order."""
+        raise NotImplementedError(f"{type(self).__name__} has to name the outputs of its task")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that `labels.txt` lists: the classes, labels or numbers that the model knows."""
+        return ()
+
+    @property
+    def box_outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that hold boxes."""
+        return tuple(name for name, output in self.outputs().items() if output.boxes)
+
+    def as_document(self) -> dict[str, Any]:
+        """Returns the contract as JSON can hold it."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMMON}
+        photos = {"shape": [None, None, None, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"}
+        prepared = {"shape": [None, *self.preparation.size, 3], "dtype": self.preparation.dtype}
+        return {
+            "format": "transfer-zoo",
+            "format_version": FORMAT_VERSION,
+            "task": self.task,
+            "preparation": self.preparation.as_dict(),
+            **own,
+            "endpoints": {
+                "images": photos,
+                self.preparation.endpoint: photos | prepared,
+                "image_bytes": {"shape": [None], "dtype": "string", "formats": ["JPEG", "PNG", "GIF", "BMP", "WebP"]},
+            },
+            "outputs": {
+                name: {"shape": [None, *output.shape], "dtype": output.dtype, "meaning": output.meaning}
+                for name, output in self.outputs().items()
+            },
+            "fingerprint": self.fingerprint,
+            "versions": self.versions,
+        }
+
+    def to_json(self) -> str:
+        """Returns the contract as a JSON document."""
+        return json.dumps(self.as_document(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Makes the contract that `as_document` described.
+
+        Raises:
+            KeyError: The document lacks a fact.
+        """
+        own = {f.name: document[f.name] for f in fields(cls) if f.name not in _COMMON}
+        return cls(
+            preparation=preparation_from_dict(document["preparation"]),
+            versions=dict(document["versions"]),
+            fingerprint=document["fingerprint"],
+            **own,
+        )
+
+    @classmethod
+    def from_version_1(cls, document: Mapping[str, Any]) -> Self:
+        """Makes the contract that a document of format version 1 described.
+
+        Raises:
+            ValueError: There were no models of this task at that time.
+        """
+        raise ValueError(f"format version 1 had no models of the task {cls.task}")
+
+
+_COMMON = ("preparation", "versions", "fingerprint")
+
+
+def parse_contract(text: str | bytes) -> dict[str, Any]:
+    """Parses the JSON document of a contract, of any task, and checks its version.
+
+    Returns:
+        The document. `transfer.tasks.read_contract` makes the contract of its task from it.
 
     Raises:
-        ValueError: it is none, or a newer version of one.
+        ValueError: The text is not a contract, or one of a newer format version.
     """
     try:
         document = json.loads(text)
@@ -87,109 +212,20 @@ def read_contract(text: str | bytes) -> Any:
                 f"this model was exported in format version {version}, and this installation reads up to "
                 f"{FORMAT_VERSION}; upgrade transfer-zoo"
             )
-        if document.get("task") == "detect":
-            from transfer.tasks.detect.contract import DetectionContract
-
-            return DetectionContract.from_document(document)
-        return Contract.from_document(document)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What an exported model takes and gives.
-
-    Attributes:
-        class_names: one name for each probability, in order, each a line of printable text. (They may repeat:
-            ImageNet has two kinds of crane.)
-        crop: how a photo of any size becomes the model's input.
-        versions: of the libraries that wrote it.
-        thresholds: the score from which a class counts as found, for classes that have one of their own; 0..1.
-        fingerprint: of the trained weights: artifacts that were made from the same model have the same.
-
-    Raises:
-        ValueError: no class names, one that is not a line of printable text, or a threshold of an unknown class or
-            outside of 0..1.
-
-    Example:
-
-    >>> contract = Contract(("ant", "bee"), EvaluationCrop((224, 224)))
-    >>> Contract.from_json(contract.to_json()) == contract
-    True
-    """
-
-    task: ClassVar[str] = "classify"
-
-    class_names: tuple[str, ...]
-    crop: EvaluationCrop
-    versions: dict[str, str] = field(default_factory=installed_versions)
-    thresholds: dict[str, float] = field(default_factory=dict)
-    fingerprint: str = ""
-
-    def __post_init__(self):
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        check_classes(self.class_names, self.thresholds)
-
-    def to_json(self) -> str:
-        """The contract as a JSON document."""
-        height, width = self.crop.size
-        document = {
-            "format": "transfer-zoo",
-            "format_version": FORMAT_VERSION,
-            "class_names": self.class_names,
-            "crop": self.crop.as_dict(),
-            "model_input": {
-                "shape": [None, height, width, 3],
-                "dtype": "float32",
-                "range": [0, 255],
-                "channels": "RGB",
-            },
-            "endpoints": {
-                "images": {"shape": [None, None, None, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
-                "cropped": {"shape": [None, height, width, 3], "dtype": "uint8", "range": [0, 255], "channels": "RGB"},
-                "image_bytes": {"shape": [None], "dtype": "string", "formats": ["JPEG", "PNG", "GIF", "BMP", "WebP"]},
-            },
-            "output": {"probabilities": {"shape": [None, len(self.class_names)], "dtype": "float32", "range": [0, 1]}},
-            "thresholds": self.thresholds,
-            "fingerprint": self.fingerprint,
-            "versions": self.versions,
-        }
-        return json.dumps(document, indent=2, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Contract":
-        """The contract of a JSON document that `to_json` wrote.
-
-        Raises:
-            ValueError: it is not such a document, or a newer version of it.
-        """
-        contract = read_contract(text)
-        if not isinstance(contract, cls):
-            raise ValueError("expected the contract of a classifier, got that of a detector")
-        return contract
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> "Contract":
-        """The contract of what `to_json` wrote, parsed."""
-        return cls(
-            tuple(document["class_names"]),
-            EvaluationCrop.from_dict(document["crop"]),
-            dict(document["versions"]),
-            dict(document.get("thresholds", {})),
-            document.get("fingerprint", ""),
-        )
+    return document
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with the trained model.
+    """One comparison of an artifact with the trained model.
 
     Attributes:
-        artifact: the file or folder that was read back, such as "saved_model" or "model.onnx".
-        endpoint: which way in: "images uint8", "images float32", "image_bytes", "cropped" or "call".
-        batch: how many photos at a time.
-        max_abs_diff: the largest absolute difference of a probability over all photos.
+        artifact: The file or folder that was read back, such as "saved_model" or "model.onnx".
+        endpoint: The way in, such as "images uint8", "images float32", "image_bytes", "cropped" or "resized".
+        batch: How many photos were given at a time.
+        max_abs_diff: The largest difference over all photos, as the task measures it (`transfer.tasks.task.Task`).
     """
 
     artifact: str
@@ -199,22 +235,45 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How a quantised artifact compares with the trained model on annotated images that were not trained on.
+
+    Attributes:
+        artifact: The name of the artifact.
+        num_images: Number of images.
+        agreement: The share of the answers in which both agree, in 0..1. What agrees is for the task to say.
+        metric: The name of the task's headline metric.
+        before: The metric of the trained model.
+        after: The metric of the artifact.
+        bound: How many points (hundredths) of the agreement, and of a metric in 0..1, may be lost.
+    """
+
+    artifact: str
+    num_images: int
+    agreement: float
+    metric: str
+    before: float
+    after: float
+    bound: float
+
+
+@dataclass(frozen=True)
 class Proof:
     """What was compared, and how well it agreed.
 
     Attributes:
-        checks: one for each artifact, endpoint and batch size.
-        num_photos: how many photos each of them saw.
-        tolerance: the largest difference that would have been let through.
-        agreements: of quantised artifacts, how they compare on labelled images (`transfer.artifacts.proof.Agreement`).
+        checks: One comparison for each artifact, endpoint and batch size.
+        num_photos: How many photos each comparison saw.
+        tolerance: The largest difference that would have been allowed.
+        agreements: How quantised artifacts compare on annotated images.
     """
 
     checks: tuple[Check, ...]
     num_photos: int
     tolerance: float
-    agreements: tuple["Agreement", ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     @property
     def max_abs_diff(self) -> float:
-        """The largest absolute difference of a probability in any check."""
-        return max(check.max_abs_diff for check in self.checks)
+        """The largest difference in any comparison."""
+        return max((check.max_abs_diff for check in self.checks), default=0.0)
