@@ -1,24 +1,25 @@
-"""Boxes on photos, for people to look at."""
+"""Answers on photos, for people to look at: boxes with their labels, or a few lines of text."""
 
+import colorsys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["colour_of", "draw"]
+__all__ = ["caption", "colour_of", "draw"]
 
 INK = (16, 18, 24)
+PAPER = (255, 255, 255)
+READABLE = 320  # The longer side in pixels from which on a photo has room for text.
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """A colour for a class, far from those of the classes before it.
+    """Returns a colour for a class that is far from the colours of the classes before it.
 
     >>> colour_of(0) == colour_of(1)
     False
     """
-    import colorsys
-
     red, green, blue = colorsys.hsv_to_rgb(0.58 + number * 0.618034 % 1, 0.75, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -31,25 +32,22 @@ def draw(
     *,
     longer: int | None = None,
 ) -> Image.Image:
-    """A photo with boxes and what they are called.
+    """Draws boxes with their labels onto a photo.
 
     Args:
-        image: uint8 [h, w, 3].
-        boxes: [n, 4], xyxy in pixels of it.
-        labels: of each box; an empty one is not written.
-        colours: of each box.
-        longer: shrink or enlarge the photo to that longer side; lines and letters keep their size.
+        image: The photo, uint8 `[h, w, 3]`.
+        boxes: The boxes, `[n, 4]`, xyxy in pixels of the photo.
+        labels: The label of each box. An empty label is not written.
+        colours: The colour of each box, as red, green and blue in 0..255.
+        longer: The longer side in pixels that the drawing gets; lines and letters keep their size. By default the
+            photo keeps its size.
 
     Example:
 
     >>> draw(np.zeros((40, 60, 3), np.uint8), [[5, 5, 30, 20]], ["ant 0.93"], [colour_of(0)]).size
     (60, 40)
     """
-    picture = Image.fromarray(image)
-    scale = 1.0 if longer is None else longer / max(picture.size)
-    if scale != 1.0:
-        size = tuple(max(1, round(side * scale)) for side in picture.size)
-        picture = picture.resize(size, Image.Resampling.BICUBIC)  # type: ignore[arg-type]
+    picture, scale = _resized(image, longer)
     width = max(2, round(max(picture.size) / 300))
     font: Any = ImageFont.load_default(max(11, round(max(picture.size) / 50)))
     pen = ImageDraw.Draw(picture)
@@ -63,3 +61,58 @@ def draw(
             pen.rectangle((left, above, place[2] + width, above + height), fill=colour)
             pen.text((left + width, above + width), label, fill=INK, font=font, anchor="lt")
     return picture
+
+
+def caption(image: np.ndarray, lines: Sequence[str], *, longer: int | None = None) -> Image.Image:
+    """Writes lines of text onto the top of a photo, on a dark band.
+
+    Lines that are too long are cut off at the photo's edge, and lines that do not fit below each other are counted.
+
+    Args:
+        image: The photo, uint8 `[h, w, 3]`.
+        lines: The text. Without any, the photo is returned as it is.
+        longer: The longer side in pixels that the drawing gets. By default the photo keeps its size, but a photo that
+            is too small for text is enlarged to 320 pixels.
+
+    Example:
+
+    >>> caption(np.zeros((240, 400, 3), np.uint8), ["ant 93.1%", "bee 4.0%"]).size
+    (400, 240)
+    """
+    if longer is None and max(image.shape[:2]) < READABLE:
+        longer = READABLE
+    picture, _ = _resized(image, longer)
+    if not lines:
+        return picture
+    margin = max(3, round(max(picture.size) / 100))
+    size = max(11, round(max(picture.size) / 30))
+    font: Any = ImageFont.load_default(size)
+    height = round(1.3 * size)
+    room = max(1, (picture.height - 2 * margin) // height)
+    shown = list(lines) if len(lines) <= room else [*lines[: room - 1], f"and {len(lines) - room + 1} more"]
+    band = (0, 0, picture.width, min(picture.height, 2 * margin + height * len(shown)))
+    dark = Image.new("RGB", (band[2], band[3]), INK)
+    picture.paste(Image.blend(picture.crop(band), dark, 0.7), band)
+    pen = ImageDraw.Draw(picture)
+    for number, line in enumerate(shown):
+        text = _fitting(line, lambda text: pen.textlength(text, font=font) <= picture.width - 2 * margin)
+        pen.text((margin, margin + number * height), text, fill=PAPER, font=font)
+    return picture
+
+
+def _resized(image: np.ndarray, longer: int | None) -> tuple[Image.Image, float]:
+    """Returns a photo as a picture whose longer side is as asked for, and by which factor it was resized."""
+    picture = Image.fromarray(image)
+    scale = 1.0 if longer is None else longer / max(picture.size)
+    if scale == 1.0:
+        return picture, scale
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC), scale
+
+
+def _fitting(line: str, fits: Any) -> str:
+    """Returns a line that fits: itself, or its beginning and an ellipsis."""
+    if fits(line):
+        return line
+    lengths = range(len(line) - 1, 0, -1)
+    return next((f"{line[:length]}…" for length in lengths if fits(f"{line[:length]}…")), "…")
