@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from pipelines.prepare.preparation import Preparation, preparation_from_dict
@@ -141,7 +141,7 @@ class Contract:
 
     def as_document(self) -> dict[str, Any]:
         """Returns the contract as JSON can hold it."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMMON}
+        own = {name: value for name, value in asdict(self).items() if name not in _COMMON}
         photos = {"shape": [None, None, None, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"}
         prepared = {"shape": [None, *self.preparation.size, 3], "dtype": self.preparation.dtype}
         return {

@@ -8,9 +8,9 @@ share. A task's own class inherits from it, changes defaults with `default`, and
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-__all__ = ["Setting", "Settings", "default", "read_size", "setting", "settings_of"]
+__all__ = ["Setting", "Settings", "default", "read_list", "read_size", "setting", "settings_of"]
 
 Part = str | float | tuple[str | float, ...]
 Size = int | tuple[int, int]
@@ -107,6 +107,8 @@ class Settings:
         ValueError: A value that a setting does not take.
     """
 
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
     # Common options
     backbone: str = setting("efficientnet_lite0", "The pretrained network to start from; see `zoo models`.")
     epochs: int = setting(10, "Number of epochs that train the head and the top of the backbone.", low=0)
@@ -187,6 +189,8 @@ class Settings:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None or value == "none" else str(value))
         for name, facts in settings_of(type(self)).items():
+            if isinstance(self.__dataclass_fields__[name].default, tuple):
+                object.__setattr__(self, name, read_list(getattr(self, name)))
             facts.check(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, Any]:
@@ -208,6 +212,18 @@ class Settings:
                 f"{', '.join(unknown)} are not settings of {cls.__name__}, which knows {', '.join(sorted(known))}"
             )
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()})
+
+    @classmethod
+    def from_recipe(cls, recipe: str, given: Mapping[str, Any]) -> Self:
+        """Makes the settings of a recipe. What is given besides always wins, even where it equals a default.
+
+        Raises:
+            ValueError: This task has no such recipe.
+        """
+        if recipe not in cls.recipes:
+            known = ", ".join(cls.recipes) or "none"
+            raise ValueError(f"{cls.__name__} has no recipe {recipe!r}; it has {known}")
+        return cls.from_dict({**cls.recipes[recipe], **given})
 
     def changed(self) -> dict[str, Any]:
         """Returns the settings that differ from their defaults, by name."""
@@ -240,6 +256,16 @@ def read_size(size: Any) -> Size | None:
             f"got image_size={size!r}"
         ) from None
     return sides[0] if len(sides) == 1 else sides  # type: ignore[return-value]
+
+
+def read_list(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Reads names that stand behind each other, with commas between them where they are one text.
+
+    >>> read_list("species, age")
+    ('species', 'age')
+    """
+    pieces = value.split(",") if isinstance(value, str) else value
+    return tuple(piece.strip() for piece in pieces if piece.strip())
 
 
 def _read_part(part: Any) -> Part:

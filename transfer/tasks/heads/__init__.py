@@ -1,0 +1,1 @@
+"""Several answers for each image, from one trunk."""
