@@ -1,7 +1,10 @@
 """Answers on photos, for people to look at: boxes with their labels, or a few lines of text."""
 
 import colorsys
-from collections.abc import Sequence
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +52,7 @@ def draw(
     """
     picture, scale = _resized(image, longer)
     width = max(2, round(max(picture.size) / 300))
-    font: Any = ImageFont.load_default(max(11, round(max(picture.size) / 50)))
+    font = _font(max(11, round(max(picture.size) / 50)))
     pen = ImageDraw.Draw(picture)
     for corners, label, colour in zip(np.asarray(boxes, float).reshape(-1, 4), labels, colours, strict=True):
         left, top, right, bottom = (scale * corners).tolist()
@@ -86,7 +89,7 @@ def caption(image: np.ndarray, lines: Sequence[str], *, longer: int | None = Non
         return picture
     margin = max(3, round(max(picture.size) / 100))
     size = max(11, round(max(picture.size) / 30))
-    font: Any = ImageFont.load_default(size)
+    font = _font(size)
     height = round(1.3 * size)
     room = max(1, (picture.height - 2 * margin) // height)
     shown = list(lines) if len(lines) <= room else [*lines[: room - 1], f"and {len(lines) - room + 1} more"]
@@ -110,9 +113,21 @@ def _resized(image: np.ndarray, longer: int | None) -> tuple[Image.Image, float]
     return picture.resize((width, height), Image.Resampling.BICUBIC), scale
 
 
-def _fitting(line: str, fits: Any) -> str:
+def _fitting(line: str, fits: Callable[[str], bool]) -> str:
     """Returns a line that fits: itself, or its beginning and an ellipsis."""
     if fits(line):
         return line
     lengths = range(len(line) - 1, 0, -1)
     return next((f"{line[:length]}…" for length in lengths if fits(f"{line[:length]}…")), "…")
+
+
+@functools.cache
+def _font(size: int) -> Any:
+    """Returns DejaVu Sans, which has most alphabets and comes with Matplotlib; without it, Pillow's font of Latin."""
+    matplotlib = importlib.util.find_spec("matplotlib")  # It is not imported: that would take a second.
+    folders = (matplotlib.submodule_search_locations if matplotlib is not None else None) or ()
+    for folder in folders:
+        file = Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
+        if file.is_file():
+            return ImageFont.truetype(str(file), size)
+    return ImageFont.load_default(size)
