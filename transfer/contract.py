@@ -39,11 +39,13 @@ class ExportError(RuntimeError):
 
     Attributes:
         check: The comparison that failed. It is None when the artifact could not even be written or read back.
+        artifact: The file or folder that failed, such as "saved_model" or "model.onnx"; None where it was none of them.
     """
 
-    def __init__(self, message: str, check: "Check | None" = None):
+    def __init__(self, message: str, check: "Check | None" = None, *, artifact: str | None = None):
         super().__init__(message)
         self.check = check
+        self.artifact = artifact if check is None else check.artifact
 
 
 def installed_versions() -> dict[str, str]:
