@@ -1,6 +1,6 @@
-"""Making probabilities honest: one temperature for a trained model, and a threshold for each class.
+"""Calibrates probabilities: one temperature for a trained model, and a threshold for each class.
 
-Both are chosen on images that were not trained on, and measured on others still.
+Both are chosen on images that were not trained on, and have to be measured on yet other images.
 """
 
 import warnings
@@ -17,28 +17,31 @@ from zoo.surgery.graph import rebuild
 
 __all__ = ["choose_thresholds", "cooled", "find_temperature", "with_temperature"]
 
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are tried
-SMALLEST = 1e-12  # of a probability: what float32 rounds to 0 or 1 has no logarithm
+LOWEST, HIGHEST = 0.05, 20.0  # The range of temperatures that are tried.
+SMALLEST = 1e-12  # The smallest probability: what float32 rounds to 0 or 1 has no logarithm.
 
 
 def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature at which the probabilities fit the labels best: above 1 where a model is too sure of itself.
+    """Finds the temperature at which the probabilities fit the labels best. It is above 1 where they are too high.
 
-    It changes no answer, only how sure the answers are: all logits are divided by it.
+    All logits are divided by it, which changes the probabilities, but not which class has the highest one.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2: the temperature of the smallest
     negative log-likelihood on validation data.
 
     Args:
-        labels: int `[n]` of a softmax's classes; or 0 and 1, `[n, k]`, of `k` sigmoids.
-        probabilities: `[n, k]`.
+        labels: The true classes of a softmax, int `[n]`; or 0 and 1 for each of `k` sigmoids, `[n, k]`.
+        probabilities: The probabilities of a model, float `[n, k]`.
+
+    Returns:
+        The temperature, between 0.05 and 20.
 
     Raises:
-        ValueError: labels and probabilities that do not fit each other.
+        ValueError: Labels and probabilities do not fit each other.
 
     Example:
 
-    >>> sure = np.tile([[0.99, 0.01], [0.01, 0.99]], (5, 1))  # of 10 answers, given with 99%, 8 are right
+    >>> sure = np.tile([[0.99, 0.01], [0.01, 0.99]], (5, 1))  # Of 10 answers, given with 99%, 8 are right.
     >>> temperature = find_temperature(np.array([0, 1, 0, 1, 0, 1, 0, 1, 1, 0]), sure)
     >>> round(temperature, 2), cooled(sure, temperature).max().round(2)
     (3.31, np.float64(0.8))
@@ -58,47 +61,47 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
             return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
         return -float(np.mean(log_softmax(scaled, axis=1)[np.arange(len(labels)), labels]))
 
-    found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
-    return float(np.exp(found.x))
+    best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+    return float(np.exp(best.x))
 
 
 def cooled(probabilities: np.ndarray, temperature: float, *, several: bool = False) -> np.ndarray:
-    """Probabilities as they would be with all logits divided by the temperature.
+    """Returns the probabilities that a model gives where all of its logits are divided by a temperature.
 
     Args:
-        probabilities: `[n, k]`.
-        temperature: positive; 1 changes nothing.
-        several: whether they come from `k` sigmoids, rather than from one softmax.
+        probabilities: The probabilities of the model, float `[n, k]`.
+        temperature: The temperature, a positive number. With 1 nothing changes.
+        several: Whether they come from `k` sigmoids, rather than from one softmax. Defaults to False.
 
     >>> cooled(np.array([[0.9, 0.1]]), 2.0).round(3).tolist()
     [[0.75, 0.25]]
     """
     _check_temperature(temperature)
     logits = _logits(probabilities, several=several) / temperature
-    found = expit(logits) if several else softmax(logits, axis=1)
-    return found.astype(np.asarray(probabilities).dtype)
+    result = expit(logits) if several else softmax(logits, axis=1)
+    return result.astype(np.asarray(probabilities).dtype)
 
 
 def _logits(probabilities: np.ndarray, *, several: bool) -> np.ndarray:
-    """Logits that give these probabilities; of a softmax's, those are known but for a constant."""
+    """Returns logits that give these probabilities. Those of a softmax are known except for a constant."""
     inside = np.clip(np.asarray(probabilities, "float64"), SMALLEST, 1 - SMALLEST if several else 1)
     return logit(inside) if several else np.log(inside)
 
 
 def with_temperature(model: keras.Model, temperature: float) -> keras.Model:
-    """A new model whose probabilities have that temperature: the weights of its last layer are divided by it.
+    """Returns a new model whose probabilities have a temperature: the weights of its last layer are divided by it.
 
-    No layer is added, so that it exports, and runs, as before.
+    No layer is added, so that the model exports and runs as before.
 
     Args:
-        model: a functional model whose last layer is a Dense with softmax or sigmoid.
-        temperature: as of `find_temperature`.
+        model: A functional model whose last layer is a Dense layer with softmax or sigmoid.
+        temperature: The temperature, a positive number, as `find_temperature` finds it.
 
     Returns:
-        A copy, not compiled; the model that was given stays as it is.
+        A copy that is not compiled. The model that was given does not change.
 
     Raises:
-        ValueError: another last layer, or a temperature that is not positive.
+        ValueError: The model has another last layer, or the temperature is not positive.
 
     Example:
 
@@ -128,23 +131,23 @@ def _check_temperature(temperature: float) -> None:
 def choose_thresholds(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """For each class the threshold of the highest F1 on these images, halfway to the next lower score.
+    """Chooses the threshold of the highest F1 on these images for each label, halfway to the next lower score.
 
-    Choose on validation images: on those of the training the scores are higher than they will be.
+    Choose thresholds on validation images: on training images the scores are higher than on other ones.
 
     Source: Lipton et al. 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure".
 
     Args:
-        labels: 0 and 1, `[n, k]`.
-        probabilities: `[n, k]`.
-        class_names: `k` names, for the warning.
+        labels: 1 where an image has a label, otherwise 0, `[n, k]`.
+        probabilities: The probabilities of a model, float `[n, k]`.
+        class_names: The names of the `k` labels, for the warning. Defaults to their numbers.
 
     Returns:
-        float64 `[k]` in 0..1: what has at least this probability counts as found. 0.5 for a class that no image has, or
-        that all have; a warning names it.
+        The thresholds, float64 `[k]` in 0..1. A label is predicted where its probability is at least the threshold. It
+        is 0.5 for a label that no image has, or that all have, and a warning names that label.
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        ValueError: The shapes do not fit each other.
 
     Example:
 
@@ -172,6 +175,6 @@ def choose_thresholds(
 def _best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
     precision, recall, steps = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, SMALLEST)
-    best = int(np.argmax(f1[:-1]))  # the last one is of a threshold above all scores
+    best = int(np.argmax(f1[:-1]))  # The last one belongs to a threshold above all scores.
     lower = scores[scores < steps[best]]
     return float((steps[best] + lower.max()) / 2 if lower.size else steps[best])
