@@ -218,10 +218,9 @@ class Evaluation:
             for i in used
         ]
         note = (
-            f"The expected calibration error is {self.calibration_error:.3f}: the mean difference between a probability
-            "
-            f"and how often such answers are right. The best temperature for these images is {self.temperature:.2f}; "
-            "above 1, the probabilities are too high."
+            f"The expected calibration error is {self.calibration_error:.3f}: the mean difference between a "
+            "probability and how often such answers are right. The best temperature for these images is "
+            f"{self.temperature:.2f}; above 1, the probabilities are too high."
         )
         if unused := len(self.class_names) - len(used):
             note += f" No image shows the other {unused} classes, and none of them was predicted."

@@ -188,8 +188,8 @@ class MultiLabelEvaluation:
             for i, name in enumerate(self.class_names)
         ]
         note = (
-            f"Every label is right for {as_percent(self.exact_match)} of the images. The mean F1 is "
-            f"{as_percent(float(self.f1.mean()))}, and the best temperature for these images is {self.temperature:.2f}; "
+            f"Every label is right for {as_percent(self.exact_match)} of the images, and the mean F1 is "
+            f"{as_percent(float(self.f1.mean()))}. The best temperature for these images is {self.temperature:.2f}; "
             "above 1, the probabilities are too far from one half."
         )
         columns = ("label", "average precision", "precision", "recall", "F1", "threshold", "images")

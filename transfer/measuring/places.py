@@ -100,7 +100,7 @@ class LocalisationEvaluation:
 
     @property
     def right(self) -> np.ndarray:
-        """Whether each answer is right, bool `[n]`: the right class and an IoU of at least 0.5, or rightly no object."""
+        """Whether each answer is right, bool `[n]`: the right class and an IoU of at least 0.5, or no object."""
         return (self.predictions == self.labels) & (~self.has_object | (self.ious >= IOU))
 
     @property
@@ -182,8 +182,8 @@ class LocalisationEvaluation:
         note = "An answer is right where the class is right and the boxes overlap with an IoU of at least 0.5."
         if uncounted := int((~self.counted).sum()):
             note += (
-                f" The metrics leave out {uncounted} {'image' if uncounted == 1 else 'images'} without an object, since "
-                "the model does not tell whether there is one."
+                f" The metrics leave out {uncounted} {'image' if uncounted == 1 else 'images'} without an object, "
+                "since the model does not tell whether there is one."
             )
         return [Table(("class", "right class and IoU ≥ 0.5", "right class", "mean IoU", "images"), rows, note)]
 
