@@ -1,4 +1,4 @@
-"""Predictions for a folder of photos, written to one file; a job that was stopped goes on where it was.
+"""Answers for a folder of photos, written to one file; a job that was stopped goes on where it was.
 
 While it runs, answers are appended to `.NAME.partial` beside the file, one line of JSON each; the first line says which
 model and which options they come from. When all photos are done, that becomes the file that was asked for, in one step.
@@ -6,21 +6,21 @@ model and which options they come from. When all photos are done, that becomes t
 
 import csv
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-from PIL import Image
+from transfer.predict.photos import names_in_common, photos_in, pixels_of
+from transfer.predict.predictor import Predictor
+from transfer.tasks.task import Answer, Options
 
-from transfer.predict.predictor import Answer, Predictor, photos_in
+__all__ = ["FORMATS", "Written", "write_drawings", "write_predictions"]
 
-__all__ = ["Written", "as_dict", "nearest", "overlay", "save_overlay", "write_embeddings", "write_predictions"]
-
-FORMATS = (".csv", ".jsonl", ".parquet")
-BATCH_SIZE = 32
+FORMATS = (".csv", ".jsonl", ".parquet")  # A task may have others, such as COCO's .json.
+FIXED_COLUMNS = ("path", "error")
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,16 @@ class Written:
     """What `write_predictions` did.
 
     Attributes:
-        file: what was written.
-        num_photos: how many photos it has answers for, earlier ones included.
-        resumed: how many of them an earlier, stopped job had done.
-        unreadable: the paths of those that could not be read, and why.
+        file: The file that was written. It is None where only drawings were.
+        num_photos: Number of photos that there are answers for, those of an earlier, stopped job included.
+        num_predictions: Number of classes, labels, numbers or objects in these answers.
+        resumed: Number of photos that an earlier, stopped job had done.
+        unreadable: The paths of photos that could not be read, each with the reason.
     """
 
-    file: Path
+    file: Path | None
     num_photos: int
+    num_predictions: int
     resumed: int
     unreadable: tuple[tuple[str, str], ...]
 
@@ -43,142 +45,225 @@ class Written:
 def write_predictions(
     predictor: Predictor,
     folder: str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
-    top: int = 5,
+    draw_to: str | Path | None = None,
+    top: int | None = None,
     threshold: float | None = None,
     augment: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Names what is in every photo of a folder.
+    """Answers for every photo of a folder. After a stop, the same call goes on where the job was.
 
     Args:
-        predictor: what `transfer.load` gives.
-        folder: with the photos, in folders in it, too.
-        out: a .csv, .jsonl or .parquet file. One row for each photo: `path` (as seen from `folder`), `error`, and
-            `label1`, `score1`, ... for the likeliest classes; in .jsonl a list `predictions`.
-        top, threshold, augment: as of `Predictor.predict`.
-        overwrite: replace an earlier file.
-        progress: is told how many photos of how many are done.
+        predictor: What `transfer.load` returns.
+        folder: The folder with the photos, which may lie in folders inside it, too.
+        out: The file to write; it appears when all photos are done. Its ending says which kind it is:
+
+            - .csv and .parquet: a table with the columns `path` (as seen from `folder`) and `error`, and the columns of
+              the model's task. A photo has one row, or one for each object in it.
+            - .jsonl: one line of JSON for each photo: `path`, `height`, `width` and `predictions`, or `error`.
+            - What only the model's task has: .json for detectors, in COCO's format.
+
+            Without a file, there have to be drawings.
+        draw_to: A folder outside of `folder` for drawings of the answers on the photos, each as PATH.png.
+        top: Maximum number of classes, labels or objects per photo. By default the task chooses.
+        threshold: Score in 0..1 below which classes, labels or objects are left out. By default the model's own
+            thresholds hold, if it has any.
+        augment: Whether to merge the answers to several views of each photo (test-time augmentation).
+        overwrite: Whether to replace an earlier file and earlier drawings.
+        progress: A function that is told how many photos are done, and how many there are.
 
     Raises:
-        ValueError: a folder without photos, a file of another kind, or an unfinished job of another model or with
-            other options.
-        FileExistsError: `out` exists.
+        ValueError: The folder holds no photos, the file is of another kind, the task has no such option, or there is
+            an unfinished job of another model or with other options.
+        FileExistsError: `out` or a drawing exists.
+        FileNotFoundError: There is no such folder.
 
     Example:
 
-        write_predictions(transfer.load("run"), "photos", "predictions.csv")
+        write_predictions(transfer.load("run"), "photos", "predictions.csv", draw_to="drawings")
     """
-    folder, out = Path(folder), Path(out)
-    if out.suffix not in FORMATS:
-        raise ValueError(f"expected a file that ends in {', '.join(FORMATS)}, got {out}")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} is there already; choose another file, or overwrite it (--overwrite)")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    photos = photos_in(folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    asked = {
+    folder = Path(folder)
+    out, draw_to = (None if path is None else Path(path) for path in (out, draw_to))
+    options = Options(top, threshold)
+    predictor.check_options(options, augment=augment)
+    _check_targets(predictor, folder, out, draw_to, options, overwrite)
+    photos = {path.relative_to(folder).as_posix(): path for path in photos_in(folder)}
+    partial = _partial(out, draw_to)
+    job = {
         "model": predictor.contract.fingerprint or list(predictor.class_names),
         "folder": str(folder.resolve()),
         "top": top,
         "threshold": threshold,
         "augment": augment,
+        "drawings": None if draw_to is None else str(draw_to.resolve()),
     }
-    done = _resume(partial, asked, out)
-    resumed = len(done)
-    left = [photo for photo in photos if str(photo.relative_to(folder)) not in done]
-    progress(resumed, len(photos))
-    with partial.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        answers = predictor.stream(left, top=top, threshold=threshold, batch_size=BATCH_SIZE, augment=augment)
-        finished = resumed
-        while some := list(islice(answers, BATCH_SIZE)):
-            for answer in some:
-                file.write(_line(as_dict(answer) | {"path": str(Path(answer.name).relative_to(folder))}))
+    if not partial.exists() and draw_to is not None and not overwrite:
+        _check_drawings(photos, draw_to)
+    done = _resume(partial, job)
+    remaining = {name: path for name, path in photos.items() if name not in done}
+    count, total = len(done), len(done) + len(remaining)
+    progress(count, total)
+    answers = predictor.stream(list(remaining.values()), top=top, threshold=threshold, augment=augment)
+    with partial.open("a", encoding="ascii") as file:
+        for (name, path), answer in zip(remaining.items(), answers, strict=True):
+            if draw_to is not None and answer.error is None:
+                _draw(predictor, answer, path, draw_to / f"{name}.png")
+            file.write(_line(predictor.task.as_dict(answer) | {"path": name}))
             file.flush()
-            finished += len(some)
-            progress(finished, len(photos))
-    unreadable = _finish(partial, out, top)
-    return Written(out, len(photos), resumed, unreadable)
+            count += 1
+            progress(count, total)
+    return _finish(predictor, partial, out, options, resumed=len(done))
 
 
-def as_dict(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON can hold it: `path`, and `predictions` or `error`."""
-    if answer.error is not None:
-        return {"path": answer.name, "error": answer.error}
-    predictions = [
-        {name: value for name, value in asdict(prediction).items() if value is not None}
-        for prediction in answer.predictions
-    ]
-    return {"path": answer.name, "predictions": predictions}
+def write_drawings(predictor: Predictor, answers: Iterable[Answer], folder: str | Path) -> Iterator[Path]:
+    """Draws answers onto their photos, and yields each picture that it writes.
+
+    Args:
+        predictor: What `transfer.load` returns.
+        answers: Answers to photos that were given as paths. Those with an error are left out.
+        folder: The folder of the drawings, each as NAME.png. Where photos lie in several folders, so do the drawings.
+    """
+    readable = [answer for answer in answers if answer.error is None]
+    for answer, name in zip(readable, names_in_common([answer.name for answer in readable]), strict=True):
+        yield _draw(predictor, answer, Path(answer.name), Path(folder) / f"{name}.png")
 
 
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row) + "\n"  # in ASCII, so that names that are no Unicode come back as they were
+# Before the first photo
 
 
-def _resume(partial: Path, asked: dict[str, Any], out: Path) -> set[str]:
-    """The paths that are done, after cutting off what was half written; begins a new file if there is none."""
-    if not partial.exists():
-        partial.write_text(_line(asked), encoding="utf-8")
-        return set()
-    contents = partial.read_bytes()
+def _check_targets(
+    predictor: Predictor, folder: Path, out: Path | None, draw_to: Path | None, options: Options, overwrite: bool
+) -> None:
+    task = predictor.task
+    if out is None and draw_to is None:
+        raise ValueError("expected a file for the answers, or a folder for drawings, or both; got neither")
+    if out is not None:
+        known = (*FORMATS, *task.documents)
+        if out.suffix not in known:
+            raise ValueError(f"expected a file that ends in {', '.join(known)}, got {out}")
+        if out.exists() and not overwrite:
+            raise FileExistsError(f"{out} is there already; choose another file, or overwrite it (--overwrite)")
+        if out.suffix in (".csv", ".parquet"):
+            counts = Counter(_columns(predictor, options))
+            twice = [name for name, count in counts.items() if count > 1]
+            if twice:
+                raise ValueError(f"a table would have two columns {', '.join(twice)}; write a .jsonl file instead")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if draw_to is not None and draw_to.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{draw_to} lies in the folder of the photos, where drawings would be taken for photos; "
+            f"choose a folder outside of {folder}"
+        )
+
+
+def _check_drawings(photos: Iterable[str], draw_to: Path) -> None:
+    for name in photos:
+        if (draw_to / f"{name}.png").exists():
+            raise FileExistsError(
+                f"{draw_to / f'{name}.png'} is there already; choose another folder, or overwrite it (--overwrite)"
+            )
+
+
+def _partial(out: Path | None, draw_to: Path | None) -> Path:
+    """Returns where the answers are kept until all photos are done; folders above it are made."""
+    partial = out.with_name(f".{out.name}.partial") if out is not None else Path(draw_to or "", ".drawings.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    return partial
+
+
+def _resume(partial: Path, job: dict[str, Any]) -> set[str]:
+    """Returns the paths that are done, after cutting off what was half written; begins a file if there is none."""
+    contents = partial.read_bytes() if partial.exists() else b""
     whole = contents[: contents.rfind(b"\n") + 1]
     lines = whole.splitlines()
-    before = json.loads(lines[0]) if lines else {}
-    if before != asked:
-        changed = [name for name, value in asked.items() if before.get(name) != value]
+    if not lines:
+        partial.write_text(_line(job), encoding="ascii")
+        return set()
+    before = json.loads(lines[0])
+    if before != job:
+        changed = [name for name, value in job.items() if name not in before or before[name] != value]
         raise ValueError(
             f"{partial} is an unfinished job with another {', '.join(changed)}; repeat that one to finish it, "
-            f"delete the file to begin anew, or choose another name than {out}"
+            "delete the file to begin anew, or choose another name"
         )
     if len(whole) < len(contents):
         partial.write_bytes(whole)
     return {json.loads(line)["path"] for line in lines[1:]}
 
 
-def _rows(partial: Path) -> Iterator[dict[str, Any]]:
-    with partial.open(encoding="utf-8") as file:
-        next(file)
-        yield from map(json.loads, file)
+# Photo by photo
 
 
-def _finish(partial: Path, out: Path, top: int) -> tuple[tuple[str, str], ...]:
-    beside = partial.with_suffix(".written")
-    with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        if out.suffix == ".jsonl":
-            file.writelines(map(_line, _rows(partial)))
-        elif out.suffix == ".csv":
-            _write_csv(file, partial, top)
-    if out.suffix == ".parquet":
-        _write_parquet(beside, partial, top)
-    unreadable = tuple((row["path"], row["error"]) for row in _rows(partial) if "error" in row)
-    beside.replace(out)
+def _draw(predictor: Predictor, answer: Answer, photo: Path, picture: Path) -> Path:
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    predictor.task.draw(pixels_of(photo, max_pixels=predictor.max_pixels), answer).save(picture)
+    return picture
+
+
+def _line(document: Mapping[str, Any]) -> str:
+    return json.dumps(document) + "\n"  # In ASCII, so that names that are no Unicode come back as they were.
+
+
+# After the last photo
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """The answers of a job, read from its file again each time that they are gone through."""
+
+    partial: Path
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with self.partial.open(encoding="ascii") as file:
+            next(file)
+            yield from map(json.loads, file)
+
+
+def _finish(predictor: Predictor, partial: Path, out: Path | None, options: Options, *, resumed: int) -> Written:
+    documents = _Documents(partial)
+    if out is not None:
+        beside = partial.with_suffix(".written")
+        _write(predictor, documents, beside, out.suffix, options)
+    unreadable = tuple((document["path"], document["error"]) for document in documents if "error" in document)
+    lengths = [len(document.get("predictions", ())) for document in documents]
+    if out is not None:
+        beside.replace(out)
     partial.unlink()
-    return unreadable
+    return Written(out, len(lengths), sum(lengths), resumed, unreadable)
 
 
-def _columns(top: int) -> list[str]:
-    return ["path", "error", *(f"{name}{rank}" for rank in range(1, top + 1) for name in ("label", "score"))]
+def _write(predictor: Predictor, documents: _Documents, path: Path, suffix: str, options: Options) -> None:
+    if suffix in predictor.task.documents:
+        predictor.task.documents[suffix](path, documents, predictor.contract)
+    elif suffix == ".jsonl":
+        with path.open("w", encoding="ascii") as file:
+            file.writelines(map(_line, documents))
+    elif suffix == ".csv":
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.DictWriter(file, _columns(predictor, options))
+            writer.writeheader()
+            writer.writerows(_rows(predictor, documents, options))
+    else:
+        _write_parquet(path, _columns(predictor, options), lambda: _rows(predictor, documents, options))
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    flat = {"path": row["path"], "error": row.get("error")}
-    for rank, prediction in enumerate(row.get("predictions", ()), 1):
-        flat |= {f"label{rank}": prediction["label"], f"score{rank}": prediction["score"]}
-    return flat
+def _columns(predictor: Predictor, options: Options) -> tuple[str, ...]:
+    return (*FIXED_COLUMNS, *predictor.task.columns(predictor.contract, options))
 
 
-def _write_csv(file: IO[str], partial: Path, top: int) -> None:
-    writer = csv.DictWriter(file, _columns(top))
-    writer.writeheader()
-    writer.writerows(map(_flat, _rows(partial)))
+def _rows(predictor: Predictor, documents: _Documents, options: Options) -> Iterator[dict[str, Any]]:
+    for document in documents:
+        fixed = {"path": document["path"], "error": document.get("error")}
+        rows = [{}] if "error" in document else predictor.task.rows(document, predictor.contract, options)
+        yield from (row | fixed for row in rows)
 
 
-def _write_parquet(path: Path, partial: Path, top: int) -> None:
+def _write_parquet(path: Path, columns: Sequence[str], rows: Callable[[], Iterator[dict[str, Any]]]) -> None:
+    """Writes a table. A column is of float64 where its values are numbers; one without any value has no type."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -186,99 +271,14 @@ def _write_parquet(path: Path, partial: Path, top: int) -> None:
         raise ModuleNotFoundError(
             "Parquet needs pyarrow: pip install pyarrow, and repeat the command; the answers are kept"
         ) from error
-    kinds = [pyarrow.float64() if name.startswith("score") else pyarrow.string() for name in _columns(top)]
-    schema = pyarrow.schema(list(zip(_columns(top), kinds, strict=True)))
+    types = dict.fromkeys(columns, pyarrow.null()) | dict.fromkeys(FIXED_COLUMNS, pyarrow.string())
+    for row in rows():
+        for name, value in row.items():
+            if value is not None:
+                types[name] = pyarrow.string() if isinstance(value, str) else pyarrow.float64()
+    schema = pyarrow.schema(list(types.items()))
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        rows = map(_flat, _rows(partial))
-        while some := list(islice(rows, 10_000)):
-            some = [row | {"path": row["path"].encode(errors="backslashreplace").decode()} for row in some]
-            writer.write_table(pyarrow.Table.from_pylist(some, schema))
-
-
-# Embeddings
-
-
-def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) -> int:
-    """Embeds every photo of a folder, into an .npz file with `paths` [n] and `embeddings` float32 [n, features].
-
-    Returns:
-        How many photos.
-
-    Raises:
-        ValueError: a photo cannot be read, or `out` does not end in .npz.
-        FileExistsError: `out` exists.
-    """
-    out = Path(out)
-    if out.suffix != ".npz":
-        raise ValueError(f"expected a file that ends in .npz, got {out}")
-    if out.exists():
-        raise FileExistsError(f"{out} is there already; choose another file")
-    photos = photos_in(folder)
-    vectors = predictor.embeddings(photos)
-    names = [str(photo.relative_to(folder)).encode(errors="backslashreplace").decode() for photo in photos]
-    np.savez(out, paths=np.array(names), embeddings=vectors)
-    return len(photos)
-
-
-def nearest(embeddings: np.ndarray, queries: np.ndarray, *, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """The embeddings that point most nearly in the direction of each query.
-
-    Args:
-        embeddings: [n, features].
-        queries: [m, features].
-        k: how many neighbours.
-
-    Returns:
-        int [m, k], their places, nearest first, and float [m, k], their cosine similarities in -1..1.
-
-    Raises:
-        ValueError: other shapes, or `k` is not in 1..n.
-
-    Example:
-
-    >>> places, similarities = nearest(np.array([[1.0, 0], [0, 2], [1, 1]]), np.array([[0, 1.0]]), k=2)
-    >>> places.tolist(), similarities.round(2).tolist()
-    ([[1, 2]], [[1.0, 0.71]])
-    """
-    if embeddings.ndim != 2 or queries.ndim != 2 or embeddings.shape[1] != queries.shape[1]:
-        raise ValueError(f"expected [n, features] and [m, features], got {embeddings.shape} and {queries.shape}")
-    if not 1 <= k <= len(embeddings):
-        raise ValueError(f"expected k in 1..{len(embeddings)}, the number of embeddings; got {k}")
-    lengths = [np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (embeddings, queries)]
-    similarities = (queries / lengths[1]) @ (embeddings / lengths[0]).T
-    places = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-    return places, np.take_along_axis(similarities, places, axis=1)
-
-
-# Grad-CAM
-
-
-def overlay(image: np.ndarray, heat: np.ndarray, *, opacity: float = 0.5) -> np.ndarray:
-    """A photo with a map over it, from blue through yellow to red.
-
-    Args:
-        image: uint8 [h, w, 3].
-        heat: float [h, w] in 0..1.
-        opacity: of the map where it is 1; where it is 0, the photo shows unchanged.
-
-    Returns:
-        uint8 [h, w, 3].
-
-    Example:
-
-    >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0.0, 1.0]])).tolist()
-    [[[0, 0, 0], [128, 0, 0]]]
-    """
-    stops = np.array([[0, 0, 255], [0, 255, 255], [255, 255, 0], [255, 0, 0]], np.float32)
-    places = np.linspace(0, 1, len(stops))
-    colours = np.stack([np.interp(heat, places, stops[:, channel]) for channel in range(3)], axis=-1)
-    weight = (opacity * heat)[..., None]
-    return np.rint(image * (1 - weight) + colours * weight).astype(np.uint8)
-
-
-def save_overlay(predictor: Predictor, photo: Path, folder: Path) -> Path:
-    """Writes the Grad-CAM of a photo's likeliest class into `folder`, as NAME.gradcam.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{photo.name}.gradcam.png"
-    Image.fromarray(overlay(predictor.crop(photo), predictor.explain(photo))).save(path)
-    return path
+        remaining = rows()
+        while batch := list(islice(remaining, 10_000)):
+            batch = [row | {"path": row["path"].encode(errors="backslashreplace").decode()} for row in batch]
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))

@@ -1,0 +1,136 @@
+"""What counts as a photo, or as several, and reading them ahead of the model."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from pipelines.prepare.photos import SUFFIXES, decode
+
+__all__ = ["Photo", "Photos", "named_photos", "names_in_common", "photos_in", "pixels_of", "read_ahead"]
+
+# A path, an encoded file, or an RGB array [h, w, 3].
+Photo = str | Path | bytes | np.ndarray
+# A list, a generator or any other iterable of photos, or an array [n, h, w, 3].
+Photos = Sequence[Photo] | Iterable[Photo] | np.ndarray
+
+READERS = 4  # Threads that read, decode and prepare photos while the engine works.
+
+Read = TypeVar("Read")
+
+
+def pixels_of(photo: Photo, *, max_pixels: int | None = None) -> np.ndarray:
+    """Returns the pixels of a photo, whatever it comes as.
+
+    Args:
+        photo: A path, an encoded file, or an array `[h, w, 3]`.
+        max_pixels: Files of more pixels are refused before they are unpacked.
+
+    Returns:
+        The upright photo, `[h, w, 3]`: uint8 of a file, and the array itself otherwise.
+
+    Raises:
+        OSError, ValueError: It cannot be read.
+
+    >>> pixels_of(np.zeros((4, 5, 3), np.uint8)).shape
+    (4, 5, 3)
+    """
+    if isinstance(photo, np.ndarray):
+        if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
+            raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
+        return photo
+    return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), max_pixels=max_pixels)
+
+
+def named_photos(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
+    """Yields photos with what to call them: a path is its own name, and other photos have their number.
+
+    Args:
+        photos: One photo, several of them, or a folder, which stands for the images in it.
+
+    >>> [name for name, _ in named_photos(["a.jpg", b"contents"])]
+    ['a.jpg', 'photo 1']
+    """
+    several: Iterable[Photo]
+    if isinstance(photos, str | Path) and Path(photos).is_dir():
+        several = photos_in(photos)
+    elif isinstance(photos, str | Path | bytes) or (
+        isinstance(photos, np.ndarray) and photos.ndim != 4 and photos.dtype.kind in "buif"
+    ):
+        several = [photos]
+    else:
+        several = photos
+    for index, photo in enumerate(several):
+        yield (str(photo) if isinstance(photo, str | Path) else f"photo {index}"), photo
+
+
+def photos_in(folder: str | Path) -> list[Path]:
+    """Lists the image files in a folder and in the folders inside it, sorted; hidden ones are left out.
+
+    Raises:
+        ValueError: There are none.
+    """
+    folder = Path(folder)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise ValueError(f"{folder} holds no images; expected files that end in {', '.join(SUFFIXES)}")
+    return files
+
+
+def names_in_common(paths: Sequence[str | Path]) -> list[Path]:
+    """Returns files as seen from the deepest folder that holds them all, so that different files keep different names.
+
+    >>> [name.as_posix() for name in names_in_common(["photos/a/x.jpg", "photos/b/x.jpg"])]
+    ['a/x.jpg', 'b/x.jpg']
+    >>> [name.as_posix() for name in names_in_common(["photos/a/x.jpg"])]
+    ['x.jpg']
+    """
+    whole = [Path(os.path.abspath(path)) for path in paths]
+    if not whole:
+        return []
+    top = os.path.commonpath([path.parent for path in whole])
+    return [path.relative_to(top) for path in whole]
+
+
+def read_ahead(
+    named: Iterator[tuple[str, Photo]], batch_size: int, read: Callable[[Photo], Read]
+) -> Iterator[list[tuple[str, Read | str]]]:
+    """Reads photos in batches, each in threads while the batch before is worked on.
+
+    Args:
+        named: Names and photos.
+        batch_size: Number of photos in a batch.
+        read: Reads a photo, and raises an OSError or a ValueError where that is not possible.
+
+    Yields:
+        For each photo its name, and what was read, or why it cannot be read, as text.
+    """
+
+    def result(photo: Photo) -> Read | str:
+        try:
+            return read(photo)
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(READERS) as readers:
+        ahead: deque[tuple[list[str], list[Future]]] = deque()
+        while True:
+            batch = list(islice(named, batch_size))
+            if batch:
+                ahead.append(([name for name, _ in batch], [readers.submit(result, photo) for _, photo in batch]))
+            if not ahead:
+                return
+            if len(ahead) > 1 or not batch:
+                names, reading = ahead.popleft()
+                yield list(zip(names, [future.result() for future in reading], strict=True))
