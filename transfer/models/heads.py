@@ -13,9 +13,9 @@ All models are flat: every layer of the trunk is a layer of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import keras
+import numpy as np
 
 from transfer.models.backbones import Backbone
 from zoo import heads as tops
@@ -50,8 +50,8 @@ class Head:
     activation: str = "softmax"
     hidden: Sequence[int] = ()
     dropout: float = 0.2
-    mean: float = 0.0
-    deviation: float = 1.0
+    mean: float | Sequence[float] = 0.0
+    deviation: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -64,12 +64,14 @@ class Head:
             raise ValueError(f"hidden layers have a width of at least 1, got {tuple(self.hidden)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a rate in [0, 1), got {self.dropout}")
-        if not (isfinite(self.mean) and 0 < self.deviation < float("inf")):
+        if not (
+            np.isfinite(self.mean).all() and (np.array(self.deviation) > 0).all() and np.isfinite(self.deviation).all()
+        ):
             raise ValueError(
                 f"mean is a number and deviation a positive one, got {self.mean} and {self.deviation}. Are all labels "
                 "alike?"
             )
-        if self.activation != "linear" and (self.mean, self.deviation) != (0, 1):
+        if self.activation != "linear" and not self._is_plain:
             raise ValueError(f"mean and deviation are of numbers: give them with activation='linear', not {self}")
 
     def __call__(self, x, *, seed: int, prefix: str = ""):
@@ -83,9 +85,14 @@ class Head:
             seed=seed,
             prefix=prefix,
         )
-        if (self.mean, self.deviation) == (0, 1):
+        if self._is_plain:
             return x
-        return keras.layers.Rescaling(self.deviation, offset=self.mean, dtype="float32", name=f"{prefix}unit")(x)
+        scale, offset = (np.asarray(value, float).tolist() for value in (self.deviation, self.mean))
+        return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name=f"{prefix}unit")(x)
+
+    @property
+    def _is_plain(self) -> bool:
+        return bool(np.all(np.equal(self.mean, 0)) and np.all(np.equal(self.deviation, 1)))
 
 
 def classifier(
@@ -159,8 +166,8 @@ def regressor(
     backbone: Backbone,
     units: int = 1,
     *,
-    mean: float = 0.0,
-    deviation: float = 1.0,
+    mean: float | Sequence[float] = 0.0,
+    deviation: float | Sequence[float] = 1.0,
     dropout: float = 0.2,
     seed: int = 0,
     pooling: str = "average",

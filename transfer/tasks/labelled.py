@@ -1,0 +1,91 @@
+"""What the learning halves of tasks with labels share: classes, labels, numbers, and several of these at once.
+
+The image is cropped as its backbone wants it, a head stands on the pooled feature map, and `pipelines.batches` makes
+the
+batches.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from pipelines import Data, augmentation, batches, read_data
+from transfer.models.backbones import Backbone, backbone
+from transfer.models.embedding import embedding_of
+from transfer.tasks.learning import Built, Learning
+
+__all__ = ["LabelledLearning", "network_of"]
+
+
+class LabelledLearning(Learning):
+    """A learning half whose data are `pipelines.Samples`."""
+
+    @abstractmethod
+    def model(self, trunk: Backbone, data: Data, settings: Any) -> keras.Model:
+        """Puts the task's head on a trunk."""
+
+    @abstractmethod
+    def contract(self, trunk: Backbone, data: Data) -> Any:
+        """Returns the contract of such a model."""
+
+    def read(self, spec: str, settings: Any, *, valid: float, test: float, seed: int) -> Data:
+        targets = getattr(settings, "targets", ())
+        return read_data(spec, kind=self.kind, targets=targets, valid=valid, test=test, seed=seed)
+
+    def build(self, data: Data, settings: Any) -> Built:
+        trunk = backbone(settings.backbone, image_size=settings.image_size, weights=settings.weights)
+        return Built(self.model(trunk, data, settings), self.contract(trunk, data), trunk.licence)
+
+    def kept(self, built: Built, data: Data, settings: Any) -> keras.Model:
+        if settings.precision == "float32":
+            return built.model
+        trunk = backbone(settings.backbone, image_size=settings.image_size, weights=None)
+        model = self.model(trunk, data, settings)
+        model.set_weights(built.model.get_weights())
+        return model
+
+    def augmentation(self, data: Data, settings: Any) -> list[keras.layers.Layer]:
+        """Returns the layers that change training images."""
+        return augmentation(settings.augment, seed=settings.seed)
+
+    def batches(self, data: Data, settings: Any, built: Built, batch_size: int) -> tuple[Any, Any]:
+        crop = built.contract.preparation
+        train = batches(
+            data.train,
+            crop,
+            batch_size=batch_size,
+            shuffle=True,
+            augment=self.augmentation(data, settings),
+            seed=settings.seed,
+            balance=self.balance(settings),
+        )
+        return train, batches(data.valid, crop, batch_size=batch_size)
+
+    def balance(self, settings: Any) -> str | None:
+        """Returns how `pipelines.batches` balances classes, or None."""
+        return None
+
+    def network(self, model: keras.Model, contract: Any, *, portable: bool) -> Callable[[tf.Tensor], dict[str, Any]]:
+        names = [name for name, output in contract.outputs().items() if not output.internal]
+        outputs = model.output if isinstance(model.output, dict) else dict(zip(names, model.outputs, strict=True))
+        return network_of(model, {name: outputs[name] for name in names})
+
+
+def network_of(model: keras.Model, outputs: dict[str, Any]) -> Callable[[tf.Tensor], dict[str, Any]]:
+    """Returns the function from images to some outputs of a model and its embedding, in inference mode.
+
+    Args:
+        model: The model.
+        outputs: Tensors of its graph by the names of the outputs.
+    """
+    tapped = keras.Model(model.inputs[0], {**outputs, "embedding": embedding_of(model)}, name=f"{model.name}_network")
+
+    def network(images: tf.Tensor) -> dict[str, Any]:
+        # training=False is not the default that it seems to be: behind some layers a batch norm would otherwise take
+        # the statistics of the photos that happen to share the batch.
+        return tapped(images, training=False)
+
+    return network

@@ -1,0 +1,146 @@
+"""How a network for one object learns: one class and one box for each image."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines import Data, Fault, read_scenes
+from pipelines.prepare.letterbox import Letterbox
+from transfer.measuring.places import Places
+from transfer.models.backbones import backbone
+from transfer.tasks.aligning import class_order
+from transfer.tasks.detect.batches import augmentation
+from transfer.tasks.labelled import network_of
+from transfer.tasks.learning import Built, Learning
+from transfer.tasks.locate.answers import LocateContract
+from transfer.tasks.locate.localisation import Localisation, localisation_batches, localiser
+from transfer.tasks.locate.sections import sections
+from transfer.tasks.locate.settings import Locate
+from transfer.training.objectives import Objective
+from zoo.boxes import clip, decode_sqrt
+
+__all__ = ["LEARNING"]
+
+
+class LocateLearning(Learning):
+    """The learning half of locating."""
+
+    kind = "boxes"
+    sections = staticmethod(sections)
+
+    def read(self, spec: str, settings: Locate, *, valid: float, test: float, seed: int) -> Data:
+        data = read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed)
+        return data if settings.objectness else _with_objects(data)
+
+    def check(self, data: Data, spec: str, settings: Locate) -> None:
+        super().check(data, spec, settings)
+        if len(data.class_names) < 2:
+            raise ValueError(
+                f"{spec} has objects of one class ({data.class_names[0]}), and locating tells classes apart; take "
+                "--task detect"
+            )
+
+    def build(self, data: Data, settings: Locate) -> Built:
+        trunk = backbone(settings.backbone, image_size=settings.image_size, weights=settings.weights)
+        model = self._model(trunk, data, settings)
+        contract = LocateContract(
+            data.class_names, objectness=settings.objectness, preparation=Letterbox(trunk.crop.size)
+        )
+        return Built(model, contract, trunk.licence)
+
+    def _model(self, trunk: Any, data: Data, settings: Locate) -> keras.Model:
+        return localiser(
+            trunk,
+            len(data.class_names),
+            objectness=settings.objectness,
+            pooling=settings.pooling,
+            seed=settings.seed,
+        )
+
+    def kept(self, built: Built, data: Data, settings: Locate) -> keras.Model:
+        if settings.precision == "float32":
+            return built.model
+        trunk = backbone(settings.backbone, image_size=settings.image_size, weights=None)
+        model = self._model(trunk, data, settings)
+        model.set_weights(built.model.get_weights())
+        return model
+
+    def objective(self, data: Data, settings: Locate, built: Built) -> Objective:
+        return Localisation(
+            class_weight=settings.class_weight,
+            box_weight=settings.box_weight,
+            box_loss=settings.box_loss,
+            objectness=settings.objectness,
+        )
+
+    def batches(self, data: Data, settings: Locate, built: Built, batch_size: int) -> tuple[Any, Any]:
+        size = built.contract.preparation.size
+        common = {"batch_size": batch_size, "objectness": settings.objectness, "seed": settings.seed}
+        layers = augmentation(settings.augment, flip=settings.flip, seed=settings.seed)
+        return (
+            localisation_batches(data.train, size, shuffle=True, layers=layers, **common),
+            localisation_batches(data.valid, size, **common),
+        )
+
+    def views_key(self, settings: Locate) -> str:
+        return f"{super().views_key(settings)} flip={settings.flip} objectness={settings.objectness}"
+
+    def network(self, model: keras.Model, contract: LocateContract, *, portable: bool) -> Callable[[tf.Tensor], Any]:
+        names = ("probabilities", "codes", "objectness")[: len(model.outputs)]
+        tapped = network_of(model, dict(zip(names, model.outputs, strict=True)))
+        size = contract.preparation.size
+
+        def network(images: tf.Tensor) -> dict[str, Any]:
+            outputs = dict(tapped(images))
+            outputs["box"] = clip(decode_sqrt(outputs.pop("codes"), size), size)
+            return {name: outputs[name] for name in contract.outputs()}
+
+        return network
+
+    def measure(self, outputs: dict[str, np.ndarray], part: Any, contract: LocateContract) -> Places:
+        largest = [_largest(scene) for scene in part]
+        return Places(
+            contract.class_names,
+            np.array([-1 if row is None else scene.classes[row] for scene, row in zip(part, largest, strict=True)]),
+            np.array(
+                [np.zeros(4) if row is None else scene.boxes[row] for scene, row in zip(part, largest, strict=True)]
+            ),
+            outputs["probabilities"].argmax(axis=1),
+            outputs["box"],
+            outputs["objectness"][:, 0] if contract.objectness else None,
+        )
+
+    def align(self, data: Data, contract: LocateContract) -> Data:
+        order = class_order(data.class_names, contract.class_names)
+        splits = {
+            name: tuple(replace(scene, classes=order[scene.classes]) for scene in part)
+            for name, part in data.splits.items()
+        }
+        return replace(data, class_names=contract.class_names, **splits)
+
+
+def _largest(scene: Any) -> int | None:
+    """Returns the row of the largest object of an image, or None."""
+    if not len(scene):
+        return None
+    boxes = scene.boxes
+    return int(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax())
+
+
+def _with_objects(data: Data) -> Data:
+    """Leaves out images without an object, and lists them."""
+    faults = [
+        Fault(scene.name, "shows no object; left out (--objectness keeps such images)", kind="no object")
+        for part in data.splits.values()
+        for scene in part
+        if not len(scene)
+    ]
+    splits = {name: tuple(scene for scene in part if len(scene)) for name, part in data.splits.items()}
+    return replace(data, faults=(*data.faults, *faults), **splits)
+
+
+LEARNING = LocateLearning()
