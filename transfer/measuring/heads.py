@@ -21,7 +21,7 @@ class HeadsEvaluation:
     """The evaluations of several heads on the same images, by the names of the heads.
 
     Args:
-        heads: The evaluation of each head, in the order of the heads.
+        results: The evaluation of each head, in the order of the heads.
 
     Raises:
         ValueError: There are no heads, or they were measured on different numbers of images.
@@ -37,35 +37,36 @@ class HeadsEvaluation:
     1.0
     """
 
-    heads: Mapping[str, HeadEvaluation]
+    results: Mapping[str, HeadEvaluation]
 
     def __post_init__(self) -> None:
-        counts = {name: len(evaluation.labels) for name, evaluation in self.heads.items()}
+        counts = {name: len(evaluation.labels) for name, evaluation in self.results.items()}
         if len(set(counts.values())) != 1:
             raise ValueError(f"expected one or more heads that were measured on the same images, got {counts}")
 
     def __getitem__(self, name: str) -> HeadEvaluation:
-        return self.heads[name]
+        return self.results[name]
 
     @property
     def score(self) -> float:
         """The mean over the heads, in 0..1, of accuracy, mean average precision, or `r2` (0 where it is below); or
         NaN."""
-        return float(np.mean([evaluation.score for evaluation in self.heads.values()]))
+        return float(np.mean([evaluation.score for evaluation in self.results.values()]))
 
     def metrics(self) -> dict[str, Any]:
         """Returns the score, and the headline metric of each head under the head's name: "species_accuracy"."""
         own = {
             f"{name}_{evaluation.headline}": evaluation.metrics()[evaluation.headline]
-            for name, evaluation in self.heads.items()
+            for name, evaluation in self.results.items()
         }
         return {"score": defined(self.score), **own}
 
     def tables(self) -> list[Table]:
         """Returns the tables of all heads, each with the head's name as its title."""
-        return [replace(table, title=name) for name, evaluation in self.heads.items() for table in evaluation.tables()]
+        return [replace(table, title=name) for name, evaluation in self.results.items() for table in
+        evaluation.tables()]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything as plain numbers, lists and strings, ready for JSON."""
-        heads = {name: evaluation.as_dict() for name, evaluation in self.heads.items()}
+        heads = {name: evaluation.as_dict() for name, evaluation in self.results.items()}
         return {"score": defined(self.score), "heads": heads}
