@@ -335,7 +335,7 @@ class Predictor:
             yield name, (moved[0] if len(moved) == 1 else self.task.merge(moved), photo.size)
 
     def _asked(self, images: np.ndarray, names: Sequence[str]) -> list[Arrays]:
-        outputs = self.engine.outputs(self.contract.preparation.endpoint, images)
+        outputs = self.engine.outputs("prepared", images)
         return [{name: outputs[name][index] for name in names} for index in range(len(images))]
 
     def _moved(self, outputs: Arrays, size: tuple[int, int], preparation: Preparation, mirrored: bool) -> Arrays:

@@ -1,6 +1,8 @@
-"""What the server says about itself: in OpenAPI's words, and in TensorFlow Serving's."""
+"""What the server says about itself, in the words of OpenAPI and of TensorFlow Serving."""
 
 from typing import Any
+
+from transfer.contract import Contract
 
 __all__ = ["PREDICT_BODY", "UPLOAD_BODY", "error_responses", "signatures"]
 
@@ -12,42 +14,43 @@ _ERROR = {
     }
 }
 _WORDS = {
-    400: "Not what was expected",
+    400: "The request is not what was expected",
     401: "The API key is missing or wrong",
-    404: "No such model or version",
+    404: "There is no such model or version",
     408: "The request took too long to arrive",
-    413: "More than the server takes",
-    503: "Too many requests at a time; come again after `Retry-After` seconds",
+    413: "The request is more than the server takes",
+    503: "There are too many requests at a time; come again after `Retry-After` seconds",
 }
+_TYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32"}
 
 
 def error_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Returns what OpenAPI's document says about errors, by their status."""
     return {code: {"description": _WORDS[code], **_ERROR} for code in codes}
 
 
-def signatures(contract: Any) -> dict[str, Any]:
-    """What the model takes and gives, as TensorFlow Serving says it."""
+def signatures(contract: Contract, names: list[str]) -> dict[str, Any]:
+    """Returns what a model takes and gives, as TensorFlow Serving says it.
 
-    def tensor(dtype: str, name: str, *shape: int) -> dict[str, Any]:
-        sizes = [{"size": str(size), "name": ""} for size in shape]
-        return {"dtype": dtype, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
+    Args:
+        contract: The contract of the model.
+        names: The names of the outputs that `:predict` gives.
+    """
+
+    def tensor(kind: str, name: str, *shape: int | None) -> dict[str, Any]:
+        sizes = [{"size": str(-1 if length is None else length), "name": ""} for length in shape]
+        return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": f"{name}:0"}
 
     def signature(**inputs: dict[str, Any]) -> dict[str, Any]:
         return {"inputs": inputs, "outputs": outputs, "method_name": "tensorflow/serving/predict"}
 
-    if contract.task == "detect":
-        outputs = {
-            "boxes": tensor("DT_FLOAT", "boxes:0", -1, -1, 4),
-            "classes": tensor("DT_INT32", "classes:0", -1, -1),
-            "scores": tensor("DT_FLOAT", "scores:0", -1, -1),
-        }
-    else:
-        outputs = {"probabilities": tensor("DT_FLOAT", "probabilities:0", -1, len(contract.class_names))}
-    images = tensor("DT_FLOAT", "images:0", -1, -1, -1, 3)
+    known = contract.outputs()
+    outputs = {name: tensor(_TYPES[known[name].dtype], name, None, *known[name].shape) for name in names}
+    images = tensor("DT_FLOAT", "images", None, None, None, 3)
     return {
         "serving_default": signature(images=images),
         "images": signature(images=images),
-        "image_bytes": signature(encoded=tensor("DT_STRING", "encoded:0", -1)),
+        "image_bytes": signature(encoded=tensor("DT_STRING", "encoded", None)),
     }
 
 

@@ -1,4 +1,4 @@
-"""What stands between clients and the application: the key, the size of bodies, time-outs, and how much may wait."""
+"""What happens to a request before the application sees it: its key, its size and its time are checked."""
 
 import asyncio
 import contextlib
@@ -14,23 +14,25 @@ from transfer.serving.metrics import Metrics
 
 __all__ = ["Admission", "Busy", "Gate", "busy_response", "error_response"]
 
-OPEN_PATHS = ("/", "/healthz")  # without a key
+OPEN_PATHS = ("/", "/healthz")  # They are answered without a key.
 
 
 def error_response(status: int, message: str, headers: Any = None) -> JSONResponse:
+    """Returns an error in the shape of TensorFlow Serving's errors."""
     return JSONResponse({"error": message}, status, headers=headers)
 
 
 def busy_response() -> JSONResponse:
+    """Returns the answer to a request that was one too many."""
     return error_response(503, "too many requests at a time; come again in a second", {"Retry-After": "1"})
 
 
 class Busy(Exception):
-    """More waits than may wait."""
+    """More images wait than may wait."""
 
 
 class Admission:
-    """Counts what waits or is worked on, in images, and refuses more than may be."""
+    """Counts the images that wait or are worked on, and refuses more than a limit."""
 
     def __init__(self, limit: int, metrics: Metrics):
         self._limit = limit
@@ -38,7 +40,7 @@ class Admission:
         self._metrics = metrics
 
     def refuses(self, images: int) -> bool:
-        """Whether so many more are too many; counts that as a refusal."""
+        """Returns whether this number of further images is too many, and counts that as a refusal."""
         if self._waiting + images <= self._limit:
             return False
         self._metrics.refused.inc()
@@ -58,7 +60,7 @@ class Admission:
 
 
 class Gate:
-    """What happens before a request reaches the application: its key, its size, its time; and it is counted.
+    """The middleware that checks the key, the size and the time of a request, and counts it.
 
     It reads the whole body, so that nothing behind it waits for a slow client. Photos that would be too many are
     refused here already, since a server that has too much to do cannot afford to look at each.
@@ -103,7 +105,7 @@ class Gate:
             self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
 
     async def _handle(self, scope: Any, receive: Any, send: Any) -> JSONResponse | None:
-        """Lets the application answer, or returns what to say instead."""
+        """Lets the application answer, or returns what to answer instead."""
         headers = dict(scope["headers"])
         if self._api_key is not None and scope["path"] not in OPEN_PATHS and not self._knows_key(headers):
             return error_response(
@@ -130,7 +132,7 @@ class Gate:
             self._buffered -= len(body)
 
     async def _receive(self, headers: dict[bytes, bytes], receive: Any, body: bytearray) -> JSONResponse | str | None:
-        """Fills `body`; None if that went well, a refusal, or "gone" when the client left."""
+        """Fills `body`. Returns None if that went well, a refusal, or "gone" where the client left."""
         limits = self._limits
         too_large = error_response(413, f"the body is larger than {limits.body_bytes:,} bytes", {"Connection": "close"})
         length = headers.get(b"content-length", b"0")
@@ -159,7 +161,7 @@ class Gate:
 
 
 def _replay(body: bytes, receive: Any) -> Any:
-    """What hands out a body that was read already, and then what else the server says."""
+    """Returns a function that hands out a body that was read already, and then what else the server sends."""
     left = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Any:

@@ -1,4 +1,4 @@
-"""What a client may ask of the server."""
+"""Bounds on what clients may ask of the server."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,22 @@ class Limits:
     """Bounds on what clients send, and on how long things take.
 
     Attributes:
-        body_bytes: of one request.
-        buffered_bytes: of all requests that are being received or answered; more get 503.
-        pixels: of one photo.
-        images: in one request.
-        waiting: images of all requests that wait or are worked on; more get 503 and are told to come again.
-        batch: images that the model is given at a time.
-        batch_seconds: how long the first image of a batch waits for others.
-        request_seconds: for a request to arrive in, and again for it to be answered in.
-        idle_seconds: how long a connection may stay open without a request.
-        connections: at a time; more are closed at once.
-        shutdown_seconds: for requests to be finished in when the server is told to stop.
+        body_bytes: Maximum size of the body of one request, in bytes.
+        buffered_bytes: Maximum size of the bodies of all requests that are being received or answered, in bytes; more
+            get the status 503.
+        pixels: Maximum number of pixels in one photo.
+        images: Maximum number of images in one request.
+        waiting: Maximum number of images, of all requests, that wait or are worked on; more get the status 503 and are
+            told to come again.
+        batch: Maximum number of images that the model is given at a time.
+        batch_seconds: How long the first image of a batch waits for others.
+        request_seconds: How long a request may take to arrive, and again to be answered.
+        idle_seconds: How long a connection may stay open without a request.
+        connections: Maximum number of connections at a time; more are closed at once.
+        shutdown_seconds: How long requests may take to be finished when the server is told to stop.
 
     Raises:
-        ValueError: a bound that is not above 0.
+        ValueError: A bound is not above 0.
     """
 
     body_bytes: int = 32_000_000
@@ -35,7 +37,7 @@ class Limits:
     batch_seconds: float = 0.002
     request_seconds: float = 30.0
     idle_seconds: float = 10.0
-    connections: int = 900  # a process may open 1,024 files on most systems
+    connections: int = 900  # A process may open 1,024 files on most systems.
     shutdown_seconds: float = 20.0
 
     def __post_init__(self) -> None:

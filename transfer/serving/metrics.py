@@ -8,7 +8,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """Counters of one server; each has its own, so that several can live in one process."""
+    """The counters of one server. Each server has its own, so that several can live in one process."""
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -25,5 +25,5 @@ class Metrics:
         self.version = Gauge("zoo_model_version", "The version in service", registry=on)
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' own format."""
+        """Returns all counters in Prometheus' own format."""
         return generate_latest(self._registry)

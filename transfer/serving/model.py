@@ -6,71 +6,71 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from transfer.artifacts.manifest import MANIFEST
-from transfer.artifacts.proof import PROOF, repeated_proof
-from transfer.contract import ExportError
-from transfer.predict.predictor import EXPORTED, Predictor, load
+from transfer.artifacts.engines.table import FORMATS
+from transfer.artifacts.manifest import MANIFEST, read_manifest
+from transfer.artifacts.proof import PROOF, Reference, prove
+from transfer.contract import TOLERANCE, ExportError
+from transfer.predict.loading import EXPORTED, load
+from transfer.predict.predictor import Predictor
 from transfer.serving.batching import Batcher
 from transfer.serving.limits import Limits
-from transfer.tasks.detect.predictor import DetectionPredictor
 
 __all__ = ["Served", "Versions", "open_proven"]
 
 log = logging.getLogger("zoo.serve")
 
 
-Anyone = Predictor | DetectionPredictor
-
-
-def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = None) -> Anyone:
+def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = None) -> Predictor:
     """Opens an exported folder, and repeats its proof with the engine that will answer.
 
+    Args:
+        folder: The folder that `zoo fit` or `zoo export` wrote.
+        engine: The runtime, as `transfer.load` takes it.
+        max_pixels: Photos of more pixels are refused before they are unpacked.
+
     Raises:
-        ValueError, FileNotFoundError, ModuleNotFoundError: as of `transfer.load`.
-        ExportError: it does not answer as the trained model did.
+        ValueError, FileNotFoundError, ModuleNotFoundError: The folder cannot be opened; see `transfer.load`.
+        ExportError: The model does not answer as the trained one did.
     """
     predictor = load(folder, engine=engine, max_pixels=max_pixels)
     for place in (folder / EXPORTED, folder):
         if (place / PROOF).is_file() and predictor.contract.fingerprint in (place / MANIFEST).read_text("utf-8"):
-            repeated_proof(place)(predictor.engine, predictor.engine.name, _tolerance(place, predictor))
+            prove(predictor.engine, predictor.engine.name, Reference.load(place / PROOF), _tolerance(place, predictor))
             break
     predictor.warm_up((1, 8))
     return predictor
 
 
-def _tolerance(folder: Path, predictor: Anyone) -> float:
-    from transfer.artifacts.engines.table import FORMATS
-    from transfer.artifacts.manifest import read_manifest
-
+def _tolerance(folder: Path, predictor: Predictor) -> float:
     artifacts = read_manifest(folder)["artifacts"]
     name = next(name for name, row in FORMATS.items() if row.engine == predictor.engine.name)
-    return artifacts.get(name, {}).get("tolerance", 1e-4)
+    return artifacts.get(name, {}).get("tolerance", TOLERANCE)
 
 
 class Served:
-    """A model in service: who asks while a newer version comes in is answered by the one that he began with.
+    """A model in service. A request that began while a newer version came in is answered by the version that it met.
 
     Attributes:
-        predictor: the model.
-        version: 1 for the first, and one more for each that followed.
-        batcher: answers images that were prepared for the network.
+        predictor: The model.
+        version: 1 for the first version, and one more for each that followed.
+        batcher: What answers images that were prepared for the network.
     """
 
-    def __init__(self, predictor: Anyone, version: int, limits: Limits, seen: Callable[[int], None]):
+    def __init__(self, predictor: Predictor, version: int, limits: Limits, seen: Callable[[int], None]):
         self.predictor = predictor
         self.version = version
-        self.batcher = Batcher(predictor.answer, size=limits.batch, seconds=limits.batch_seconds, seen=seen)
+        self.batcher = Batcher(predictor.answer_prepared, size=limits.batch, seconds=limits.batch_seconds, seen=seen)
 
 
 class Versions:
     """Watches a folder, and puts a newer version of it in service once that is proven.
 
     Args:
-        folder: that `zoo fit` or `zoo export` wrote.
-        engine: as of `transfer.load`.
-        limits: of the server.
-        seen: is told the size of every batch.
-        changed: is told whether a newer version came in, or was refused.
+        folder: The folder that `zoo fit` or `zoo export` wrote.
+        engine: The runtime, as `transfer.load` takes it.
+        limits: The limits of the server.
+        seen: A function that is told the size of every batch.
+        changed: A function that is told whether a newer version came in (True), or was refused (False).
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Versions:
         self._seen = seen
         self._changed = changed
         self._stamp = self._look()
-        self._first: Anyone | None = self._open()  # here, so that a bad folder is said before the server starts
+        self._first: Predictor | None = self._open()  # Here, so that a bad folder is said before the server starts.
         self._current: Served | None = None
         self._retiring: set[asyncio.Task] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reload")
@@ -110,12 +110,12 @@ class Versions:
                 continue
             await asyncio.sleep(min(seconds, 0.2))
             if self._look() != stamp:
-                continue  # still being written
+                continue  # It is still being written.
             self._stamp = stamp
             await self._replace()
 
     async def close(self) -> None:
-        """Ends when all that was asked has been answered."""
+        """Ends the threads when every image that came has been answered."""
         await self.current.batcher.close()
         await asyncio.gather(*self._retiring)
         self._thread.shutdown(wait=False)
@@ -135,16 +135,16 @@ class Versions:
         log.info("version %d of %s is in service", self._current.version, self.folder)
         self._changed(True)
 
-    def _open(self) -> Anyone:
+    def _open(self) -> Predictor:
         return open_proven(self.folder, engine=self._engine, max_pixels=self._limits.pixels)
 
     def _look(self) -> object:
-        """Something that changes with the folder; None while there is none."""
-        found = []
+        """Returns something that changes with the folder; None while there is no folder."""
+        stamps = []
         for path in (self.folder / MANIFEST, self.folder / EXPORTED / MANIFEST):
             try:
                 facts = path.stat()
             except OSError:
                 continue
-            found.append((facts.st_ino, facts.st_mtime_ns, facts.st_size))
-        return tuple(found) or None
+            stamps.append((facts.st_ino, facts.st_mtime_ns, facts.st_size))
+        return tuple(stamps) or None

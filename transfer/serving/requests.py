@@ -1,4 +1,4 @@
-"""From the body of a request to images, and nothing else: no file is written, no name is used, nothing is unpickled."""
+"""Reading images out of the body of a request. No file is written, no name is used, nothing is unpickled."""
 
 import base64
 import binascii
@@ -13,38 +13,38 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from pipelines.prepare.photos import decode
 from transfer.serving.limits import Limits
 
-__all__ = ["BadRequest", "TooLarge", "parse_predict", "read_upload"]
+__all__ = ["BadRequest", "TooLarge", "decoded", "parse_predict", "read_upload"]
 
 SIGNATURES = ("serving_default", "images", "image_bytes")
 
 
 class BadRequest(ValueError):
-    """The client's mistake, in words."""
+    """A mistake of the client, in words."""
 
     status = 400
 
 
 class TooLarge(BadRequest):
-    """More than the server takes."""
+    """The client sent more than the server takes."""
 
     status = 413
 
 
 def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
-    """The images of a request to TensorFlow Serving's `:predict`.
+    """Reads the images of a request to TensorFlow Serving's `:predict`.
 
     Args:
-        body: JSON: `instances`, a list of which each is one image: [h][w][3] numbers in 0..255, or
-            `{"b64": "..."}`, an image file; or `inputs`, a list of them. Either may name its input, as
+        body: A JSON document with `instances`, a list of images, or with `inputs`, which is such a list, too. An image
+            is numbers `[h][w][3]` in 0..255, or a file as `{"b64": "..."}`. Either may name its input, as
             `{"images": ...}` or `{"encoded": ...}`. `signature_name` may be one of `serving_default`, `images` and
             `image_bytes`.
-        limits: of images and pixels.
+        limits: The limits of the server, on images and pixels.
 
     Returns:
-        uint8 or float32 [h, w, 3] each, and whether the answer is to be by row (`predictions`).
+        The images, uint8 or float32 `[h, w, 3]` each, and whether the answer is to be by row (`predictions`).
 
     Raises:
-        BadRequest: anything else.
+        BadRequest: The body is anything else.
     """
     document = _json(body)
     if not isinstance(document, dict):
@@ -75,7 +75,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _unnamed(entry: Any) -> Any:
-    """What is behind the name of an input, where it has one."""
+    """Returns what stands behind the name of an input, where there is a name."""
     if isinstance(entry, dict) and len(entry) == 1 and next(iter(entry)) in ("images", "encoded"):
         return next(iter(entry.values()))
     return entry
@@ -96,7 +96,7 @@ def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray
         pixels = np.array(entry)
         if pixels.dtype.kind not in "iuf":
             raise ValueError(f"values of the kind {pixels.dtype}")
-    except (ValueError, RecursionError) as error:  # ragged, or no numbers
+    except (ValueError, RecursionError) as error:  # The list is ragged, or holds no numbers.
         raise BadRequest(f"image {index}: expected numbers [h][w][3]: {str(error)[:200]}") from error
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise BadRequest(f"image {index}: expected numbers [h][w][3], got the shape {list(pixels.shape)}")
@@ -108,10 +108,15 @@ def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray
 
 
 def decoded(contents: bytes, name: str, limits: Limits) -> np.ndarray:
-    """An image file as uint8 [h, w, 3].
+    """Decodes an image file into uint8 `[h, w, 3]`.
+
+    Args:
+        contents: The file.
+        name: What to call it in messages.
+        limits: The limits of the server, on pixels.
 
     Raises:
-        BadRequest: it is none, or has too many pixels.
+        BadRequest: It is no image, or has too many pixels.
     """
     try:
         return decode(contents, max_pixels=limits.pixels)
@@ -121,10 +126,10 @@ def decoded(contents: bytes, name: str, limits: Limits) -> np.ndarray:
 
 
 async def read_upload(body: bytes, content_type: str, limits: Limits) -> bytes:
-    """The one file of an upload: the body itself, or the part `file` of a multipart form.
+    """Returns the file of an upload: the body itself, or the part `file` of a multipart form.
 
     Raises:
-        BadRequest: no such part.
+        BadRequest: There is no such part.
     """
     if content_type.startswith("image/") or content_type == "application/octet-stream":
         return body
@@ -136,7 +141,7 @@ async def read_upload(body: bytes, content_type: str, limits: Limits) -> bytes:
         yield b""
 
     parser = MultiPartParser(Headers({"content-type": content_type}), chunks(), max_files=1, max_fields=8)
-    parser.spool_max_size = limits.body_bytes + 1  # stays in memory
+    parser.spool_max_size = limits.body_bytes + 1  # The file stays in memory.
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:

@@ -1,10 +1,9 @@
-"""The process around the application."""
+"""The process around the web application."""
 
 import asyncio
 import logging
 import socket
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -12,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from transfer.serving.app import create_app
 from transfer.serving.limits import Limits
 
-__all__ = ["make_server", "run", "serve"]
+__all__ = ["make_server", "run", "serve", "server_socket"]
 
 log = logging.getLogger("zoo.serve")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -28,25 +27,30 @@ def serve(
     limits: Limits | None = None,
     api_key: str | None = None,
 ) -> None:
-    """Serves an exported model until the process is told to stop; requests that came before that are answered.
+    """Serves an exported model until the process is told to stop. Requests that came before that are answered.
 
     Args:
-        folder, name, engine, limits, api_key: as of `transfer.serving.create_app`.
-        host: the address to listen on; other machines reach the server only if this is not the loopback address.
-        port: 0 for any that is free.
+        folder: The folder that `zoo fit` or `zoo export` wrote.
+        host: The address to listen on. Other machines reach the server only if this is not the loopback address.
+        port: The port to listen on. 0 takes any that is free.
+        name: The name of the model in the paths. Defaults to the folder's name.
+        engine: The runtime, as `transfer.load` takes it.
+        limits: Bounds on what clients may ask.
+        api_key: What clients have to send; see `create_app`.
 
     Raises:
-        OSError: the port is taken.
-        ValueError, FileNotFoundError, ModuleNotFoundError, ExportError: as of `create_app`.
+        OSError: The port is taken.
+        ValueError, FileNotFoundError, ModuleNotFoundError: The folder cannot be opened; see `transfer.load`.
+        ExportError: The model does not answer as the trained one did.
     """
     run(make_server(folder, host=host, port=port, name=name, engine=engine, limits=limits, api_key=api_key))
 
 
 def run(server: uvicorn.Server) -> None:
-    """Runs what `make_server` made; returns after a clean shutdown on SIGTERM or SIGINT.
+    """Runs what `make_server` made, and returns after a clean shutdown on SIGTERM or SIGINT.
 
     Raises:
-        OSError: the port is taken.
+        OSError: The port is taken.
     """
     log.setLevel(logging.INFO)
     config = server.config
@@ -56,7 +60,7 @@ def run(server: uvicorn.Server) -> None:
         log.info("http://%s:%d", config.host, listening.getsockname()[1])
         try:
             server.run(sockets=[listening])
-        except (KeyboardInterrupt, SystemExit):  # the signal again, after all was closed
+        except (KeyboardInterrupt, SystemExit):  # The signal comes again, after all was closed.
             log.info("stopped")
 
 
@@ -65,12 +69,15 @@ def make_server(
     *,
     host: str = "127.0.0.1",
     port: int = 8501,
+    name: str | None = None,
+    engine: str = "auto",
     limits: Limits | None = None,
-    **options: Any,
+    api_key: str | None = None,
+    watch_seconds: float = 1.0,
 ) -> uvicorn.Server:
-    """The server that `serve` runs."""
+    """Returns the server that `serve` runs. The arguments are those of `serve` and of `create_app`."""
     limits = limits or Limits()
-    app = create_app(folder, limits=limits, **options)
+    app = create_app(folder, name=name, engine=engine, limits=limits, api_key=api_key, watch_seconds=watch_seconds)
     config = uvicorn.Config(
         app,
         host=host,
@@ -88,23 +95,27 @@ def make_server(
 
 
 def server_socket(server: uvicorn.Server) -> socket.socket:
-    """The socket to listen on; an OSError, not an end of the process, if the port is taken."""
+    """Returns the socket to listen on.
+
+    Raises:
+        OSError: The port is taken. (Uvicorn would end the process.)
+    """
     config = server.config
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    found = socket.socket(family)
+    listening = socket.socket(family)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((config.host, config.port))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((config.host, config.port))
     except OSError as error:
-        found.close()
+        listening.close()
         raise OSError(
             f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another --port"
         ) from error
-    return found
+    return listening
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:
-    """HTTP/1.1 that closes connections which send no request, and those that are more than it bears."""
+    """Returns HTTP/1.1 that closes connections which send no request, and those above the limit."""
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
