@@ -1,25 +1,27 @@
 """A result folder appears whole or not at all."""
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["new_folder"]
+__all__ = ["keep_work", "new_folder", "remove_abandoned"]
 
 
 @contextmanager
 def new_folder(folder: str | Path, *, overwrite: bool = False, contents: Collection[str] = ()) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `folder` when the block ends well.
+    """Makes a temporary folder to fill, which becomes `folder` when the block ends well.
 
     It lies beside `folder`, so that the last step is one rename. On any exception, Ctrl-C among them, it is deleted
-    and nothing is left; a `folder` that was there before is then as it was.
+    and nothing is left; a `folder` that was there before is then as it was. What must not be lost is kept with
+    `keep_work` before the exception.
 
     Args:
-        folder: where the result goes. Folders above it are made.
-        overwrite: replace what `folder` holds.
-        contents: names that a result of this kind may hold. Overwriting a folder that holds anything else is
+        folder: The folder of the result. Folders above it are made.
+        overwrite: Whether to replace what `folder` holds. Defaults to False.
+        contents: The names that a result of this kind may hold. Overwriting a folder that holds anything else is
             refused, because that would delete what somebody else put there.
 
     Yields:
@@ -38,19 +40,62 @@ def new_folder(folder: str | Path, *, overwrite: bool = False, contents: Collect
     ...     (Path(place) / "result" / "answer.txt").read_text()
     '42'
     """
-    folder = Path(folder).resolve()  # through links: the temporary folder has to be on the same disk
+    folder = Path(folder).resolve()  # Through links: the temporary folder has to be on the same disk.
     _check_free(folder, overwrite, contents)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+    place = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
     try:
         # A folder inside: mkdtemp's own is closed to everyone else, which a result need not be.
         work = place / "new"
         work.mkdir()
         yield work
-        _check_free(folder, overwrite, contents)  # the block may have taken an hour
+        _check_free(folder, overwrite, contents)  # The block may have taken an hour.
         _put(work, folder, aside=place / "old")
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def keep_work(work: Path, folder: str | Path, *, suffix: str = ".unproven") -> Path:
+    """Keeps a folder that cannot become the result, beside the place where the result would have been.
+
+    Args:
+        work: The folder that `new_folder` made. It is gone afterwards, so the block has to end with an exception.
+        folder: The folder of the result.
+        suffix: What is put behind its name. Where such a folder is there already, a number follows.
+
+    Returns:
+        The folder that it is now.
+
+    Example:
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "run"
+    >>> with new_folder(out) as work:
+    ...     _ = (work / "model.keras").write_text("an hour's work")
+    ...     raise RuntimeError(keep_work(work, out).name)
+    Traceback (most recent call last):
+    RuntimeError: run.unproven
+    """
+    folder = Path(folder).resolve()
+    names = itertools.chain([suffix], (f"{suffix}-{number}" for number in itertools.count(2)))
+    place = next(place for name in names if not (place := folder.with_name(folder.name + name)).exists())
+    return work.rename(place)
+
+
+def remove_abandoned(folder: str | Path) -> None:
+    """Deletes what processes that were killed have left of `new_folder` for the same folder.
+
+    Call it only where no other process is about to write that folder.
+    """
+    folder = Path(folder).resolve()
+    if folder.parent.is_dir():
+        for place in folder.parent.iterdir():
+            if place.name.startswith(_prefix(folder)):
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}.partial-"
 
 
 def _check_free(folder: Path, overwrite: bool, contents: Collection[str]) -> None:
@@ -79,7 +124,7 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def _put(work: Path, folder: Path, *, aside: Path) -> None:
-    """Renames `work` to `folder`; what was there is put back if that fails."""
+    """Renames `work` to `folder`. What was there is put back if that fails."""
     if not folder.exists():
         work.rename(folder)
         return

@@ -17,15 +17,15 @@ MANIFEST = "manifest.json"
 def write_manifest(
     folder: Path, contents: Iterable[str], *, fingerprint: str, quantize: str, artifacts: dict[str, Any], proof: Proof
 ) -> None:
-    """Writes manifest.json on the files and folders that are named.
+    """Writes manifest.json about files and folders.
 
     Args:
-        folder: where they lie.
-        contents: their names.
-        fingerprint: of the trained weights.
+        folder: The folder that they lie in.
+        contents: Their names.
+        fingerprint: A digest of the trained weights.
         quantize: "none", "float16" or "int8".
-        artifacts: for each format, what its artifact takes and how far it may be from the trained model.
-        proof: what was compared.
+        artifacts: For each format, what its artifact takes and how far it may be from the trained model.
+        proof: What was compared.
     """
     document = {
         "format": "transfer-zoo",
@@ -43,11 +43,11 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an exported folder.
+    """Returns the manifest of an exported folder.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is not one, or one of a newer format version.
+        FileNotFoundError: The folder has none.
+        ValueError: It is not a manifest, or one of a newer format version.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -71,16 +71,16 @@ def check_files(folder: Path, names: Iterable[str] | None = None) -> None:
     """Compares files with their SHA-256 in the manifest.
 
     Args:
-        folder: an exported folder.
-        names: the files and folders to look at; all unless told.
+        folder: An exported folder.
+        names: The files and folders to look at. By default these are all.
 
     Raises:
-        ValueError: a file that is not what was exported; names it.
-        FileNotFoundError: one that is gone, or no manifest.
+        ValueError: A file is not what was exported; the message names it.
+        FileNotFoundError: A file is missing, or there is no manifest.
     """
     listed = read_manifest(folder)["files"]
     for name, facts in listed.items():
-        if names is not None and not any(name == each or name.startswith(f"{each}/") for each in names):
+        if names is not None and not any(name == one or name.startswith(f"{one}/") for one in names):
             continue
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -95,13 +95,14 @@ def check_files(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def sha256(path: Path) -> str:
-    """In hexadecimal digits."""
+    """Returns the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
+    """Returns the files, and those in the folders, in their order."""
+    files: list[Path] = []
     for path in paths:
-        found += sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return found
+        files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return files

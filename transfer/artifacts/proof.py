@@ -1,7 +1,8 @@
-"""The proof of an exported folder: photos, the trained model's answers to them, and comparing a runtime with these.
+"""The proof of an exported folder: photos, the trained model's outputs for them, and comparing a runtime with these.
 
 Both lie in the folder (`proof.npz`), so that `verify` can repeat the proof on any machine, without the trained model
-and without TensorFlow.
+and without TensorFlow. Which differences count is for the task to say (`transfer.tasks.task.Task.compare`): those that
+can reach a user.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,188 +12,188 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.prepare.photos import crop_photo, decode
+from pipelines.prepare.photos import decode
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import FORMATS, open_artifact, runtime_is_installed
 from transfer.artifacts.manifest import check_files, read_manifest
-from transfer.contract import BATCH_SIZES, Check, Contract, ExportError, read_contract
+from transfer.contract import BATCH_SIZES, Check, Contract, ExportError
+from transfer.tasks import task_of
+from transfer.tasks.task import Arrays
 
-__all__ = [
-    "PROOF",
-    "Agreement",
-    "Reference",
-    "Verdict",
-    "check_agreement",
-    "prove",
-    "repeated_proof",
-    "same_size",
-    "verify",
-]
+__all__ = ["PROOF", "Reference", "Verdict", "prove", "same_size", "verify"]
 
 PROOF = "proof.npz"
+GROUP = BATCH_SIZES[-1]  # So many photos make a batch.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
-    """Photos, and what the trained model says about them.
+    """Photos, and what the trained model gives for them, boxes in pixels of its canvas.
 
     Attributes:
-        photos: uint8 [h, w, 3] of several sizes.
-        whole: float32 [photos, classes], of each photo.
-        cut: float32 [photos, classes], of the top left of each photo, as large as all of its group of 5 have it.
+        photos: The photos, uint8 `[h, w, 3]`, of several sizes.
+        whole: For each photo the outputs by name, `[photos, ...]`.
+        cut: The same for the top left of each photo, as large as all of its group of 5 have it.
     """
 
     photos: tuple[np.ndarray, ...]
-    whole: np.ndarray
-    cut: np.ndarray
+    whole: Arrays
+    cut: Arrays
+
+    @classmethod
+    def make(cls, photos: Sequence[np.ndarray], answer: Callable[[Sequence[np.ndarray]], Arrays]) -> "Reference":
+        """Asks about all photos, whole and cut.
+
+        Args:
+            photos: The photos, uint8 `[h, w, 3]`.
+            answer: A function from a few photos of several sizes to the model's outputs for them.
+        """
+        groups = _groups(photos)
+        whole = _joined([answer(group) for group in groups])
+        return cls(tuple(photos), whole, _joined([answer(list(same_size(group))) for group in groups]))
+
+    def part(self, count: int) -> "Reference":
+        """Returns what is about the first photos, whose number is a multiple of 5."""
+        whole, cut = ({name: values[:count] for name, values in outputs.items()} for outputs in (self.whole, self.cut))
+        return Reference(self.photos[:count], whole, cut)
 
     def save(self, path: Path, encoded: Sequence[bytes]) -> None:
-        """Writes the answers and the photos' files."""
+        """Writes the outputs, and the contents of the photos' files."""
         files: dict[str, Any] = {f"photo_{i}": np.frombuffer(contents, np.uint8) for i, contents in enumerate(encoded)}
-        np.savez(path, whole=self.whole, cut=self.cut, **files)
+        for way, outputs in (("whole", self.whole), ("cut", self.cut)):
+            files |= {f"{way}_{name}": values for name, values in outputs.items()}
+        np.savez_compressed(path, **files)
 
     @classmethod
     def load(cls, path: Path) -> "Reference":
-        """Reads what `save` wrote; nothing is ever unpickled."""
+        """Reads what `save` wrote. Nothing is ever unpickled.
+
+        In format version 1, the proofs of classifiers had one output and no name for it.
+        """
         with np.load(path, allow_pickle=False) as file:
             names = sorted((name for name in file.files if name.startswith("photo_")), key=lambda x: int(x[6:]))
-            return cls(tuple(decode(file[name].tobytes()) for name in names), file["whole"], file["cut"])
+            whole, cut = (
+                {
+                    name.partition("_")[2] or "probabilities": file[name]
+                    for name in file.files
+                    if name.partition("_")[0] == way
+                }
+                for way in ("whole", "cut")
+            )
+            return cls(tuple(decode(file[name].tobytes()) for name in names), whole, cut)
 
 
-def prove(engine: Engine, artifact: str, reference: Reference, tolerance: float) -> list[Check]:
-    """Lets a runtime answer on every photo, whole and cropped, alone and in a batch.
+@dataclass(frozen=True)
+class _Case:
+    """One way in, to be compared at one batch size."""
+
+    endpoint: str
+    batch: int
+    expected: Arrays
+    sizes: Sequence[tuple[int, int]]  # Of what boxes are in pixels of, photo by photo.
+    on_photos: bool
+    way: str
+    inputs: Sequence[np.ndarray]  # The batches.
+
+
+def prove(
+    engine: Engine, artifact: str, reference: Reference, tolerance: float, *, encoded: Sequence[bytes] = ()
+) -> list[Check]:
+    """Lets a runtime answer on every photo, as it is and prepared, alone and in a batch.
 
     Args:
-        engine: the artifact, read back in its own runtime.
-        artifact: its name, for the messages.
-        reference: photos and the trained model's answers.
-        tolerance: the largest absolute difference of a probability that is let through.
+        engine: The artifact, read back in its own runtime.
+        artifact: Its name, for messages.
+        reference: Photos and the trained model's outputs.
+        tolerance: The largest difference that is allowed, as the task counts differences.
+        encoded: The contents of the photos' files, for artifacts that take those.
+
+    Returns:
+        One comparison for each way in and batch size.
 
     Raises:
-        ExportError: an answer that differs by more, or is no number.
+        ExportError: An answer differs by more, or is not a number. The message says where.
     """
+    return [_compared(engine, artifact, case, tolerance) for case in _cases(engine, reference, encoded)]
+
+
+def _cases(engine: Engine, reference: Reference, encoded: Sequence[bytes]) -> Iterator[_Case]:
     contract, photos = engine.contract, reference.photos
-    stacks = [same_size(photos[start : start + BATCH_SIZES[1]]) for start in range(0, len(photos), BATCH_SIZES[1])]
-    crops = np.stack([crop_photo(photo, contract.crop) for photo in photos])
-    groups = range(0, len(photos), BATCH_SIZES[1])
-    cases = [
-        ("images uint8", 1, reference.whole, lambda: [engine.images(photo[None]) for photo in photos]),
-        ("images uint8", BATCH_SIZES[1], reference.cut, lambda: [engine.images(stack) for stack in stacks]),
-        ("cropped", 1, reference.whole, lambda: [engine.cropped(crop[None]) for crop in crops]),
-        ("cropped", BATCH_SIZES[1], reference.whole, lambda: [engine.cropped(crops[i : i + 5]) for i in groups]),
-    ]
-    if not takes_any_size(engine):
-        cases = [case for case in cases if case[0] == "cropped"]
-    checks = []
-    for endpoint, batch, expected, ask in cases:
-        try:
-            got = np.concatenate(ask())
-        except Exception as error:  # each runtime has its own classes of errors
-            raise ExportError(f"{artifact}, {endpoint}, batch of {batch} gives no answer: {error}") from error
-        checks.append(compare(artifact, endpoint, batch, photos, contract, expected, got, tolerance))
-    return checks
+    whole, cut = reference.whole, reference.cut
+    if engine.limited:
+        limited = task_of(contract.task).limited
+        whole, cut = limited(whole, contract), limited(cut, contract)
+    preparation = contract.preparation
+    prepared = np.stack([preparation.on_photo(photo) for photo in photos])
+    stacks = [same_size(group) for group in _groups(photos)]
+    sizes = [photo.shape[:2] for photo in photos]
+    cut_sizes = [image.shape[:2] for stack in stacks for image in stack]
+    on_canvas = [preparation.size] * len(photos)
+    alone = [photo[None] for photo in photos]
+    if "prepared" in engine.ways:
+        for batch, inputs in ((1, [image[None] for image in prepared]), (GROUP, _groups(prepared))):
+            yield _Case(engine.endpoint("prepared"), batch, whole, on_canvas, False, "prepared", inputs)
+    if "images" in engine.ways:
+        for dtype in engine.dtypes:
+            endpoint = f"images {dtype}"
+            yield _Case(endpoint, 1, whole, sizes, True, "images", [photo.astype(dtype) for photo in alone])
+            # Arrays have to share a size, so those of a batch are cut.
+            yield _Case(endpoint, GROUP, cut, cut_sizes, True, "images", [stack.astype(dtype) for stack in stacks])
+    if "image_bytes" in engine.ways and encoded:
+        for batch in BATCH_SIZES:  # Files of different sizes go together in one batch.
+            files = [np.array(list(group), object) for group in _groups(encoded, batch)]
+            yield _Case("image_bytes", batch, whole, sizes, True, "image_bytes", files)
 
 
-def takes_any_size(engine: Engine) -> bool:
-    """Whether the artifact crops by itself; int8 files for LiteRT take cropped images only."""
-    return not (engine.name == "litert" and "images" not in getattr(engine, "_signatures", {}))
+def _compared(engine: Engine, artifact: str, case: _Case, tolerance: float) -> Check:
+    """Compares the answers to all photos with those of the trained model, photo by photo."""
+    contract, place = engine.contract, f"{artifact}, endpoint {case.endpoint}, batch of {case.batch}"
+    try:
+        actual = _joined([engine.outputs(case.way, batch) for batch in case.inputs])
+    except Exception as error:  # Each runtime has its own classes of errors.
+        raise ExportError(f"{place}: it gives no answer: {error}", artifact=artifact) from error
+    missing = [name for name, one in contract.outputs().items() if not one.internal and name not in actual]
+    if missing:
+        raise ExportError(f"{place}: it does not give {', '.join(missing)}", artifact=artifact)
+    compare, worst = task_of(contract.task).compare, 0.0
+    for index, size in enumerate(case.sizes):
+        expected = {name: values[index] for name, values in case.expected.items()}
+        if case.on_photos:
+            expected = _on_photo(expected, contract, size)
+        outputs = {name: values[index] for name, values in actual.items()}
+        difference = compare(expected, outputs, size, contract, tolerance)
+        if difference.reason or not difference.value <= tolerance:
+            raise ExportError(
+                f"{place}, photo {index} of {size[0]} x {size[1]}: "
+                f"{difference.reason or f'it differs by {difference.value:.3g}'}. {tolerance:g} is allowed.",
+                Check(artifact, case.endpoint, case.batch, difference.value),
+            )
+        worst = max(worst, difference.value)
+    return Check(artifact, case.endpoint, case.batch, worst)
 
 
-def compare(
-    artifact: str,
-    endpoint: str,
-    batch: int,
-    photos: Sequence[np.ndarray],
-    contract: Contract,
-    expected: np.ndarray,
-    got: np.ndarray,
-    tolerance: float,
-) -> Check:
-    """The comparison of one endpoint at one batch size, photo by photo.
-
-    Raises:
-        ExportError: over the tolerance; names the photo and the class that differ most.
-    """
-    difference = np.abs(expected - got)
-    difference[~np.isfinite(difference)] = np.inf
-    check = Check(artifact, endpoint, batch, float(difference.max()))
-    if check.max_abs_diff <= tolerance:
-        return check
-    row, column = np.unravel_index(difference.argmax(), difference.shape)
-    height, width = photos[row].shape[:2]
-    raise ExportError(
-        f"{artifact}, endpoint {endpoint}, batch of {batch}: photo {row} ({height} x {width}) got "
-        f"{got[row, column]:.6g} for class {contract.class_names[column]!r}, and the trained model says "
-        f"{expected[row, column]:.6g}: a difference of {check.max_abs_diff:.3g}, where {tolerance:g} is allowed. "
-        "Nothing was kept.",
-        check,
-    )
+def _on_photo(outputs: Arrays, contract: Contract, size: tuple[int, int]) -> Arrays:
+    """Moves boxes from the canvas to a photo."""
+    names = [name for name in contract.box_outputs if name in outputs]
+    return outputs | {name: contract.preparation.boxes_to_photo(outputs[name], size) for name in names}
 
 
 def same_size(photos: Sequence[np.ndarray]) -> np.ndarray:
-    """The top left of each photo, as large as all of them have it: uint8 [n, h, w, 3]."""
+    """Returns the top left of each photo, as large as all of them have it: uint8 `[n, h, w, 3]`.
+
+    >>> same_size([np.zeros((3, 8, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]).shape
+    (2, 3, 4, 3)
+    """
     height, width = (min(photo.shape[axis] for photo in photos) for axis in (0, 1))
     return np.stack([photo[:height, :width] for photo in photos])
 
 
-# Quantised models
+def _groups(items: Any, count: int = GROUP) -> list[Any]:
+    return [items[start : start + count] for start in range(0, len(items), count)]
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How a quantised model compares with the trained one on labelled images.
-
-    Attributes:
-        artifact: which.
-        num_images: how many images.
-        agreement: the share on which both have the same likeliest class, 0..1.
-        accuracy: of the trained model, and of the artifact, 0..1.
-        bound: how many points (hundredths) may be lost of either.
-    """
-
-    artifact: str
-    num_images: int
-    agreement: float
-    accuracy: tuple[float, float]
-    bound: float
-
-
-def check_agreement(
-    artifact: str,
-    trained: np.ndarray,
-    got: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    *,
-    bound: float,
-) -> Agreement:
-    """Measures a quantised model.
-
-    Args:
-        artifact: its name.
-        trained, got: probabilities of both models, [n, classes].
-        labels: int [n].
-        names: of the images, to say which differs most.
-        bound: points that may be lost.
-
-    Raises:
-        ExportError: more is lost.
-    """
-    ours, theirs = got.argmax(axis=1), trained.argmax(axis=1)
-    accuracies = float((theirs == labels).mean()), float((ours == labels).mean())
-    found = Agreement(artifact, len(labels), float((ours == theirs).mean()), accuracies, bound)
-    lost = 100 * max(1 - found.agreement, accuracies[0] - accuracies[1])
-    if lost <= bound + 1e-9 and np.isfinite(got).all():
-        return found
-    difference = np.abs(trained - got).max(axis=1)
-    difference[~np.isfinite(difference)] = np.inf
-    worst = int(difference.argmax())
-    raise ExportError(
-        f"{artifact}: on {found.num_images} images it agrees with the trained model on {100 * found.agreement:.1f}% "
-        f"and is right on {100 * accuracies[1]:.1f}% where that is right on {100 * accuracies[0]:.1f}%: "
-        f"{lost:.1f} points are lost, and {bound:g} are allowed. {names[worst]} differs most, by "
-        f"{difference[worst]:.3g}. Nothing was kept. Give more images to calibrate on, or export in float16"
-    )
+def _joined(batches: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 # An exported folder
@@ -200,12 +201,12 @@ def check_agreement(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found about one artifact.
+    """What `verify` says about one artifact.
 
     Attributes:
-        artifact: the format's name.
-        checks: the comparisons; empty where none could be made.
-        skipped: why none could be made, or None.
+        artifact: The name of the format.
+        checks: The comparisons; there are none where the artifact was skipped.
+        skipped: Why nothing could be compared, or None.
     """
 
     artifact: str
@@ -217,41 +218,26 @@ def verify(folder: str | Path) -> list[Verdict]:
     """Repeats the proof of an exported folder: the SHA-256 of every file, and every artifact's answers.
 
     Args:
-        folder: what `transfer.export`, `zoo export` or `zoo fit` wrote.
+        folder: A folder that `transfer.export`, `zoo export` or `zoo fit` wrote.
 
     Returns:
         One verdict for each artifact. Those whose runtime is not installed say so.
 
     Raises:
-        ValueError: a file was changed, or the folder is of a newer format version.
-        FileNotFoundError: a file is gone, or there is no such folder.
-        ExportError: an artifact no longer answers as the trained model did.
+        ValueError: A file was changed, or the folder is of a newer format version.
+        FileNotFoundError: A file is missing, or there is no such folder.
+        ExportError: An artifact no longer answers as the trained model did.
     """
-    return list(_verdicts(Path(folder)))
-
-
-def _verdicts(folder: Path) -> Iterator[Verdict]:
+    folder = Path(folder)
     check_files(folder)
-    prove_on_photos = repeated_proof(folder)
-    for name, facts in read_manifest(folder)["artifacts"].items():
-        if not runtime_is_installed(name):
-            yield Verdict(
-                name, skipped=f"{FORMATS[name].needs[1]} is not installed: pip install 'transfer-zoo[export]'"
-            )
-            continue
-        artifact = FORMATS[name].files[0]
-        engine = open_artifact(folder / artifact)
-        yield Verdict(name, tuple(prove_on_photos(engine, artifact, facts["tolerance"])))
-
-
-def repeated_proof(folder: Path) -> Callable[[Engine, str, float], list[Check]]:
-    """The proof of an exported folder on the photos that lie in it, whatever its task: of an engine, what it is called,
-    and the tolerance."""
-    contract = read_contract((folder / "contract.json").read_bytes())
-    if contract.task == "detect":
-        from transfer.tasks.detect import proving
-
-        detections = proving.Reference.load(folder / PROOF, contract)
-        return lambda engine, artifact, tolerance: proving.prove(engine, artifact, detections, tolerance)
     reference = Reference.load(folder / PROOF)
-    return lambda engine, artifact, tolerance: prove(engine, artifact, reference, tolerance)
+    artifacts = read_manifest(folder)["artifacts"]
+    return [_verdict(folder, name, facts["tolerance"], reference) for name, facts in artifacts.items()]
+
+
+def _verdict(folder: Path, name: str, tolerance: float, reference: Reference) -> Verdict:
+    row = FORMATS[name]
+    if not runtime_is_installed(name):
+        return Verdict(name, skipped=f"{row.needs[1]} is not installed: pip install 'transfer-zoo[export]'")
+    artifact = row.files[0]
+    return Verdict(name, tuple(prove(open_artifact(folder / artifact), artifact, reference, tolerance)))

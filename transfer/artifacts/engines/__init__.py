@@ -1,6 +1,6 @@
 """Runtimes that answer for an exported model, all with one interface (`transfer.artifacts.engines.base.Engine`).
 
-Each is imported when an artifact is opened with it, and only TensorFlow's own import TensorFlow.
+Each is imported when an artifact is opened with it, and only TensorFlow's and Keras' own import TensorFlow.
 """
 
 from transfer.artifacts.engines.table import FORMATS, Format, open_artifact, runtime_is_installed

@@ -1,13 +1,15 @@
 """What every engine can do."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from transfer.tasks.task import Arrays
+
 __all__ = ["ON_CANVAS", "Engine"]
 
-# Before the names of a detector's boxes that are in pixels of its canvas, where an artifact gives both.
+# Stands before the names of outputs with boxes in pixels of the canvas, where an artifact gives boxes twice.
 ON_CANVAS = "canvas_"
 
 
@@ -15,45 +17,44 @@ class Engine(ABC):
     """A model in a runtime. Calls may come from several threads; an engine that bears only one has a lock.
 
     Attributes:
-        contract: class names, crop and thresholds, read out of the artifact itself: a `transfer.contract.Contract`, or
-            of a detector a `transfer.tasks.detect.DetectionContract`.
-        name: of the runtime.
-        precision: in which it calculates: "float32", or "bfloat16" where that was asked for and is allowed.
+        name: The name of the runtime.
+        limited: Whether its artifacts have the limits of runtimes other than TensorFlow
+            (`transfer.tasks.task.Task.limited`).
+        dtypes: The types of photos that the way "images" takes.
+        contract: What the model takes and gives, read out of the artifact itself.
+        ways: The ways in that the artifact has: "images", "prepared", and of a SavedModel "image_bytes".
+        precision: What it calculates in: "float32", or "bfloat16" where that was asked for and is allowed.
     """
 
-    name: str
+    name: ClassVar[str]
+    limited: ClassVar[bool] = True
+    dtypes: ClassVar[tuple[str, ...]] = ("uint8",)
     contract: Any
+    ways: tuple[str, ...] = ("images", "prepared")
     precision: str = "float32"
 
-    def warm_up(self, size: int) -> None:
-        """Answers so many black images, as the network takes them."""
-        if self.contract.task == "detect":
-            self.outputs("resized", np.zeros((size, *self.contract.size, 3), np.float32))
-        else:
-            self.cropped(np.zeros((size, *self.contract.crop.size, 3), np.uint8))
-
     @abstractmethod
-    def outputs(self, way: str, images: np.ndarray) -> dict[str, np.ndarray]:
-        """All that the artifact gives, by name.
+    def outputs(self, way: str, images: np.ndarray) -> Arrays:
+        """Lets the model answer.
 
         Args:
-            way: in: "images", of any one size, uint8 [n, h, w, 3]; or "cropped" (classifiers) or "resized" (detectors),
-                which are as the network takes them.
-            images: for it.
-        """
+            way: "images" for photos, or "prepared" for images that the contract's preparation made.
+            images: For "images" uint8 `[n, h, w, 3]`, of any one size; for "prepared" `[n, H, W, 3]` of the
+                preparation's dtype.
 
-    @abstractmethod
-    def cropped(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [n, classes], of images that were cropped already: uint8 [n, H, W, 3]."""
-
-    @abstractmethod
-    def images(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [n, classes], of images of any one size, uint8 [n, h, w, 3]; the artifact crops.
+        Returns:
+            The outputs of the model by name, each with the axis of the images first. Boxes are in pixels of the photos
+            for "images", and in pixels of the canvas for "prepared". Internal outputs may be missing for "images".
 
         Raises:
-            ValueError: the artifact takes images of one size only, and these have another.
+            ValueError: The artifact does not have this way in.
         """
 
-    @abstractmethod
-    def embeddings(self, images: np.ndarray) -> np.ndarray:
-        """What the last layer sees, float32 [n, features], of cropped images: uint8 [n, H, W, 3]."""
+    def endpoint(self, way: str) -> str:
+        """Returns what the artifact itself calls a way in."""
+        return self.contract.preparation.endpoint if way == "prepared" else way
+
+    def warm_up(self, size: int) -> None:
+        """Answers a batch of `size` black images, as the network takes them."""
+        preparation = self.contract.preparation
+        self.outputs("prepared", np.zeros((size, *preparation.size, 3), preparation.dtype))

@@ -11,30 +11,31 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from pipelines.prepare.photos import crop_photo
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import FORMATS, open_artifact, runtime_is_installed
 from transfer.artifacts.manifest import MANIFEST
 from transfer.artifacts.proof import PROOF, Reference, prove
 from transfer.contract import ExportError
+from transfer.tasks import task_of
 
 __all__ = ["check_precision", "choose", "seconds"]
 
 BATCH = 8
-PRECISION_TOLERANCE = 0.05  # of a probability, beside the agreement on the likeliest class
+PRECISION_TOLERANCE = 0.05  # How far answers to the proof photos may differ, as the task counts differences.
+PRECISION_AGREEMENT = 0.9  # The share of answers that have to agree as well. A photo is a fifth of a classifier's.
 
 
 def choose(artifacts: Mapping[str, Path]) -> dict[str, Path]:
-    """The fastest of several artifacts whose runtime is installed.
+    """Chooses the fastest of several artifacts whose runtime is installed.
 
-    Those that need TensorFlow count only when there are no others. What was measured is kept in the user's
-    folder for caches, for these artifacts, these versions and this number of processors.
+    Those that need TensorFlow count only when there are no others. What was measured is kept in the user's folder for
+    caches, for these artifacts, these versions and this number of processors.
 
     Args:
-        artifacts: format -> file or folder, at least one.
+        artifacts: Name of a format -> its file or folder; at least one.
 
     Returns:
-        One of them. If no runtime is installed, the first, and opening it says what to install.
+        One of them. If no runtime is installed, it is the first, and opening it says what to install.
     """
     installed = {name: path for name, path in artifacts.items() if runtime_is_installed(name)}
     lean = {name: path for name, path in installed.items() if name not in ("saved_model", "keras")}
@@ -53,10 +54,10 @@ def choose(artifacts: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def seconds(engine: Engine) -> float:
-    """Mean of the logarithms of the time for one image and for a batch of 8, each the best of three."""
+    """Returns the mean of the logarithms of the seconds for one image and for a batch of 8, each the best of three."""
     times = []
     for size in (1, BATCH):
-        engine.warm_up(size)  # what is done only once
+        engine.warm_up(size)  # This does what is done only once.
         best = np.inf
         for _ in range(3):
             start = time.perf_counter()
@@ -69,24 +70,28 @@ def seconds(engine: Engine) -> float:
 def check_precision(engine: Engine, artifact: Path) -> None:
     """Compares an engine that calculates in less than float32 with the trained model's answers to the proof photos.
 
+    Args:
+        engine: The engine.
+        artifact: The file that it opened. The proof lies beside it.
+
     Raises:
-        ValueError: a photo gets another class, a probability is off by more than 0.05, or there is nothing to compare.
+        ValueError: An answer differs too much, or there is no proof to compare with.
     """
     proof = artifact.parent / PROOF
     if not proof.is_file():
         raise ValueError(f"{artifact} has no {PROOF} beside it, so what {engine.precision} loses cannot be measured")
-    reference = Reference.load(proof)
+    reference, contract = Reference.load(proof), engine.contract
+    advice = f"{engine.precision} is too coarse for this model; take float32."
     try:
         prove(engine, artifact.name, reference, PRECISION_TOLERANCE)
     except ExportError as error:
-        raise ValueError(f"{engine.precision} is too coarse for this model; take float32. {error}") from error
-    crops = np.stack([crop_photo(photo, engine.contract.crop) for photo in reference.photos])
-    changed = np.flatnonzero(engine.cropped(crops).argmax(axis=1) != reference.whole.argmax(axis=1))
-    if len(changed):
-        raise ValueError(
-            f"{engine.precision} is too coarse for this model; take float32. "
-            f"Proof photo {changed[0]} gets another class"
-        )
+        raise ValueError(f"{advice} {error}") from error
+    task = task_of(contract.task)
+    prepared = np.stack([contract.preparation.on_photo(photo) for photo in reference.photos])
+    expected = task.limited(reference.whole, contract) if engine.limited else reference.whole
+    share = task.agreement(expected, engine.outputs("prepared", prepared), contract)
+    if share < PRECISION_AGREEMENT:
+        raise ValueError(f"{advice} On the proof photos only {100 * share:.0f}% of the answers are the same")
 
 
 def _key(artifacts: Mapping[str, Path]) -> str:
@@ -117,4 +122,4 @@ def _remember(path: Path, known: dict[str, str]) -> None:
         beside.write_text(json.dumps(known), encoding="utf-8")
         beside.replace(path)
     except OSError:
-        pass  # then it is measured again next time
+        pass  # Then it is measured again next time.

@@ -9,7 +9,8 @@ import openvino
 from openvino import opset13 as operations
 
 from transfer.artifacts.engines.base import ON_CANVAS, Engine
-from transfer.contract import read_contract
+from transfer.tasks import read_contract
+from transfer.tasks.task import Arrays
 
 __all__ = ["OpenVINOEngine", "open_model"]
 
@@ -17,7 +18,15 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVINOEngine(Engine):
-    """`model.xml`, compiled for the way in and the batch size that are asked for: 1 image, or any number."""
+    """`model.xml`, compiled for a way in and a batch size when they are asked for: 1 image, or any number.
+
+    Args:
+        model: OpenVINO's model of the file.
+        core: OpenVINO's core.
+        contract: The model's contract.
+        precision: "float32" or "bfloat16", for prepared images. Photos are always prepared in float32, since in 16 bits
+            they would not be the images that the network knows.
+    """
 
     name = "openvino"
 
@@ -30,70 +39,57 @@ class OpenVINOEngine(Engine):
         self._lock = threading.Lock()
         self._local = threading.local()
 
-    def outputs(self, way: str, images: np.ndarray) -> dict[str, np.ndarray]:
-        request = self._request(way, 1 if way != "images" and len(images) == 1 else -1)
+    def outputs(self, way: str, images: np.ndarray) -> Arrays:
+        request = self._request(way, 1 if way == "prepared" and len(images) == 1 else -1)
         request.infer([images], share_inputs=True)
         found = {port.get_any_name(): request.get_tensor(port).data.copy() for port in request.model_outputs}
-        if way == "resized":
-            return {name.removeprefix(ON_CANVAS): values for name, values in found.items()}
-        return {name: values for name, values in found.items() if not name.startswith(ON_CANVAS)}
-
-    def images(self, images: np.ndarray) -> np.ndarray:
-        return self._run("images", "probabilities", images)
-
-    def cropped(self, images: np.ndarray) -> np.ndarray:
-        return self._run("cropped", "probabilities", images)
-
-    def embeddings(self, images: np.ndarray) -> np.ndarray:
-        return self._run("cropped", "embedding", images)
-
-    def _run(self, way: str, output: str, images: np.ndarray) -> np.ndarray:
-        request = self._request(way, 1 if way == "cropped" and len(images) == 1 else -1)
-        request.infer([images], share_inputs=True)
-        return request.get_tensor(output).data.copy()
-
-    def _request(self, way: str, batch: int) -> Any:
-        """One for each thread: a request holds the tensors of one inference."""
-        mine = self._local.__dict__.setdefault("requests", {})
-        if (way, batch) not in mine:
-            mine[way, batch] = self.compiled(way, batch).create_infer_request()
-        return mine[way, batch]
+        on_canvas = {name: found.pop(ON_CANVAS + name, None) for name in self.contract.box_outputs}
+        return found | on_canvas if way == "prepared" else found
 
     def compiled(self, way: str, batch: int) -> Any:
-        """The model for a way in and a batch size, 1 or -1 for any; compiled the first time it is asked for."""
+        """Returns the compiled model for a way in and a batch size; it is compiled the first time.
+
+        Args:
+            way: "images" or "prepared".
+            batch: 1, or -1 for any number of images.
+        """
         with self._lock:
             if (way, batch) not in self._compiled:
                 model = self._model.clone()
-                if way == "cropped":
-                    model = _without_crop(model, (batch, *self.contract.crop.size, 3))
-                elif way == "resized":
-                    model = _without_letterbox(model, (batch, *self.contract.size, 3))
-                # Crops have to be made in float32: in 16 bits they are not the crops that the network knows.
-                precision = self.precision if way == "cropped" else "float32"
+                if way == "prepared":
+                    model = _without_preparation(model, self.contract, batch)
+                precision = self.precision if way == "prepared" else "float32"
                 hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
                 self._compiled[way, batch] = self._core.compile_model(model, "CPU", hints)
             return self._compiled[way, batch]
 
+    def _request(self, way: str, batch: int) -> Any:
+        """Returns the request of this thread: a request holds the tensors of one inference."""
+        requests = self._local.__dict__.setdefault("requests", {})
+        if (way, batch) not in requests:
+            requests[way, batch] = self.compiled(way, batch).create_infer_request()
+        return requests[way, batch]
 
-def _without_crop(model: Any, shape: tuple[int, int, int, int]) -> Any:
-    """The model from behind its crop on. The exporter gave that place a name."""
-    place = next(node for node in model.get_ops() if node.friendly_name == "cropped")
-    images = operations.parameter(shape, np.uint8, name="images")
+
+def _without_preparation(model: Any, contract: Any, batch: int) -> Any:
+    """Returns the model from behind the preparation on, without boxes in pixels of photos.
+
+    The exporter gave that place the name of the preparation's endpoint.
+    """
+    preparation = contract.preparation
+    place = next(node for node in model.get_ops() if node.friendly_name == preparation.endpoint)
+    images = operations.parameter((batch, *preparation.size, 3), np.dtype(preparation.dtype), name="images")
     place.output(0).replace(operations.convert(images, "f32").output(0))
-    return openvino.Model(model.get_results(), [images], "cropped")
-
-
-def _without_letterbox(model: Any, shape: tuple[int, int, int, int]) -> Any:
-    """A detector from behind its letterbox on, with only what is in pixels of the canvas."""
-    place = next(node for node in model.get_ops() if node.friendly_name == "resized")
-    images = operations.parameter(shape, np.float32, name="images")
-    place.output(0).replace(images.output(0))
-    names = {result.output(0).get_any_name(): result for result in model.get_results()}
-    kept = [result for name, result in names.items() if ON_CANVAS + name not in names]
-    return openvino.Model(kept, [images], "resized")
+    kept = [result for result in model.get_results() if result.output(0).get_any_name() not in contract.box_outputs]
+    return openvino.Model(kept, [images], preparation.endpoint)
 
 
 def open_model(path: Path, precision: str = "float32") -> OpenVINOEngine:
+    """Opens a `.xml` file, with the `.bin` file beside it.
+
+    Raises:
+        ValueError: It cannot be read, this project did not write it, or the processor does not have the precision.
+    """
     core = openvino.Core()
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError("this processor has no bfloat16; take precision='float32'")

@@ -15,54 +15,40 @@ class Format:
     """One row of the table.
 
     Attributes:
-        files: what the exported folder holds of this format; the first is what the engine opens.
-        engine: the name of the runtime.
-        module: where its class `Engine` is.
-        needs: the module that the runtime is imported as, and the package that brings it.
-        takes: what the artifact takes, in words for people.
+        files: The files and folders that an exported folder holds of this format. The engine opens the first one.
+        engine: The name of the runtime.
+        module: The module with the function `open_model`.
+        needs: The module that the runtime is imported as, and the package that brings it.
+        takes: What the artifact takes, in words for people.
     """
 
     files: tuple[str, ...]
     engine: str
     module: str
     needs: tuple[str, str]
-    takes: str
+    takes: str = "uint8 [n, h, w, 3], any size"
 
 
-ANY_SIZE = "uint8 [n, h, w, 3], any size"
+ENGINES = "transfer.artifacts.engines"
 FORMATS: dict[str, Format] = {
-    "openvino": Format(
-        ("model.xml", "model.bin"),
-        "openvino",
-        "transfer.artifacts.engines.openvino",
-        ("openvino", "openvino"),
-        ANY_SIZE,
-    ),
-    "onnx": Format(
-        ("model.onnx",), "onnx", "transfer.artifacts.engines.onnx", ("onnxruntime", "onnxruntime"), ANY_SIZE
-    ),
-    "litert": Format(
-        ("model.tflite",), "litert", "transfer.artifacts.engines.litert", ("ai_edge_litert", "ai-edge-litert"), ANY_SIZE
-    ),
+    "openvino": Format(("model.xml", "model.bin"), "openvino", f"{ENGINES}.openvino", ("openvino", "openvino")),
+    "onnx": Format(("model.onnx",), "onnx", f"{ENGINES}.onnx", ("onnxruntime", "onnxruntime")),
+    "litert": Format(("model.tflite",), "litert", f"{ENGINES}.litert", ("ai_edge_litert", "ai-edge-litert")),
     "saved_model": Format(
         ("saved_model",),
         "tensorflow",
-        "transfer.artifacts.engines.tensorflow",
+        f"{ENGINES}.tensorflow",
         ("tensorflow", "tensorflow"),
-        ANY_SIZE + ", or encoded files",
+        "uint8 [n, h, w, 3], any size, or encoded files",
     ),
     "keras": Format(
-        ("model.keras",),
-        "keras",
-        "transfer.artifacts.engines.keras",
-        ("keras", "keras"),
-        "float32 [n, H, W, 3], cropped",
+        ("model.keras",), "keras", f"{ENGINES}.keras", ("keras", "keras"), "float32 [n, H, W, 3], prepared"
     ),
 }
 
 
 def runtime_is_installed(name: str) -> bool:
-    """Whether what opens artifacts of a format is there, without importing it.
+    """Tells whether the runtime that opens artifacts of a format is installed; it is not imported.
 
     >>> runtime_is_installed("keras")
     True
@@ -71,7 +57,7 @@ def runtime_is_installed(name: str) -> bool:
 
 
 def format_of(path: str | Path) -> str | None:
-    """The format of a file or folder, by its name; None if it is none of ours.
+    """Returns the format of a file or folder, by its name, or None if it is none of the formats.
 
     >>> format_of("somewhere/model.onnx"), format_of("photo.jpg")
     ('onnx', None)
@@ -87,27 +73,27 @@ def open_artifact(path: str | Path, *, precision: str = "float32") -> Engine:
     """Opens an exported file, or a SavedModel's folder, with its own runtime.
 
     Args:
-        path: what `transfer.export` wrote: model.onnx, model.xml, model.tflite, model.keras or saved_model.
-        precision: "float32", or "bfloat16" for OpenVINO.
+        path: What `transfer.export` wrote: model.onnx, model.xml, model.tflite, model.keras or saved_model.
+        precision: "float32", or "bfloat16" for OpenVINO. Defaults to "float32".
 
     Raises:
-        FileNotFoundError: there is none.
-        ModuleNotFoundError: its runtime is not installed; says what to install.
-        ValueError: it is none of these, was not written by this project, or cannot be read.
+        FileNotFoundError: There is no such file.
+        ModuleNotFoundError: Its runtime is not installed. The message says what to install.
+        ValueError: It is not an artifact, this project did not write it, or it cannot be read.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
-    kind = format_of(path)
-    if kind is None:
+    name = format_of(path)
+    if name is None:
         raise ValueError(f"{path} is no artifact: expected a SavedModel, or .keras, .onnx, .xml or .tflite")
-    row = FORMATS[kind]
-    if not runtime_is_installed(kind):
+    row = FORMATS[name]
+    if not runtime_is_installed(name):
         raise ModuleNotFoundError(
             f"{path} needs {row.needs[1]}, which is not installed: pip install {row.needs[1]}, "
             "or all runtimes with pip install 'transfer-zoo[export]'"
         )
-    if precision != "float32" and (precision, kind) != ("bfloat16", "openvino"):
+    if precision != "float32" and (precision, name) != ("bfloat16", "openvino"):
         raise ValueError(f"{row.engine} calculates in float32 here, got precision={precision!r}; OpenVINO has bfloat16")
-    engine = importlib.import_module(row.module).open_model
-    return engine(path, precision) if kind == "openvino" else engine(path)
+    open_model = importlib.import_module(row.module).open_model
+    return open_model(path, precision) if name == "openvino" else open_model(path)

@@ -1,0 +1,32 @@
+"""`model.keras`: the model itself, to go on in Keras. Its contract lies inside, in a file of its own."""
+
+import zipfile
+from pathlib import Path
+
+import keras
+
+from transfer.artifacts.writers.source import Source
+
+__all__ = ["write"]
+
+
+def write(source: Source, path: Path) -> None:
+    """Writes a model that is not compiled: what an optimizer remembers is of no use for predicting.
+
+    Args:
+        source: The model and its contract.
+        path: The file.
+    """
+    _uncompiled(source.model).save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("contract.json", source.contract.to_json())
+
+
+def _uncompiled(model: keras.Model) -> keras.Model:
+    if not type(model).__module__.startswith("keras."):  # The methods of its class are worth keeping.
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        return copy
+    # A sequential model knows its `inputs`, but its `output` only once it was called.
+    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    return keras.Model(model.inputs[0], outputs, name=model.name)
