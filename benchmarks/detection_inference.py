@@ -28,7 +28,6 @@ from sklearn.datasets import load_sample_images
 
 import transfer
 from benchmarks.timing import Comparison, compare, report
-from pipelines.prepare.letterbox import letterbox_photo
 from transfer.tasks.detect import DetectionContract, export, new_detector
 
 SIZE = (320, 320)
@@ -70,7 +69,7 @@ def measured(model: keras.Model, place: Path, count: int, rounds: int) -> list[C
     files = sorted(photos.glob("*.jpg"))
 
     def canvas(file: Path) -> np.ndarray:
-        return letterbox_photo(np.asarray(Image.open(file).convert("RGB")), contract.letterbox)
+        return contract.letterbox.on_photo(np.asarray(Image.open(file).convert("RGB")))
 
     one = canvas(files[0])[None]
     found = ours.answer(one)[0]

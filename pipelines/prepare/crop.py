@@ -1,69 +1,59 @@
-"""From an image of any size to what a network takes."""
+"""The evaluation crop: the central part of a photo, resized, as classifiers are shown photos."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, ClassVar
 
-__all__ = ["EvaluationCrop", "central_window", "resize"]
+import numpy as np
+
+from pipelines.prepare.graph_resizing import resize
+from pipelines.prepare.matrix_resizing import multiply, window_matrix
+from pipelines.prepare.numpy_resizing import resize_photo
+from pipelines.prepare.preparation import Preparation, Window, library_of
+
+__all__ = ["EvaluationCrop", "central_window"]
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos3")
-_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos3": "lanczos3"}  # as TensorFlow calls them
 
 
-def central_window(h: Any, w: Any, size: tuple[int, int], fraction: float) -> tuple[Any, Any, Any, Any]:
-    """The window of `EvaluationCrop`: top, left, height and width, as scalar `int32` tensors."""
-    import tensorflow as tf  # here, so that a crop can be described without loading TensorFlow
-
-    height, width = size
-    fit_h, fit_w = (tf.cast(length, tf.float64) for length in (h, w))
-    crop_h = tf.maximum(1, tf.cast(fraction * tf.minimum(fit_h, fit_w * height / width), tf.int32))
-    crop_w = tf.maximum(1, tf.cast(fraction * tf.minimum(fit_w, fit_h * width / height), tf.int32))
-    return (h - crop_h + 1) // 2, (w - crop_w + 1) // 2, crop_h, crop_w
-
-
-def resize(images: Any, size: Sequence[Any], interpolation: str, *, antialias: bool = True) -> Any:
-    """What `tf.image.resize` gives, bit for bit, and with antialiasing in two thirds of the time.
-
-    The operation behind it adds up rows at the speed of memory, but columns pixel by pixel. So here it resizes heights
-    only, of images whose rows are one long column; and once more after they were turned on their side.
+def central_window(h: Any, w: Any, size: tuple[int, int], fraction: float) -> Window:
+    """Computes the window of `EvaluationCrop` in whole numbers, so that NumPy and every runtime agree on it.
 
     Args:
-        images: `[h, w, c]` or `[n, h, w, c]` of any numeric dtype.
-        size: height and width, numbers or scalar `int32` tensors.
-        interpolation: "nearest", "bilinear", "bicubic", "lanczos3" or "area".
-        antialias: average over all pixels that a new one covers; of no effect on "nearest" and "area".
+        h: Height of the photo in pixels, an integer or a scalar `int32` tensor.
+        w: Width of the photo in pixels, an integer or a scalar `int32` tensor.
+        size: Height and width that give the window its shape.
+        fraction: Share of the largest window that fits; it is taken as the nearest ratio of numbers up to 1000.
 
     Returns:
-        `[H, W, c]` or `[n, H, W, c]`, `float32` (of the images' dtype if "nearest").
+        Top, left, height and width of the window.
+
+    Example:
+
+    >>> central_window(100, 80, (4, 4), 0.5)
+    (30, 20, 40, 40)
     """
-    import tensorflow as tf
+    library = library_of(h)
+    height, width = size
+    share = Fraction(fraction).limit_denominator(1000)
+    fits = library.minimum(h * width, w * height)
+    rows = library.maximum(1, _share_of(fits, share, width))
+    columns = library.maximum(1, _share_of(fits, share, height))
+    window = (h - rows + 1) // 2, (w - columns + 1) // 2, rows, columns
+    return tuple(int(edge) for edge in window) if library is np else window  # type: ignore[return-value]
 
-    if not antialias or interpolation not in _KERNELS:
-        return tf.image.resize(images, size, interpolation)
 
-    def heights(images: tf.Tensor, height: Any) -> tf.Tensor:
-        n, h, w, c = tf.unstack(tf.shape(images))
-        columns = tf.raw_ops.ScaleAndTranslate(
-            images=tf.reshape(images, [n, h, 1, w * c]),
-            size=tf.stack([height, 1]),
-            scale=tf.stack([tf.cast(height, tf.float32) / tf.cast(h, tf.float32), 1.0]),
-            translation=[0.0, 0.0],
-            kernel_type=_KERNELS[interpolation],
-            antialias=True,
-        )
-        return tf.reshape(columns, [n, height, w, c])
-
-    batch = images if images.shape.rank == 4 else images[None]
-    for length in size:  # turned on its side, an image shows its width as its height; and then it is upright again
-        batch = tf.transpose(heights(batch, length), [0, 2, 1, 3])
-    height, width = (length if isinstance(length, int) else None for length in size)
-    batch = tf.ensure_shape(batch, [images.shape[0] if images.shape.rank == 4 else 1, height, width, images.shape[-1]])
-    return batch if images.shape.rank == 4 else batch[0]
+def _share_of(number: Any, share: Fraction, divisor: int) -> Any:
+    """Returns floor(number * share / divisor), without a product that leaves 32 bits."""
+    denominator = share.denominator * divisor
+    whole = number // denominator
+    return whole * share.numerator + (number - whole * denominator) * share.numerator // denominator
 
 
 @dataclass(frozen=True)
-class EvaluationCrop:
+class EvaluationCrop(Preparation):
     """The central part of an image, resized: how a classifier is shown images when it is evaluated.
 
     For an image of `h` x `w` pixels and a size of `H` x `W`, the crop is the largest window of the shape `H` : `W`
@@ -76,26 +66,33 @@ class EvaluationCrop:
     For a square size that is the `fraction` of the shorter side that the authors of EfficientNet-Lite evaluate with
     (`preprocessing.py` in their repository: fraction = size / (size + 32), 0.875 for 224, truncated to whole
     pixels). The window is resized with antialiasing, so that shrinking a large photo averages over pixels instead of
-    picking some, as Pillow does; then rounded to whole numbers and clipped to 0..255, since bicubic interpolation
-    overshoots. Whole numbers make it possible to cache the result as `uint8` without losing anything: training,
-    evaluation and the exported model see the same pixels.
+    picking some, as Pillow does. The result is rounded to whole numbers and clipped to 0..255, since bicubic
+    interpolation overshoots. Whole numbers make it possible to cache the result as `uint8` without losing anything:
+    training, evaluation and the exported model see the same pixels.
 
     Args:
-        size: `(height, width)` of the result.
-        fraction: of the largest window that fits, 0 to 1.
-        interpolation: `"nearest"`, `"bilinear"`, `"bicubic"` or `"lanczos3"`.
+        size: Height and width of the result, in pixels. Defaults to (224, 224).
+        fraction: Share of the largest window that fits, above 0 and at most 1. Defaults to 0.875.
+        interpolation: `"nearest"`, `"bilinear"`, `"bicubic"` or `"lanczos3"`. Defaults to `"bicubic"`.
 
     Raises:
         ValueError: a size below 1, a fraction outside (0, 1], an unknown interpolation.
 
     Example:
 
-    >>> import numpy as np
     >>> EvaluationCrop(size=(4, 4))(np.full([10, 8, 3], 9, np.uint8)).shape
     TensorShape([4, 4, 3])
+    >>> EvaluationCrop((4, 6)).on_photo(np.full((10, 8, 3), 9, np.uint8)).shape
+    (4, 6, 3)
+    >>> EvaluationCrop((50, 50), 0.5).boxes_to_photo([[0, 10, 25, 50]], (100, 100)).tolist()
+    [[25.0, 35.0, 50.0, 75.0]]
     >>> EvaluationCrop.from_dict(EvaluationCrop(size=(192, 192), fraction=1.0).as_dict())
     EvaluationCrop(size=(192, 192), fraction=1.0, interpolation='bicubic')
     """
+
+    kind: ClassVar[str] = "crop"
+    endpoint: ClassVar[str] = "cropped"
+    dtype: ClassVar[str] = "uint8"
 
     size: tuple[int, int] = (224, 224)
     fraction: float = 0.875
@@ -115,28 +112,46 @@ class EvaluationCrop:
         object.__setattr__(self, "size", (int(size[0]), int(size[1])))
 
     def __call__(self, images: Any) -> Any:
-        """Crop and resize.
-
-        Args:
-            images: `[h, w, 3]` or `[n, h, w, 3]`, any numeric dtype, values 0..255; in eager mode or in a graph,
-                where `h`, `w` and `n` may be unknown.
-
-        Returns:
-            `float32 [H, W, 3]` or `[n, H, W, 3]`, whole numbers 0..255.
-        """
         import tensorflow as tf
 
         images = tf.convert_to_tensor(images)
         shape = tf.shape(images)
-        h, w = shape[-3], shape[-2]
-        top, left, crop_h, crop_w = central_window(h, w, self.size, self.fraction)
-        window = images[..., top : top + crop_h, left : left + crop_w, :]
+        top, left, rows, columns = self.place(shape[-3], shape[-2])
+        window = images[..., top : top + rows, left : left + columns, :]
         resized = resize(window, self.size, self.interpolation)
         return tf.clip_by_value(tf.round(tf.cast(resized, tf.float32)), 0.0, 255.0)
 
+    def on_photo(self, image: np.ndarray) -> np.ndarray:
+        top, left, rows, columns = self.place(*image.shape[:2])
+        part = resize_photo(image[top : top + rows, left : left + columns], self.size, self.interpolation)
+        np.rint(part, out=part)  # in its place: fresh memory for each step would take longer than the steps
+        np.clip(part, 0, 255, out=part)
+        return part.astype(np.uint8)
+
+    def portable(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        shape = tf.shape(images)
+        h, w = shape[1], shape[2]
+        top, left, rows, columns = self.place(h, w)
+        to_rows = window_matrix(h, top, rows, self.size[0], self.interpolation)
+        to_columns = window_matrix(w, left, columns, self.size[1], self.interpolation)
+        return tf.clip_by_value(tf.round(multiply(images, to_rows, to_columns)), 0.0, 255.0)
+
+    def place(self, h: Any, w: Any) -> Window:
+        return central_window(h, w, self.size, self.fraction)
+
+    def windows(self, h: Any, w: Any) -> tuple[Window, Window]:
+        return self.place(h, w), (0, 0, *self.size)
+
+    def views(self) -> list[tuple[Preparation, bool]]:
+        """Returns this crop and a larger one (or a smaller one, if there is no larger), each also mirrored."""
+        other = EvaluationCrop(self.size, 1.0 if self.fraction < 1 else 0.875, self.interpolation)
+        return [(crop, mirrored) for crop in (self, other) for mirrored in (False, True)]
+
     @property
     def needs(self) -> tuple[int, int]:
-        """Height and width from which on an image is shrunk and not enlarged: what decoding it smaller has to leave.
+        """Height and width from which on an image is only shrunk: what decoding it at a smaller scale has to leave.
 
         >>> EvaluationCrop().needs
         (256, 256)
@@ -144,10 +159,15 @@ class EvaluationCrop:
         return math.ceil(self.size[0] / self.fraction), math.ceil(self.size[1] / self.fraction)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them."""
-        return {"size": list(self.size), "fraction": self.fraction, "interpolation": self.interpolation}
+        """Returns the kind and the fields as JSON can hold them."""
+        return {
+            "kind": self.kind,
+            "size": list(self.size),
+            "fraction": self.fraction,
+            "interpolation": self.interpolation,
+        }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "EvaluationCrop":
-        """The inverse of `as_dict`."""
+        """Returns the crop that `as_dict` described."""
         return cls(tuple(fields["size"]), fields["fraction"], fields["interpolation"])

@@ -1,46 +1,51 @@
-"""How a photo of any size gets onto a detector's canvas, and boxes back again.
+"""The letterbox: a whole photo on a canvas of another shape, as detectors are shown photos.
 
-The photo keeps its shape and is resized so that it just fits; what is left of the canvas is grey. `pipelines` does the
-same as `ResizePolicy("pad")` with its boxes for training. Here it is for inference, in a graph (`Letterbox`), without
-TensorFlow (`letterbox_photo`) and in operations that every format has (`pipelines.prepare.portable_letterbox`). Unlike
-there,
-grey levels are not rounded: a rounding turns the last bit of a float, in which runtimes differ, into a whole level.
+The photo keeps its shape and is resized so that it just fits; the rest of the canvas is grey. For training,
+`pipelines.ResizePolicy("pad")` does the same with a photo's boxes. `Letterbox` is for inference. It does not round grey
+levels, because a rounding turns the last bit of a float, in which runtimes differ, into a whole level.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pipelines.prepare.photos import resize_photo
+from pipelines.prepare.graph_resizing import resize
+from pipelines.prepare.matrix_resizing import multiply, placed_matrix
+from pipelines.prepare.numpy_resizing import resize_photo
+from pipelines.prepare.preparation import Preparation, Window, library_of
 
-__all__ = ["FILL", "Letterbox", "letterbox_photo", "restore"]
+__all__ = ["FILL", "Letterbox"]
 
 FILL = 114.0  # the grey that YOLO's authors use, near the mean of photos
 
 
 @dataclass(frozen=True)
-class Letterbox:
-    """A canvas, and the place of a photo on it.
+class Letterbox(Preparation):
+    """A canvas with the whole photo in its middle, bilinear and antialiased, and grey around it.
 
-    Called on images, `[h, w, 3]` or `[n, h, w, 3]` of numbers in 0..255, in a graph or outside of one, it gives
-    float32 `[H, W, 3]` or `[n, H, W, 3]` with the images on it: bilinear, antialiased, in the middle.
-
-    Attributes:
-        size: height and width of the canvas, in pixels.
-        fill: the grey around the photo, 0..255.
+    Args:
+        size: Height and width of the canvas, in pixels.
+        fill: Grey level around the photo, 0..255. Defaults to 114.
 
     Raises:
         ValueError: a size that is not two numbers of 1 or more, or a fill outside 0..255.
 
     Example:
 
-    >>> box = Letterbox((32, 64))
-    >>> box.place(100, 100)
+    >>> letterbox = Letterbox((32, 64))
+    >>> letterbox.place(100, 100)
     (0, 16, 32, 32)
-    >>> restore(np.float32([[16, 0, 32, 32]]), box, (100, 100)).tolist()
+    >>> letterbox.boxes_to_photo([[16, 0, 32, 32]], (100, 100)).tolist()
     [[0.0, 0.0, 50.0, 100.0]]
+    >>> Letterbox((2, 4)).on_photo(np.full((10, 10, 3), 9, np.uint8))[0, :, 0].tolist()
+    [114.0, 9.0, 9.0, 114.0]
     """
+
+    kind: ClassVar[str] = "letterbox"
+    endpoint: ClassVar[str] = "resized"
+    dtype: ClassVar[str] = "float32"
 
     size: tuple[int, int]
     fill: float = FILL
@@ -52,29 +57,8 @@ class Letterbox:
             raise ValueError(f"expected a grey level in 0..255, got fill={self.fill}")
         object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
 
-    def place(self, h: Any, w: Any) -> tuple[Any, Any, Any, Any]:
-        """Where on the canvas an image of `h` x `w` pixels goes: top, left, height and width, in whole pixels.
-
-        In whole numbers throughout, so that a graph and NumPy agree on it.
-
-        Args:
-            h, w: numbers, or scalar int32 tensors.
-        """
-        height, width = self.size
-        if isinstance(h, int | np.integer):
-            rows = height if height * w <= width * h else max(1, (2 * width * h + w) // (2 * w))
-            columns = width if height * w >= width * h else max(1, (2 * height * w + h) // (2 * h))
-        else:
-            import tensorflow as tf
-
-            rows = tf.where(height * w <= width * h, height, tf.maximum(1, (2 * width * h + w) // (2 * w)))
-            columns = tf.where(height * w >= width * h, width, tf.maximum(1, (2 * height * w + h) // (2 * h)))
-        return (height - rows) // 2, (width - columns) // 2, rows, columns
-
     def __call__(self, images: Any) -> Any:
         import tensorflow as tf
-
-        from pipelines.prepare.crop import resize
 
         images = tf.convert_to_tensor(images)
         batch = images if images.shape.rank == 4 else images[None]
@@ -86,38 +70,48 @@ class Letterbox:
         canvas = tf.ensure_shape(tf.pad(shown, around, constant_values=self.fill), [None, height, width, 3])
         return canvas if images.shape.rank == 4 else canvas[0]
 
+    def on_photo(self, image: np.ndarray) -> np.ndarray:
+        top, left, rows, columns = self.place(*image.shape[:2])
+        canvas = np.full((*self.size, 3), self.fill, np.float32)
+        canvas[top : top + rows, left : left + columns] = resize_photo(image, (rows, columns), "bilinear")
+        return canvas
 
-def letterbox_photo(image: np.ndarray, letterbox: Letterbox) -> np.ndarray:
-    """What `letterbox(image)` gives, without TensorFlow.
+    def portable(self, images: Any) -> Any:
+        import tensorflow as tf
 
-    Args:
-        image: `[h, w, 3]`, uint8 or floats in 0..255.
+        shape = tf.shape(images)
+        h, w = shape[1], shape[2]
+        top, left, rows, columns = self.place(h, w)
+        to_rows, row_is_shown = placed_matrix(h, top, rows, self.size[0])
+        to_columns, column_is_shown = placed_matrix(w, left, columns, self.size[1])
+        around = 1.0 - row_is_shown[:, None, None] * column_is_shown[None, :, None]
+        return multiply(images, to_rows, to_columns) + self.fill * around
 
-    Returns:
-        float32 `[H, W, 3]`.
+    def place(self, h: Any, w: Any) -> Window:
+        library = library_of(h)
+        height, width = self.size
+        rows = library.where(height * w <= width * h, height, library.maximum(1, (2 * width * h + w) // (2 * w)))
+        columns = library.where(height * w >= width * h, width, library.maximum(1, (2 * height * w + h) // (2 * h)))
+        place = (height - rows) // 2, (width - columns) // 2, rows, columns
+        return tuple(int(edge) for edge in place) if library is np else place  # type: ignore[return-value]
 
-    Example:
+    def windows(self, h: Any, w: Any) -> tuple[Window, Window]:
+        return (0, 0, h, w), self.place(h, w)
 
-    >>> letterbox_photo(np.full((10, 10, 3), 9, np.uint8), Letterbox((2, 4)))[0, :, 0].tolist()
-    [114.0, 9.0, 9.0, 114.0]
-    """
-    top, left, rows, columns = letterbox.place(*image.shape[:2])
-    canvas = np.full((*letterbox.size, 3), letterbox.fill, np.float32)
-    canvas[top : top + rows, left : left + columns] = resize_photo(image, (rows, columns), "bilinear")
-    return canvas
+    def views(self) -> list[tuple[Preparation, bool]]:
+        """Returns this letterbox, once as it is and once mirrored."""
+        return [(self, False), (self, True)]
 
+    @property
+    def needs(self) -> tuple[int, int]:
+        """Height and width from which on an image is only shrunk: what decoding it at a smaller scale has to leave."""
+        return self.size
 
-def restore(boxes: np.ndarray, letterbox: Letterbox, size: tuple[int, int]) -> np.ndarray:
-    """Boxes on the canvas, in pixels of the photo, cut off at its edges.
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the kind and the fields as JSON can hold them."""
+        return {"kind": self.kind, "size": list(self.size), "fill": self.fill}
 
-    Args:
-        boxes: float32 `[..., 4]`, xyxy, pixels of the canvas.
-        size: (height, width) of the photo.
-
-    Returns:
-        float32 `[..., 4]`.
-    """
-    h, w = size
-    top, left, rows, columns = letterbox.place(h, w)
-    corner, scale, limit = (np.array(pair * 2, np.float32) for pair in ([left, top], [w / columns, h / rows], [w, h]))
-    return np.clip((boxes - corner) * scale, 0, limit)
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Letterbox":
+        """Returns the letterbox that `as_dict` described."""
+        return cls(tuple(fields["size"]), fields["fill"])

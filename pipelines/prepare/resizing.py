@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from pipelines.augmenting import warp
 from pipelines.augmenting.padding import PER_BOX, size_of
-from pipelines.prepare.crop import central_window, resize
+from pipelines.prepare.crop import central_window
+from pipelines.prepare.graph_resizing import resize
 
 __all__ = ["RESIZE_POLICIES", "ResizePolicy", "restore_boxes", "restore_mask"]
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import EvaluationCrop
-from pipelines.prepare.crop import resize
+from pipelines.prepare.graph_resizing import resize
 
 
 def pixels(height, width, seed=0):
@@ -98,7 +98,7 @@ def test_alone_in_a_batch_in_a_graph_and_as_float_it_is_the_same(interpolation):
 def test_as_dict_and_back():
     crop = EvaluationCrop(size=[240, 260], fraction=0.9, interpolation="bilinear")
     assert crop.size == (240, 260)
-    assert crop.as_dict() == {"size": [240, 260], "fraction": 0.9, "interpolation": "bilinear"}
+    assert crop.as_dict() == {"kind": "crop", "size": [240, 260], "fraction": 0.9, "interpolation": "bilinear"}
     assert EvaluationCrop.from_dict(crop.as_dict()) == crop
     assert hash(EvaluationCrop.from_dict(crop.as_dict())) == hash(crop)
 
