@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.samples import Data, Samples
-from pipelines.scenes import Scene, SceneData
+from pipelines.data import Data, Samples, Scene
 
 __all__ = ["show"]
 
@@ -31,7 +30,7 @@ def show(
     Args:
         data: one of
 
-            - `Data` or `SceneData`: some images of the training set, the same for the same seed;
+            - `Data`: some images of the training set, the same for the same seed;
             - `Samples`, or a list of `Scene`: likewise;
             - a batch: `(images, labels)`, or a dict of `image` `[n, h, w, 3]` and, as present, `label`, `boxes`,
               `classes`, `mask` (class numbers) and `instances`; or a `tf.data.Dataset` of batches, of which the first
@@ -84,7 +83,7 @@ def _font() -> Any:
 
 def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Sequence[str] | None]:
     """Up to `count` samples, one dict of arrays for each, and the names of the classes if the data has them."""
-    if isinstance(data, Data | SceneData):
+    if isinstance(data, Data):
         samples, _ = _samples(data.train, count, seed)
         return samples, data.class_names
     if isinstance(data, Samples) or (isinstance(data, Sequence) and len(data) and isinstance(data[0], Scene)):

@@ -15,8 +15,8 @@ and height of the image as it is stored, lying on its side, was made without reg
 it is turned with the image. (Of images that are upside down or mirrored the size does not tell; they are taken to have
 been seen upright.)
 
-What bad input gets, in all of them. Every fault is listed in `SceneData.faults` with file and line, and counted by
-kind in `SceneData.counts`; with `strict=True` the first is raised as a ValueError.
+What bad input gets, in all of them. Every fault is listed in `Data.faults` with file and line, and counted by
+kind in `Data.counts`; with `strict=True` the first is raised as a ValueError.
 
     missing image      the image is left out
     unreadable image   left out: no image, or of a kind that cannot be read

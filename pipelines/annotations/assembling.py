@@ -14,8 +14,7 @@ from PIL import Image
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import turn_outline
 from pipelines.annotations.turning import turn_boxes, turned_size
-from pipelines.samples import Samples
-from pipelines.scenes import Scene, SceneData
+from pipelines.data import Data, Samples, Scene
 from pipelines.sources.reading import IMAGE_SUFFIXES
 from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
@@ -123,7 +122,7 @@ def assemble(
     seed: int,
     group_by: GroupBy = None,
     class_ids: Sequence[int] | None = None,
-) -> SceneData:
+) -> Data:
     """Check every draft against its image and class names, and divide what the source did not.
 
     Args:
@@ -158,7 +157,7 @@ def divide(
     seed: int,
     group_by: GroupBy = None,
     class_ids: Sequence[int] | None = None,
-) -> SceneData:
+) -> Data:
     """A data set of checked scenes; the splits that the source did not bring along are taken from "train".
 
     Raises:
@@ -173,7 +172,7 @@ def divide(
     names = [scene.name for scene in pool]
     parts = split(names, [0] * len(pool), ["of scenes"], valid=valid, test=test, seed=seed, groups=groups)
     train, taken_valid, taken_test = ([pool[i] for i in part] for part in parts)
-    return SceneData(
+    return Data(
         tuple(class_names),
         tuple(train),
         tuple(given.get("valid", taken_valid)),

@@ -17,7 +17,7 @@ from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
 from pipelines.annotations.outlines import outline_mask, read_polygons, read_runs
-from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.data import Data, Fault, Scene
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["find_files", "looks_like", "read", "write"]
@@ -38,7 +38,7 @@ def read(
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
-) -> SceneData:
+) -> Data:
     """Read COCO annotations.
 
     Args:
@@ -52,7 +52,7 @@ def read(
         strict: raise at the first fault instead of listing it.
 
     Returns:
-        A `SceneData`; polygons and run lengths are in `Scene.outlines`, category ids in `class_ids`.
+        A `Data`; polygons and run lengths are in `Scene.outlines`, category ids in `class_ids`.
         What becomes of faults is listed in `pipelines.annotations`.
 
     Raises:
@@ -265,7 +265,7 @@ def _outline(segmentation: Any) -> Any:
     return read_runs(segmentation) if isinstance(segmentation, dict) else read_polygons(segmentation)
 
 
-def write(data: SceneData, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
+def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
     """Write a data set as COCO: `images/NAME.jpg` and `annotations/instances_{train,val,test}.json`.
 
     `read` gives the same scenes back. Category ids are `data.class_ids`, or count from 1. Ids of images and of

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipelines.scenes import Fault
+from pipelines.data import Fault
 
 __all__ = ["Log"]
 
@@ -29,7 +29,7 @@ class Log:
 
     def add(self, kind: str, path: object, line: int | None, reason: str, *, kept: bool = False) -> None:
         """Note a fault. Raises: ValueError, if `strict`."""
-        fault = Fault(str(path), line, kind, reason, kept)
+        fault = Fault(str(path), reason, line=line, kind=kind, kept=kept)
         if self.strict:
             raise ValueError(f"{fault} (strict=True raises at the first fault; strict=False lists them and goes on)")
         self._faults.append(fault)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.annotations.assembling import images_below
-from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.data import Data, Fault, Scene
 from pipelines.sources.reading import IMAGE_SUFFIXES
 
 __all__ = ["ImageIndex", "Keep", "note_lossy", "put_images", "stems"]
@@ -98,7 +98,7 @@ def put_images(scenes: Sequence[Scene], folder: str | Path, places: Sequence[str
 
 
 def note_lossy(
-    data: SceneData,
+    data: Data,
     folder: str | Path,
     *,
     holds: set[str],
@@ -127,7 +127,7 @@ def note_lossy(
         "time stamps": sum(scene.seconds is not None for scene in scenes),
     }
     faults = tuple(
-        Fault(str(folder), None, "lossy", f"this format has no place for {kind}: {count} written without", kept=True)
+        Fault(str(folder), f"this format has no place for {kind}: {count} written without", kind="lossy", kept=True)
         for kind, count in present.items()
         if count and kind not in holds
     )

@@ -12,7 +12,7 @@ from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.outlines import outline_box
-from pipelines.scenes import SceneData
+from pipelines.data import Data
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
@@ -29,7 +29,7 @@ def read(
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
-) -> SceneData:
+) -> Data:
     """Read a folder of LabelMe annotations.
 
     Rectangles become boxes; polygons and circles boxes with outlines; lines and points are listed as faults, since
@@ -42,7 +42,7 @@ def read(
         strict: raise at the first fault instead of listing it.
 
     Returns:
-        A `SceneData`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
 
     Raises:
         ValueError: no annotated images to train on, or a fault and `strict`.

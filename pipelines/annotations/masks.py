@@ -13,7 +13,7 @@ from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.turning import turn_array
-from pipelines.scenes import SceneData
+from pipelines.data import Data
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["MaskFile", "find_folders", "read"]
@@ -88,7 +88,7 @@ def read(
     strict: bool = False,
     colors: Mapping[str, Sequence[int]] | None = None,
     check: bool = True,
-) -> SceneData:
+) -> Data:
     """Read photos and their masks.
 
     The folder holds `images/` and `masks/` (or `JPEGImages/` and `SegmentationClass/`), with splits below these or
@@ -107,7 +107,7 @@ def read(
         check: decode every mask, and list values that stand for no class. They count as 255, "to be ignored".
 
     Returns:
-        A `SceneData` of scenes without objects and with a `mask`. What becomes of faults is listed in
+        A `Data` of scenes without objects and with a `mask`. What becomes of faults is listed in
         `pipelines.annotations`.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.annotations.turning import turn_array, turn_points
-from pipelines.scenes import Scene
+from pipelines.data import Scene
 
 __all__ = [
     "class_mask",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipelines.annotations import coco, labelme, masks, via, voc, yolo
 from pipelines.annotations.files import Keep
-from pipelines.scenes import Fault, SceneData
+from pipelines.data import Data, Fault
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["LAYOUTS", "layout_of", "read_scenes", "write_scenes"]
@@ -26,7 +26,7 @@ def read_scenes(
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
-) -> SceneData:
+) -> Data:
     """List a data set of annotated images and divide it into train, valid and test. No image is decoded here.
 
     Args:
@@ -45,7 +45,7 @@ def read_scenes(
         strict: raise a ValueError at the first fault in the data instead of listing it in `faults`.
 
     Returns:
-        A `SceneData`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -54,12 +54,12 @@ def read_scenes(
     Example:
 
     >>> import tempfile
-    >>> from pipelines import Scene, SceneData, write_scenes
+    >>> from pipelines import Scene, Data, write_scenes
     >>> import numpy as np
     >>> pixels = np.zeros([8, 9, 3], np.uint8)
     >>> scenes = tuple(Scene(pixels, f"{i}.png", (8, 9), boxes=[[1, 2, 5, 6]], classes=[0]) for i in range(5))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write_scenes(SceneData(("bee",), scenes), folder, layout="yolo")
+    ...     _ = write_scenes(Data(("bee",), scenes), folder, layout="yolo")
     ...     data = read_scenes(folder)
     >>> data.class_names, len(data), data.train[0].boxes.tolist()
     (('bee',), 5, [[1.0, 2.0, 5.0, 6.0]])
@@ -86,7 +86,7 @@ def read_scenes(
 
 
 def write_scenes(
-    data: SceneData,
+    data: Data,
     folder: str | os.PathLike[str],
     *,
     layout: Literal["voc", "yolo", "coco"],

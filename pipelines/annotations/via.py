@@ -15,7 +15,7 @@ from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.outlines import outline_box
-from pipelines.scenes import SceneData
+from pipelines.data import Data
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
@@ -37,7 +37,7 @@ def read(
     group_by: GroupBy = None,
     strict: bool = False,
     class_key: str | None = None,
-) -> SceneData:
+) -> Data:
     """Read annotations of the VGG Image Annotator.
 
     Rectangles become boxes; polygons, polylines (closed), circles and ellipses become boxes with outlines; points are
@@ -53,7 +53,7 @@ def read(
             type, category, object, else the only one. Regions without attributes are all of a class "object".
 
     Returns:
-        A `SceneData`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
 
     Raises:
         ValueError: no JSON file, no annotated images to train on, or a fault and `strict`.

@@ -18,7 +18,7 @@ from pipelines.annotations.documents import Node, read_text, read_xml
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
 from pipelines.annotations.outlines import read_polygons, read_runs
-from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.data import Data, Fault, Scene
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["XML_FOLDERS", "read", "write"]
@@ -41,7 +41,7 @@ def read(
     group_by: GroupBy = None,
     strict: bool = False,
     origin: int | None = None,
-) -> SceneData:
+) -> Data:
     """Read a folder of Pascal VOC annotations.
 
     The folder holds `JPEGImages/` (or `images/`) and `Annotations/` (or `annotations/`), or images and XML files side
@@ -59,7 +59,7 @@ def read(
             takes 1 for files whose `<database>` begins with "The VOC", else 0.
 
     Returns:
-        A `SceneData`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
 
     Raises:
         ValueError: no annotated images to train on, or a fault and `strict`.
@@ -203,7 +203,7 @@ def _nodes(root: Node, tag: str) -> Iterator[Node]:
     return (node for node in root.iterfind(tag) if isinstance(node, Node))
 
 
-def write(data: SceneData, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
+def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
     """Write a data set as Pascal VOC: `Annotations/NAME.xml`, `JPEGImages/NAME.jpg`, `ImageSets/Main/{train,...}.txt`.
 
     `read` gives the same scenes back: coordinates are written with as many digits as that takes, outlines, crowds and

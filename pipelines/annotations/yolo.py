@@ -17,7 +17,7 @@ from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images, stems
 from pipelines.annotations.outlines import outline_box
-from pipelines.scenes import Fault, Scene, SceneData
+from pipelines.data import Data, Fault, Scene
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["find_description", "read", "write"]
@@ -36,7 +36,7 @@ def read(
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
-) -> SceneData:
+) -> Data:
     """Read a folder of YOLO annotations.
 
     Images lie in a folder `images`, their text files in the same place below `labels` beside it; or both side by
@@ -52,7 +52,7 @@ def read(
         strict: raise at the first fault instead of listing it.
 
     Returns:
-        A `SceneData`; objects that were given as polygons have these as `outlines`, and the box around them.
+        A `Data`; objects that were given as polygons have these as `outlines`, and the box around them.
         What becomes of faults is listed in `pipelines.annotations`.
 
     Raises:
@@ -222,7 +222,7 @@ def _report_lone_labels(images: set[Path], log: Log) -> None:
                 log.add("missing image", path, None, "there is no image of that name; left out")
 
 
-def write(data: SceneData, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
+def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
     """Write a data set in YOLO's layout: `images/SPLIT/NAME.jpg`, `labels/SPLIT/NAME.txt`, `data.yaml`.
 
     `read` gives the same boxes back, to the last bit of `float32`. An object with one polygon is written as that

@@ -6,7 +6,6 @@ differ in few of its 64 bits. Images whose hashes are near are then compared as 
 pictures that only have their coarse layout in common.
 """
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.samples import Samples
+from pipelines.contents import digests
+from pipelines.data import Samples
 
 __all__ = [
     "Fingerprints",
-    "digest",
-    "digests",
     "duplicate_pairs",
     "fingerprints",
     "group",
@@ -227,25 +225,8 @@ def near_duplicates(
     if not 0 <= max_distance <= 32:
         raise ValueError(f"near_duplicates: expected `max_distance` in 0..32 bits, received {max_distance!r}")
     found = fingerprints(samples, progress=progress)
-    pairs = [same_pairs(digests(samples)), duplicate_pairs(found, max_distance=max_distance)]
+    pairs = [same_pairs(digests(samples.images)), duplicate_pairs(found, max_distance=max_distance)]
     return group(len(samples), np.concatenate(pairs))
-
-
-def digests(samples: Samples) -> list[bytes]:
-    """A hash of the contents of each image; empty for a file that cannot be read."""
-    return [digest(image) for image in samples.images]
-
-
-def digest(image: Any) -> bytes:
-    """A hash of a file's contents (by its path), of `bytes`, or of pixels."""
-    if isinstance(image, str):
-        try:
-            with open(image, "rb") as file:
-                return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-        except OSError:
-            return b""
-    contents = image.tobytes() if isinstance(image, np.ndarray) else image
-    return hashlib.blake2b(contents, digest_size=16).digest()
 
 
 def same_pairs(keys: Sequence[bytes]) -> np.ndarray:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.auditing.duplicates import Fingerprints, digest, duplicate_pairs, fingerprints, group, same_pairs
+from pipelines.auditing.duplicates import Fingerprints, duplicate_pairs, fingerprints, group, same_pairs
+from pipelines.contents import digest
+from pipelines.data import Data, Fault, Samples
 from pipelines.loading.decoding import MAX_PIXELS
-from pipelines.samples import Data, Samples, Skipped
-from pipelines.scenes import SceneData
 
 __all__ = ["Audit", "Finding", "Head", "audit", "exclude", "read_exclude_list", "read_heads", "write_exclude_list"]
 
@@ -127,7 +127,7 @@ class Audit:
 
 
 def audit(
-    data: Data | SceneData,
+    data: Data,
     *,
     class_names: Sequence[str] | None = None,
     decode: bool = True,
@@ -180,7 +180,7 @@ def audit(
         *_duplicates(images, heads, found),
         *_suspicious(images, heads, found),
         *_classes(data.class_names, images.counts),
-        *(_annotations(data) if isinstance(data, SceneData) else _left_out(data.skipped)),
+        *(_annotations(data) if data.kind == "boxes" else _left_out(data.skipped)),
         *_kinds(images, heads),
     ]
     order = ("error", "warning", "note")
@@ -200,27 +200,24 @@ class _Images:
     counts: dict[str, list[int]]
 
 
-def _images(data: Data | SceneData) -> _Images:
-    parts = {"train": data.train, "valid": data.valid, "test": data.test}
+def _images(data: Data) -> _Images:
     images: list[Any] = []
     names: list[str] = []
     splits: list[str] = []
     labels: list[Any] = []
     counts = {}
-    for split, part in parts.items():
+    for split, part in data.splits.items():
+        new = list(part.images)
+        names += part.names
         if isinstance(part, Samples):
-            new = list(part.images)
-            names += part.names
             own = part.labels
             labels += [label.tobytes() for label in own]
         else:
-            new = [scene.image for scene in part]
-            names += [scene.name for scene in part]
             own = np.concatenate([np.zeros(0, np.int32), *(scene.classes for scene in part)])
             labels += [None] * len(part)
         images += new
         splits += [split] * len(new)
-        counts[split] = _count(own, len(data.class_names)) if getattr(data, "task", "") != "numbers" else []
+        counts[split] = _count(own, len(data.class_names)) if data.kind not in ("numbers", "several") else []
     paths = [
         image if isinstance(image, str) else f"{split}/{name}"
         for image, name, split in zip(images, names, splits, strict=True)
@@ -449,15 +446,13 @@ def _classes(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Itera
         yield Finding("imbalance", "warning", text + "consider `balance` in pipelines.batches, or class weights")
 
 
-def _left_out(skipped: Sequence[Skipped]) -> Iterable[Finding]:
+def _left_out(skipped: Sequence[Fault]) -> Iterable[Finding]:
     if skipped:
-        text = (
-            f"{_number(len(skipped), 'file')} left out while listing; the first: {skipped[0].path}: {skipped[0].reason}"
-        )
-        yield Finding("left out", "warning", text, tuple((each.path, each.reason) for each in skipped))
+        text = f"{_number(len(skipped), 'file')} left out while listing; the first: {skipped[0]}"
+        yield Finding("left out", "warning", text, tuple((fault.place, fault.reason) for fault in skipped))
 
 
-def _annotations(data: SceneData) -> Iterable[Finding]:
+def _annotations(data: Data) -> Iterable[Finding]:
     by_kind = defaultdict(list)
     for fault in data.faults:
         by_kind[fault.kind].append(fault)
@@ -537,13 +532,13 @@ def read_exclude_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def exclude(data: Data, paths: Iterable[str]) -> Data:
-    """A data set without some of its images; what is left out is added to `skipped`.
+    """Returns a data set without some of its images; what is left out is added to `faults`.
 
     Splits stay as they are: no image moves because another is left out.
 
     Args:
-        data: of `pipelines.read_data`.
-        paths: files, by any path that leads to them, or `split/name` for images that are not files, as
+        data: What `pipelines.read_data` or `pipelines.read_scenes` returned.
+        paths: Files, by any path that leads to them, or `split/name` for images that are not files, as
             `Audit.exclude` and `read_exclude_list` give them.
 
     Raises:
@@ -557,35 +552,36 @@ def exclude(data: Data, paths: Iterable[str]) -> Data:
     -1
     """
     wanted = {_place(path) for path in paths}
-    parts: list[Samples] = []
-    skipped = list(data.skipped)
+    parts: dict[str, Any] = {}
+    faults = list(data.faults)
     met: set[str] = set()
-    for split, part in (("train", data.train), ("valid", data.valid), ("test", data.test)):
+    for split, part in data.splits.items():
         places = [
             _place(image) if isinstance(image, str) else f"{split}/{name}"
             for image, name in zip(part.images, part.names, strict=True)
         ]
         out = np.array([place in wanted for place in places], bool)
         met |= wanted.intersection(places)
-        skipped += [
-            Skipped(image if isinstance(image, str) else place, "excluded as asked")
+        faults += [
+            Fault(image if isinstance(image, str) else place, "excluded as asked", kind="excluded")
             for image, place, is_out in zip(part.images, places, out, strict=True)
             if is_out
         ]
-        parts.append(part[~out])
-    met |= {_place(each.path) for each in data.skipped}  # those are left out already
+        parts[split] = part[~out]
+    met |= {_place(fault.path) for fault in data.skipped}  # those are left out already
     strangers = sorted(wanted - met)
     if strangers:
         raise ValueError(
             f"{len(strangers)} of {len(wanted)} files to exclude are not in the data; the first: {strangers[0]}. "
             "Make the list anew with `zoo audit DATA --exclude-to list.txt`, on the same data"
         )
-    lost = np.setdiff1d(data.train.labels, parts[0].labels)
-    if len(lost) and data.task == "classes":
+    if len(data.train) and not len(parts["train"]):
+        raise ValueError(f"excluding {len(wanted)} files leaves no image to train on")
+    lost = np.setdiff1d(data.train.labels, parts["train"].labels) if data.kind == "classes" else ()
+    if len(lost):
         names = ", ".join(repr(data.class_names[label]) for label in lost)
         raise ValueError(f"excluding {len(wanted)} files leaves no image to train on of {names}")
-    train, valid, test = parts
-    return replace(data, train=train, valid=valid, test=test, skipped=tuple(skipped))
+    return replace(data, **parts, faults=tuple(faults))
 
 
 def _place(path: str) -> str:

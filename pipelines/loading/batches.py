@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from pipelines.augmenting.changes import Change
 from pipelines.augmenting.changes import augment as apply_layers
+from pipelines.data import Samples
 from pipelines.loading.adapters import adapt
 from pipelines.loading.decoding import decode_any
-from pipelines.samples import Samples
 
 __all__ = [
     "DISK_CACHE_BYTES",

@@ -3,63 +3,74 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pipelines.data import Data, Fault, Samples, Scenes
 from pipelines.loading.batches import as_dataset, read
 from pipelines.loading.decoding import MAX_PIXELS, decode_any, decode_image
-from pipelines.samples import Data, Samples, Skipped
 
 __all__ = ["check", "check_data", "look"]
 
 Progress = Callable[[int, int], None]
+P = TypeVar("P", Samples, Scenes)
 
 # JPEGs are decoded at an eighth of their size: every byte is still read, so damage is still found.
 _RATIO = 8
 
 
-def check(
-    samples: Samples, *, any_format: bool = False, progress: Progress | None = None
-) -> tuple[Samples, tuple[Skipped, ...]]:
-    """Decode every image once, in parallel, and leave out those that cannot be decoded.
+def check(part: P, *, any_format: bool = False, progress: Progress | None = None) -> tuple[P, tuple[Fault, ...]]:
+    """Decodes every image of a split once, in parallel, and leaves out those that cannot be decoded.
 
     Args:
-        samples: images that are decoded already are returned as they are.
-        any_format: take TIFF and what else `pipelines.decode_any` reads, which `pipelines.batches` can train on, though
-            an exported model will not take such files. Otherwise what `pipelines.decode_image` does.
-        progress: called now and then with the number of images done and the number of all.
+        part: The samples or scenes. Images that are decoded already count as readable.
+        any_format: Whether to take TIFF and what else `pipelines.decode_any` reads, which `pipelines.batches` can train
+            on, though an exported model does not take such files. By default, what `pipelines.decode_image` takes.
+        progress: A function that is called now and then with the number of images done and the number of all.
 
     Returns:
-        The samples that can be decoded, in their order, and for each of the others its path (or its name, where the
-        images are not files) and the reason in words.
+        The samples or scenes that can be decoded, in their order, and a fault for each of the others: its path (or its
+        name, where the image is not a file) and the reason in words.
 
     Example:
 
     >>> import tensorflow as tf
     >>> image = tf.io.encode_jpeg(tf.zeros([4, 5, 3], tf.uint8)).numpy()
-    >>> good, skipped = check(Samples([image, b"", image[:200]], [0, 0, 1], ["a", "b", "c"]))
-    >>> good.names, [skip.reason for skip in skipped]
+    >>> good, faults = check(Samples([image, b"", image[:200]], [0, 0, 1], ["a", "b", "c"]))
+    >>> good.names, [fault.reason for fault in faults]
     (('a',), ['an empty file (0 bytes)', 'damaged: Truncated File Read'])
     """
-    if samples.decoded or len(samples) == 0:
-        return samples, ()
-
     decode = decode_any if any_format else lambda contents: decode_image(contents, ratio=_RATIO)
-    readable = np.zeros(len(samples), bool)
-    # The shape is asked for because TensorFlow does not run what no result depends on.
-    for indices, _ in look(samples, lambda contents: tf.shape(decode(contents)), progress=progress):
-        readable[indices] = True
-    skipped = []
+    readable = np.ones(len(part), bool)
+    done = 0
+    for kind in (str, bytes):  # the images of scenes may be of several kinds
+        chosen = np.array([index for index, image in enumerate(part.images) if isinstance(image, kind)], int)
+        if not len(chosen):
+            continue
+        readable[chosen] = False
+        samples = Samples([part.images[index] for index in chosen], chosen, [part.names[index] for index in chosen])
+        report = None if progress is None else partial(_report, progress, done, len(part))
+        # The shape is asked for because TensorFlow does not run what no result depends on.
+        for indices, _ in look(samples, lambda contents: tf.shape(decode(contents)), progress=report):
+            readable[chosen[indices]] = True
+        done += len(chosen)
+    faults = []
     for index in np.flatnonzero(~readable).tolist():
-        image = samples.images[index]
-        skipped.append(Skipped(image if isinstance(image, str) else samples.names[index], _reason(image, any_format)))
-    if skipped and progress is not None:
-        progress(len(samples), len(samples))
-    return samples[readable], tuple(skipped)
+        image = part.images[index]
+        path = image if isinstance(image, str) else part.names[index]
+        faults.append(Fault(path, _reason(image, any_format), kind="unreadable image"))
+    if faults and progress is not None:
+        progress(len(part), len(part))
+    return part[readable] if faults else part, tuple(faults)
+
+
+def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
 
 
 def look(
@@ -91,13 +102,15 @@ def look(
             progress(done, len(samples))
 
 
-def check_data(data: Data, *, any_format: bool = False, progress: Progress | None = None) -> Data:
-    """`check` every split of a data set; what is left out is added to `data.skipped`.
+def check_data(data: Data, *, any_format: bool | None = None, progress: Progress | None = None) -> Data:
+    """Checks every split of a data set with `check`; what is left out is added to `data.faults`.
 
     Args:
-        data: what `pipelines.read_data` returned.
-        any_format: see `check`.
-        progress: called now and then with the number of images done and the number of all, over all splits.
+        data: What `pipelines.read_data` or `pipelines.read_scenes` returned.
+        any_format: See `check`. By default, scenes may be of any format, and samples of those that an exported model
+            takes.
+        progress: A function that is called now and then with the number of images done and the number of all, over all
+            splits.
 
     Raises:
         ValueError: a class has no readable image left to train on, or a split has none left at all.
@@ -108,33 +121,28 @@ def check_data(data: Data, *, any_format: bool = False, progress: Progress | Non
     >>> len(check_data(read_data("sklearn:digits")))
     1797
     """
-    checked: list[Samples] = []
-    skipped = list(data.skipped)
-    done_before = 0
-    for name, samples in (("train", data.train), ("valid", data.valid), ("test", data.test)):
-
-        def report(done: int, _: int, done_before: int = done_before) -> None:
-            if progress is not None:
-                progress(done_before + done, len(data))
-
-        good, bad = check(samples, any_format=any_format, progress=report)
-        if len(samples) and not len(good):
+    any_format = data.kind == "boxes" if any_format is None else any_format
+    checked: dict[str, Any] = {}
+    faults = list(data.faults)
+    done = 0
+    for name, part in data.splits.items():
+        report = None if progress is None else partial(_report, progress, done, len(data))
+        good, bad = check(part, any_format=any_format, progress=report)
+        if len(part) and not len(good):
             raise ValueError(
-                f"{len(bad)} of {len(samples)} images of the {name} split cannot be read: none is left. "
-                f"First: {bad[0].path}: {bad[0].reason}"
+                f"{len(bad)} of {len(part)} images of the {name} split cannot be read: none is left. First: {bad[0]}"
             )
-        lost = np.setdiff1d(samples.labels, good.labels)
-        if len(lost) and name == "train" and data.task == "classes":
+        lost = np.setdiff1d(part.labels, good.labels) if data.kind == "classes" and name == "train" else ()
+        if len(lost):
             classes = ", ".join(repr(data.class_names[label]) for label in lost)
             raise ValueError(
-                f"{len(bad)} of {len(samples)} images of the {name} split cannot be read, which leaves none of "
-                f"{classes}. First: {bad[0].path}: {bad[0].reason}. Replace these files, or add images to these classes"
+                f"{len(bad)} of {len(part)} images of the {name} split cannot be read, which leaves none of "
+                f"{classes}. First: {bad[0]}. Replace these files, or add images to these classes"
             )
-        checked.append(good)
-        skipped += bad
-        done_before += len(samples)
-    train, valid, test = checked
-    return replace(data, train=train, valid=valid, test=test, skipped=tuple(skipped))
+        checked[name] = good
+        faults += bad
+        done += len(part)
+    return replace(data, **checked, faults=tuple(faults))
 
 
 def _reason(image: str | bytes, any_format: bool = False) -> str:

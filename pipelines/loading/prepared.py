@@ -5,10 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.data import Samples, Scene
 from pipelines.loading.scene_batches import sample_dataset, scene_dataset
 from pipelines.prepare.preparation import Preparation
-from pipelines.samples import Samples
-from pipelines.scenes import Scene
 
 __all__ = ["canvases"]
 

@@ -23,12 +23,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.annotations.outlines import class_mask, instance_masks
-from pipelines.loading.checking import check
+from pipelines.data import Samples, Scene
 from pipelines.loading.decoding import decode_any, decode_in_python
-from pipelines.samples import Samples
-from pipelines.scenes import Fault, Scene, SceneData
 
-__all__ = ["check_scenes", "padded_batches", "sample_dataset", "scene_dataset"]
+__all__ = ["padded_batches", "sample_dataset", "scene_dataset"]
 
 # Key in a sample -> field of a scene, of what there is one an object.
 _COLUMNS = {"boxes": "boxes", "classes": "classes", "crowd": "crowd", "difficult": "difficult", "ids": "identities"}
@@ -259,45 +257,3 @@ def padded_batches(
         batch_size, padded_shapes=shapes, padding_values=padding, drop_remainder=drop_remainder
     )
     return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def check_scenes(data: SceneData, *, progress: Callable[[int, int], None] | None = None) -> SceneData:
-    """Decode every image once and leave out those that cannot be; they are added to `faults`.
-
-    Args:
-        data: what `read_scenes` returned.
-        progress: called now and then with the number of images done and the number of all, over all splits.
-
-    Raises:
-        ValueError: no image of the train split can be decoded.
-    """
-    faults = list(data.faults)
-    kept: dict[str, tuple[Scene, ...]] = {}
-    before = 0
-    for role, part in data.splits.items():
-        good, bad = _check_part(part, lambda done, _, before=before: progress and progress(before + done, len(data)))  # type: ignore[misc]
-        kept[role] = good
-        faults += bad
-        before += len(part)
-    if data.train and not kept["train"]:
-        raise ValueError(f"none of {len(data.train)} images of the train split can be read. First: {faults[-1]}")
-    return SceneData(
-        data.class_names, kept["train"], kept["valid"], kept["test"], tuple(faults), class_ids=data.class_ids
-    )
-
-
-def _check_part(part: Sequence[Scene], progress: Callable[[int, int], Any]) -> tuple[tuple[Scene, ...], list[Fault]]:
-    encoded = [index for index, scene in enumerate(part) if not isinstance(scene.image, np.ndarray)]
-    faults = []
-    bad: set[int] = set()
-    for kind in (str, bytes):
-        chosen = [index for index in encoded if isinstance(part[index].image, kind)]
-        if not chosen:
-            continue
-        # The label is the scene's number, which says afterwards which ones are left.
-        samples = Samples([part[i].image for i in chosen], chosen, [part[i].name for i in chosen])
-        good, skipped = check(samples, any_format=True, progress=progress)
-        lost = sorted(set(chosen) - set(good.labels.tolist()))
-        bad |= set(lost)
-        faults += [Fault(skip.path, None, "unreadable image", f"{skip.reason}; left out") for skip in skipped]
-    return tuple(scene for index, scene in enumerate(part) if index not in bad), faults

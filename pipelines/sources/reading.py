@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.samples import Data, Samples, Skipped
+from pipelines.data import Data, Fault, Samples
 from pipelines.sources.splits import GroupBy, complete
 from pipelines.sources.tables import read_arrays, read_table
 
@@ -118,7 +118,7 @@ _Given = dict[str, Samples]  # "train", and as the source brings them along "val
 # Folders
 
 
-def _read_folder(folder: Path) -> tuple[list[str], _Given, list[Skipped]]:
+def _read_folder(folder: Path) -> tuple[list[str], _Given, list[Fault]]:
     if not folder.exists():
         raise FileNotFoundError(
             f"{folder}: no such folder. Expected a folder with one sub-folder of images for each class"
@@ -130,9 +130,9 @@ def _read_folder(folder: Path) -> tuple[list[str], _Given, list[Skipped]]:
         )
     _refuse_annotated(folder)
     parts, others = _split_folders(folder)
-    skipped = [Skipped(str(other), "not one of the folders train, val and test") for other in others]
+    skipped = [Fault(str(other), "not one of the folders train, val and test") for other in others]
     for place in dict.fromkeys([folder, *parts.values()]):
-        skipped += [Skipped(str(image), "an image outside of the class folders") for image in _images_in(place)]
+        skipped += [Fault(str(image), "an image outside of the class folders") for image in _images_in(place)]
     class_names = [child.name for child in _folders_in(parts["train"])]
     if not class_names:
         raise ValueError(
@@ -202,28 +202,28 @@ def _split_folders(folder: Path) -> tuple[dict[str, Path], list[Path]]:
     return parts, [child for child in children if child not in parts.values()]
 
 
-def _list_classes(part: Path, class_names: Sequence[str]) -> tuple[Samples, list[Skipped]]:
+def _list_classes(part: Path, class_names: Sequence[str]) -> tuple[Samples, list[Fault]]:
     """Every image below the class folders of `part`, and the files that are none."""
     paths: list[str] = []
     labels: list[int] = []
-    skipped: list[Skipped] = []
+    skipped: list[Fault] = []
     for label, class_name in enumerate(class_names):
         for path in _files_below(part / class_name):
             if _is_image(path):
                 paths.append(path)
                 labels.append(label)
             else:
-                skipped.append(Skipped(path, f"not an image by its name: expected {', '.join(IMAGE_SUFFIXES)}"))
+                skipped.append(Fault(path, f"not an image by its name: expected {', '.join(IMAGE_SUFFIXES)}"))
     start = len(str(part)) + 1
     return Samples(paths, labels, [path[start:].replace(os.sep, "/") for path in paths]), skipped
 
 
-def _require_every_class(train: Samples, class_names: Sequence[str], place: Path, skipped: Sequence[Skipped]) -> None:
+def _require_every_class(train: Samples, class_names: Sequence[str], place: Path, skipped: Sequence[Fault]) -> None:
     counts = np.bincount(train.labels, minlength=len(class_names))
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if not empty:
         return
-    found = f" First of {len(skipped)} files left out: {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+    found = f" First of {len(skipped)} files left out: {skipped[0]}" if skipped else ""
     if len(empty) == len(class_names):
         raise ValueError(
             f"{place}: found no images in {len(class_names)} sub-folder{'s' * (len(class_names) != 1)}. "
@@ -292,7 +292,7 @@ def _read_npz(path: Path, *, valid: float, test: float, seed: int, group_by: Gro
 # scikit-learn
 
 
-def _read_sklearn(name: str) -> tuple[list[str], _Given, list[Skipped]]:
+def _read_sklearn(name: str) -> tuple[list[str], _Given, list[Fault]]:
     if name != "digits":
         raise ValueError(f'sklearn:{name}: expected "sklearn:digits", the images that scikit-learn carries')
     from sklearn.datasets import load_digits
@@ -307,14 +307,14 @@ def _read_sklearn(name: str) -> tuple[list[str], _Given, list[Skipped]]:
 # TensorFlow Datasets
 
 
-def _read_tfds(spec: str, data_dir: str | os.PathLike[str] | None) -> tuple[list[str], _Given, list[Skipped]]:
+def _read_tfds(spec: str, data_dir: str | os.PathLike[str] | None) -> tuple[list[str], _Given, list[Fault]]:
     import tensorflow_datasets as tfds
 
     name, builder, parts = find_splits(spec, data_dir, check=_image_and_label)
     image_key, label_key = _image_and_label(builder, name)
     class_names = builder.info.features[label_key].names
     skipped = [
-        Skipped(f"tfds:{name}[{part}]", "not one of the splits train, validation and test")
+        Fault(f"tfds:{name}[{part}]", "not one of the splits train, validation and test")
         for part in builder.info.splits
         if not any(part in expression for expression in parts.values())
     ]
@@ -337,7 +337,7 @@ def _read_tfds(spec: str, data_dir: str | os.PathLike[str] | None) -> tuple[list
             label = int(example[label_key])
             own_name = _own_name(example, default=f"{part}-{index:06d}")
             if label < 0:  # how TensorFlow Datasets marks the unlabelled test images of a contest
-                skipped.append(Skipped(f"tfds:{name}[{part}]/{own_name}", "has no label"))
+                skipped.append(Fault(f"tfds:{name}[{part}]/{own_name}", "has no label", kind="no label"))
                 continue
             if roles.setdefault(example.get("tfds_id", f"{role}{index}".encode()), role) != role:
                 other = roles[example["tfds_id"]]

@@ -22,9 +22,8 @@ from PIL import Image
 from pipelines.annotations.assembling import Draft, Found, divide, make_scene
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import class_mask
+from pipelines.data import Data, Samples, Scene
 from pipelines.loading.decoding import decode_any
-from pipelines.samples import Data, Samples
-from pipelines.scenes import Scene, SceneData
 from pipelines.sources.reading import find_splits, read_data
 
 __all__ = ["read_shards", "shard_dataset", "write_shards"]
@@ -33,13 +32,12 @@ __all__ = ["read_shards", "shard_dataset", "write_shards"]
 _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
-def write_shards(
-    data: Data | SceneData | str | os.PathLike[str], folder: str | os.PathLike[str], *, name: str = "local"
-) -> Path:
+def write_shards(data: Data | str | os.PathLike[str], folder: str | os.PathLike[str], *, name: str = "local") -> Path:
     """Write a data set into shards.
 
     Args:
-        data: a `Data` or `SceneData`; or what `read_data` takes, a folder of class folders for example.
+        data: a `Data` of the kind "classes" or "boxes"; or what `read_data` takes, for example a
+            folder of class folders.
         folder: where data sets are kept; created if it is not there.
         name: of this one: small letters, digits and underscores.
 
@@ -66,17 +64,17 @@ def write_shards(
         data = read_data(data)
     if not name.isidentifier() or name != name.lower():
         raise ValueError(f"write_shards: expected a name of small letters, digits and underscores, received {name!r}")
-    if isinstance(data, Data) and data.task != "classes":
-        raise ValueError(f"write_shards: expected images with one class each, or scenes; received {data.task}")
+    if data.kind not in ("classes", "boxes"):
+        raise ValueError(f"write_shards: expected images with one class each, or scenes; received {data.kind}")
     path = Path(folder).expanduser() / name / "1.0.0"
     if path.exists():
         raise FileExistsError(f"{path}: is there already. Remove it, or choose another folder or name")
-    parts: dict[str, Any] = {"train": data.train, "valid": data.valid, "test": data.test}
+    parts = data.splits
     if not len(parts["train"]):
         raise ValueError("write_shards: expected samples to train on, received none")
     class_names = list(data.class_names)
-    has_masks = isinstance(data, SceneData) and any(s.mask is not None for part in data.splits.values() for s in part)
-    if isinstance(data, Data):
+    has_masks = data.kind == "boxes" and any(s.mask is not None for part in data.splits.values() for s in part)
+    if data.kind == "classes":
         features = _sample_features(class_names)
         examples = {role: _sample_examples(part) for role, part in parts.items()}
     else:
@@ -101,7 +99,7 @@ def read_shards(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-) -> SceneData:
+) -> Data:
     """Read scenes out of TensorFlow Datasets into memory, images still encoded.
 
     Args:
@@ -112,7 +110,7 @@ def read_shards(
         seed: decides which images are taken.
 
     Returns:
-        A `SceneData`. Of data sets of others, boxes without area or outside of their image are left out and listed,
+        A `Data`. Of data sets of others, boxes without area or outside of their image are left out and listed,
         and boxes are cut at its edge, as `pipelines.annotations` has it.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines.samples import Samples
+from pipelines.data import Samples
 
 __all__ = ["complete", "fractions_to_take", "group_keys", "name_to_unit", "split"]
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.samples import Data, Samples, Skipped
+from pipelines.data import Data, Fault, Samples
 from pipelines.sources.splits import GroupBy, complete
 
 __all__ = ["read_arrays", "read_table"]
 
-TASKS = ("classes", "labels", "numbers")
+TABLE_KINDS = ("classes", "labels", "numbers")
 
 # Names of columns that people use, in order of preference.
 _PATH_COLUMNS = ("path", "image_path", "filepath", "file_path", "filename", "file_name", "file", "image", "img", "name")
@@ -36,7 +36,7 @@ def read_table(
     path: str | None = None,
     label: str | Sequence[str] | None = None,
     split: str | None = None,
-    task: str = "classes",
+    kind: str = "classes",
     separator: str | None = None,
     root: str | os.PathLike[str] | None = None,
     class_names: Sequence[str] | None = None,
@@ -56,8 +56,8 @@ def read_table(
             labels in columns of 0 and 1, a list of columns.
         split: the column that says train, val or test; `None` takes "split" or "subset" if there is one. Without, the
             images are divided by `pipelines.split`, class by class where there are classes.
-        task: "classes", one label an image; "labels", any number of labels an image; or "numbers" to be predicted.
-        separator: between the labels in one column, for the task "labels"; `None` takes "|", ";" or ",", whichever
+        kind: "classes", one label an image; "labels", any number of labels an image; or "numbers" to be predicted.
+        separator: between the labels in one column, for the kind "labels"; `None` takes "|", ";" or ",", whichever
             occurs in the column, else space.
         root: the folder that paths count from; `None` is the CSV file's, or the working directory.
         class_names: the classes, or labels, in order; `None` takes all that occur, sorted (numbers as numbers).
@@ -85,8 +85,8 @@ def read_table(
     >>> data.class_names, len(data), data.train.labels.dtype
     (('cat', 'dog'), 8, dtype('int32'))
     """
-    if task not in TASKS:
-        raise ValueError(f"read_table: expected `task` as one of {', '.join(TASKS)}; received {task!r}")
+    if kind not in TABLE_KINDS:
+        raise ValueError(f"read_table: expected `kind` as one of {', '.join(TABLE_KINDS)}; received {kind!r}")
     source, columns, lines = _columns(table)
     base = Path(root) if root is not None else (Path(source).parent if source.endswith(".csv") else Path())
     paths = columns[_choose(path, _PATH_COLUMNS, columns, source, "path")]
@@ -96,17 +96,17 @@ def read_table(
     for name in label_columns:
         _choose(name, (), columns, source, "label")
     values = [columns[name] for name in label_columns]
-    if task == "classes" and len(values) > 1:
-        raise ValueError(f'{source}: expected one column of labels for the task "classes", received {label_columns}')
+    if kind == "classes" and len(values) > 1:
+        raise ValueError(f'{source}: expected one column of labels for the kind "classes", received {label_columns}')
     split_column = split if split is not None else next((n for n in _SPLIT_COLUMNS if n in columns), None)
     roles = columns[_choose(split_column, (), columns, source, "split")] if split_column is not None else None
-    if task == "classes":
+    if kind == "classes":
         encoder: _Classes | _Labels | _Numbers = _Classes(values[0], class_names)
-    elif task == "labels":
+    elif kind == "labels":
         encoder = _Labels(label_columns, values, class_names, separator)
     else:
         encoder = _Numbers(label_columns, values)
-    skipped: list[Skipped] = []
+    skipped: list[Fault] = []
     rows: dict[str, tuple[list[str], list[Any], list[str]]] = {}
     seen: dict[str, int] = {}
     for row, line in enumerate(lines):
@@ -126,7 +126,7 @@ def read_table(
         except ValueError as error:
             if strict:
                 raise ValueError(f"{source}:{line}: {error} (strict=True raises at the first)") from error
-            skipped.append(Skipped(f"{source}:{line}", f"{error}; left out"))
+            skipped.append(Fault(source, f"{error}; left out", line=line))
             continue
         seen[name] = line
         images, targets, names = rows.setdefault(role, ([], [], []))
@@ -134,10 +134,10 @@ def read_table(
         targets.append(target)
         names.append(name.replace(os.sep, "/"))
     if not rows.get("train", ([],))[0]:
-        first = f" First of {len(skipped)} rows left out: {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+        first = f" First of {len(skipped)} rows left out: {skipped[0]}" if skipped else ""
         raise ValueError(f"{source}: found no row with an image to train on.{first}")
     given = {role: Samples(images, np.array(targets), names) for role, (images, targets, names) in rows.items()}
-    return _divided(given, encoder.names, task, skipped, source, valid=valid, test=test, seed=seed, group_by=group_by)
+    return _divided(given, encoder.names, kind, skipped, source, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
 def read_arrays(
@@ -146,7 +146,7 @@ def read_arrays(
     *,
     held_out: Mapping[str, tuple[Any, Any]] | None = None,
     class_names: Sequence[str] | None = None,
-    task: str = "classes",
+    kind: str = "classes",
     names: Sequence[str] | None = None,
     valid: float = 0.15,
     test: float = 0.15,
@@ -157,10 +157,10 @@ def read_arrays(
 
     Args:
         images: `uint8 [n, h, w, 3]` RGB, or grey `[n, h, w]` or `[n, h, w, 1]`.
-        labels: `[n]` class indices or names; for the tasks "labels" (0 or 1 each) and "numbers", `[n, k]` or `[n]`.
+        labels: `[n]` class indices or names; for the kinds "labels" (0 or 1 each) and "numbers", `[n, k]` or `[n]`.
         held_out: `(images, labels)` of "valid" and "test", if they are divided already.
         class_names: of the classes, labels or targets; `None` takes the names that occur, or the numbers.
-        task: "classes", "labels" or "numbers", see `pipelines.Data`.
+        kind: "classes", "labels" or "numbers", see `pipelines.Data`.
         names: of the images, for reports and for dividing; their numbers if `None`.
         valid, test, seed, group_by: as for `pipelines.read_data`.
 
@@ -174,14 +174,14 @@ def read_arrays(
     >>> data.class_names, data.train.images.shape[1:], len(data)
     (('0', '1'), (8, 9, 3), 20)
     """
-    if task not in TASKS:
-        raise ValueError(f"read_arrays: expected `task` as one of {', '.join(TASKS)}; received {task!r}")
+    if kind not in TABLE_KINDS:
+        raise ValueError(f"read_arrays: expected `kind` as one of {', '.join(TABLE_KINDS)}; received {kind!r}")
     unknown = sorted(set(held_out or ()) - {"valid", "test"})
     if unknown:
         raise ValueError(f'read_arrays: expected `held_out` for "valid" and "test", received {unknown}')
     parts = {"train": (images, labels), **(held_out or {})}
     targets = {role: np.asarray(part[1]) for role, part in parts.items()}
-    if task == "classes":
+    if kind == "classes":
         found, targets = _class_indices(targets, class_names)
     else:
         targets = {role: values.reshape(len(values), -1).astype(np.float32) for role, values in targets.items()}
@@ -191,23 +191,23 @@ def read_arrays(
             shapes = [list(values.shape) for values in targets.values()]
             raise ValueError(f"read_arrays: expected labels [n, {len(found)}], received {shapes}")
         for values in targets.values():
-            if not np.isfinite(values).all() or (task == "labels" and not np.isin(values, (0, 1)).all()):
+            if not np.isfinite(values).all() or (kind == "labels" and not np.isin(values, (0, 1)).all()):
                 raise ValueError(
-                    f"read_arrays: expected {'0 and 1' if task == 'labels' else 'finite numbers'} as labels"
+                    f"read_arrays: expected {'0 and 1' if kind == 'labels' else 'finite numbers'} as labels"
                 )
     given = {}
     for role, part in parts.items():
         pixels = _rgb(np.asarray(part[0]))
         own = names if role == "train" and names is not None else [f"{role}-{i:06d}" for i in range(len(pixels))]
         given[role] = Samples(pixels, targets[role], own)
-    return _divided(given, found, task, [], "read_arrays", valid=valid, test=test, seed=seed, group_by=group_by)
+    return _divided(given, found, kind, [], "read_arrays", valid=valid, test=test, seed=seed, group_by=group_by)
 
 
 def _divided(
     given: Mapping[str, Samples],
     class_names: Sequence[str],
-    task: str,
-    skipped: Sequence[Skipped],
+    kind: str,
+    skipped: Sequence[Fault],
     source: str,
     *,
     valid: float,
@@ -215,15 +215,15 @@ def _divided(
     seed: int,
     group_by: GroupBy,
 ) -> Data:
-    if task == "classes":
+    if kind == "classes":
         counts = np.bincount(given["train"].labels, minlength=len(class_names))
         missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
         if len(class_names) < 2 or missing:
             found = f"{missing} without images to train on" if missing else f"{list(class_names)}"
             raise ValueError(f"{source}: expected two or more classes with images to train on, found {found}")
-    by_class = class_names if task == "classes" else None
+    by_class = class_names if kind == "classes" else None
     splits = complete(given, by_class, valid=valid, test=test, seed=seed, group_by=group_by)
-    return Data(tuple(class_names), *splits, tuple(skipped), task=task)
+    return Data(tuple(class_names), *splits, tuple(skipped), kind=kind)
 
 
 # Columns
@@ -422,7 +422,7 @@ def _class_indices(
         return names, {r: np.array([numbers[str(v)] for v in values], np.int32) for r, values in flat.items()}
     raise ValueError(
         f"read_arrays: expected class indices or names, received {train.dtype}. For numbers to be predicted, "
-        'pass task="numbers"'
+        'pass kind="numbers"'
     )
 
 

@@ -20,8 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipelines.annotations.outlines import instance_masks
-from pipelines.samples import Samples
-from pipelines.scenes import Scene
+from pipelines.data import Samples, Scene
 
 __all__ = ["Cutouts", "SyntheticClips", "SyntheticScenes", "cut_out", "cut_out_scenes"]
 

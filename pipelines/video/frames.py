@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.scenes import Fault
+from pipelines.data import Fault
 
 __all__ = ["Clip", "Frame", "VideoInfo", "read_clips", "read_frames", "video_dataset", "video_info"]
 
@@ -113,7 +113,7 @@ def _frames(
     strict: bool,
 ) -> Iterator[Frame]:
     def fault(reason: str) -> None:
-        made = Fault(path, None, "broken", reason, kept=True)
+        made = Fault(path, reason, kind="broken", kept=True)
         if strict:
             raise ValueError(f"{made} (strict=True raises; strict=False takes the frames there are)")
         if faults is None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import Scene, SceneData, read_scenes, write_scenes
+from pipelines import Data, Scene, read_scenes, write_scenes
 from pipelines.annotations.outlines import class_mask
 
 ROUNDS = 200
@@ -47,7 +47,7 @@ def data():
         )
         for i in range(3)
     )
-    return SceneData(("ant", "bee"), scenes)
+    return Data(("ant", "bee"), scenes)
 
 
 def via_file(folder):

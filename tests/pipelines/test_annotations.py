@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import Scene, SceneData, read_scenes, write_scenes
+from pipelines import Data, Scene, read_scenes, write_scenes
 from pipelines.annotations import coco, voc, yolo
 from pipelines.annotations.reading import layout_of
 
@@ -80,7 +80,7 @@ def data(tmp_path):
                 Scene(str(path), f"{role}é {i}.png", (height, width), boxes=boxes, classes=rng.integers(0, 3, i))
             )
         parts.append(tuple(scenes))
-    return SceneData(("bee & wasp", "ant", "7"), *parts)
+    return Data(("bee & wasp", "ant", "7"), *parts)
 
 
 # Reading
@@ -412,14 +412,14 @@ def test_images_are_copied_linked_or_left(data, tmp_path):
 
 def test_names_that_would_collide_or_lead_out_are_refused(tmp_path):
     pixels = np.zeros([4, 5, 3], np.uint8)
-    twice = SceneData(("a",), (Scene(pixels, "x.bmp", (4, 5)), Scene(pixels, "x.png", (4, 5))))
+    twice = Data(("a",), (Scene(pixels, "x.bmp", (4, 5)), Scene(pixels, "x.png", (4, 5))))
     for layout in ("voc", "yolo"):
         with pytest.raises(ValueError, match=r"'x.bmp' and 'x.png'.*Rename one"):
             write_scenes(twice, tmp_path / layout, layout=layout)
     for name, message in (("x.jpg", "pixels would change"), ("x", "a name that ends in one of")):
         with pytest.raises(ValueError, match=message):
-            write_scenes(SceneData(("a",), (Scene(pixels, name, (4, 5)),)), tmp_path / "lossy", layout="coco")
-    out = SceneData(("a",), (Scene(pixels, "../../x.png", (4, 5)),))
+            write_scenes(Data(("a",), (Scene(pixels, name, (4, 5)),)), tmp_path / "lossy", layout="coco")
+    out = Data(("a",), (Scene(pixels, "../../x.png", (4, 5)),))
     with pytest.raises(ValueError, match="leads out of"):
         write_scenes(out, tmp_path / "out", layout="coco")
 

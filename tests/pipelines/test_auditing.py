@@ -13,7 +13,6 @@ from pipelines import (
     Fault,
     Samples,
     Scene,
-    SceneData,
     audit,
     exclude,
     near_duplicates,
@@ -201,8 +200,8 @@ def test_boxes_and_masks():
         Scene(pixels[3], "mask", (90, 120), mask=np.uint8([[0, 1], [7, 255]])),
     ]
     copy = Scene(pixels[0][::2, ::2].copy(), "copy", (45, 60))
-    faults = (Fault("a.xml", 12, "unknown class", "'wasp': left out"),)
-    found = audit(SceneData(("ant", "bee"), tuple(scenes), (copy,), (), faults))
+    faults = (Fault("a.xml", "'wasp': left out", line=12, kind="unknown class"),)
+    found = audit(Data(("ant", "bee"), tuple(scenes), (copy,), (), faults))
     assert finding(found, "boxes outside").where == ("outside",)
     assert finding(found, "boxes without area").where == ("no area",)
     assert finding(found, "unknown ids").where == (("mask", "values [7]"),)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import Data, EvaluationCrop, Samples, Skipped, batches, check, check_data, read_data
+from pipelines import Data, EvaluationCrop, Fault, Samples, batches, check, check_data, read_data
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -87,7 +87,7 @@ def test_encoded_bytes_are_called_by_name():
     samples = Samples([GOOD["grey.png"], b"", BAD["text.jpg"][0]], [0, 1, 1], ["a/1", "b/2", "b/3"])
     good, skipped = check(samples)
     assert good.names == ("a/1",)
-    assert skipped[0] == Skipped("b/2", "an empty file (0 bytes)")
+    assert skipped[0] == Fault("b/2", "an empty file (0 bytes)", kind="unreadable image")
     assert skipped[1].path == "b/3"
 
 

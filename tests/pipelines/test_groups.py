@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import Samples, Scene, SceneData, read_data, read_scenes, split, write_scenes
+from pipelines import Data, Samples, Scene, read_data, read_scenes, split, write_scenes
 from pipelines.sources.splits import group_keys
 
 
@@ -135,7 +135,7 @@ def test_scenes_are_grouped_too(tmp_path):
     pixels = np.zeros([4, 5, 3], np.uint8)
     scenes = tuple(Scene(pixels, f"clip{i // 4:02d}_{i}.png", (4, 5)) for i in range(40))
     for layout in ("yolo", "voc", "coco"):
-        write_scenes(SceneData(("a",), scenes), tmp_path / layout, layout=layout)
+        write_scenes(Data(("a",), scenes), tmp_path / layout, layout=layout)
         if layout == "voc":
             (tmp_path / "voc/ImageSets/Main/train.txt").unlink()
         data = read_scenes(tmp_path / layout, group_by=r"clip\d+")

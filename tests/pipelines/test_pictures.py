@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines import RandomFlip, Samples, Scene, SceneData, read_data, show
+from pipelines import Data, RandomFlip, Samples, Scene, read_data, show
 from transfer.cli.main import app
 
 
@@ -24,7 +24,7 @@ def test_boxes_and_masks_are_drawn_where_they_are():
     mask = np.zeros([40, 80], np.uint8)
     mask[30:, 60:] = 2
     scenes = (Scene(pixels, "a", (40, 80), [[8, 4, 40, 24]], [1], mask=mask),)
-    grid = np.asarray(show(SceneData(("ant", "bee"), scenes), tile=160))[14:, :160].astype(int)
+    grid = np.asarray(show(Data(("ant", "bee"), scenes), tile=160))[14:, :160].astype(int)
     assert grid.shape[:2] == (164, 160)
     image = grid[40:120]  # bars above and below
     coloured = np.ptp(image, axis=-1) > 60

@@ -10,11 +10,11 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import (
+    Data,
     ResizePolicy,
     Samples,
     Scene,
-    SceneData,
-    check_scenes,
+    check_data,
     padded_batches,
     read_scenes,
     restore_boxes,
@@ -164,7 +164,7 @@ def test_formats_that_only_pillow_reads(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, [12, 20, 3], dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.tif")
     scene = Scene(str(tmp_path / "a.tif"), "a.tif", (12, 20))
-    (checked,) = check_scenes(SceneData(("a",), (scene,))).train
+    (checked,) = check_data(Data(("a",), (scene,))).train
     (sample,) = scene_dataset([checked])
     assert np.array_equal(sample["image"], pixels)
 
@@ -180,8 +180,8 @@ def test_files_that_cannot_be_decoded_are_left_out_and_listed(tmp_path):
     (good, *_), scenes = (scenes_of(tmp_path, kind) for kind in ("pixels", "files"))
     contents = Path(scenes[1].image).read_bytes()
     Path(scenes[1].image).write_bytes(contents[: len(contents) // 2])
-    data = SceneData(("a",), tuple(scenes), (good,))
-    checked = check_scenes(data)
+    data = Data(("a",), tuple(scenes), (good,))
+    checked = check_data(data)
     assert [scene.name for scene in checked.train] == ["0.png", "2.png"]
     assert len(checked.valid) == 1
     assert checked.counts == {"unreadable image": 1}

@@ -8,8 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import (
+    Data,
     Scene,
-    SceneData,
     read_data,
     read_scenes,
     read_table,
@@ -94,7 +94,7 @@ def test_scenes_become_shards_and_come_back(tmp_path):
         mask=np.arange(240, dtype=np.uint8).reshape(12, 20),
     )
     empty = Scene(pixels, "b.png", (12, 20))
-    path = write_shards(SceneData(("ant", "bee"), (scene,), (empty,)), tmp_path / "prepared")
+    path = write_shards(Data(("ant", "bee"), (scene,), (empty,)), tmp_path / "prepared")
     assert len(read_scenes(f"tfds:{path}[train+validation]", valid=0, test=0).train) == 2
     again = read_scenes(f"tfds:{path}")
     assert again.class_names == ("ant", "bee")
@@ -122,7 +122,7 @@ def test_what_cannot_be_written(photos, tmp_path):
         write_shards(photos, tmp_path / "x", name="My Data")
     table = {"path": [f"train/ants/{i}.jpg" for i in range(4)], "label": [1, 2, 3, 4]}
     with pytest.raises(ValueError, match="one class each, or scenes; received numbers"):
-        write_shards(read_table(table, task="numbers", root=photos, valid=0, test=0), tmp_path / "x")
+        write_shards(read_table(table, kind="numbers", root=photos, valid=0, test=0), tmp_path / "x")
     path = write_shards(photos, tmp_path / "prepared")
     with pytest.raises(ValueError, match=r"expected scenes: `objects` with boxes and classes; found .*label"):
         read_scenes(f"tfds:{path}")

@@ -8,9 +8,9 @@ from PIL import Image
 
 from pipelines import (
     Cutouts,
+    Data,
     Samples,
     Scene,
-    SceneData,
     SyntheticClips,
     SyntheticScenes,
     cut_out,
@@ -199,7 +199,7 @@ def test_wrong_arguments(options):
 @pytest.mark.parametrize("layout", ["voc", "yolo", "coco"])
 def test_scenes_are_written_for_other_tools(tmp_path, layout):
     scenes = SyntheticScenes(blocks(), 5, size=(40, 50))
-    write_scenes(SceneData(("red", "green"), tuple(scenes)), tmp_path / layout, layout=layout)
+    write_scenes(Data(("red", "green"), tuple(scenes)), tmp_path / layout, layout=layout)
     again = read_scenes(tmp_path / layout, class_names=("red", "green"), valid=0, test=0, strict=True)
     assert len(again) == 5
     for made, read in zip(scenes, again.train, strict=True):

@@ -38,7 +38,7 @@ def everything(data):
 def test_csv(folder, separator, bom):
     path = csv_file(folder, f"{bom}Filename{separator}Class\n" + rows(separator=separator))
     data = read_data(path)
-    assert data.task == "classes"
+    assert data.kind == "classes"
     assert data.class_names == ("cat", "dog")
     assert data.skipped == ()
     assert everything(data) == {f"photos/{i}.png": int(i % 3 == 0) for i in range(12)}
@@ -57,7 +57,7 @@ def test_csv_with_quotes_lines_within_cells_and_numbers_as_classes(folder):
     data = read_data(csv_file(folder, text))
     assert data.class_names == ("9", "10", "100")  # as numbers, not as texts
     assert everything(data)['photos/odd, "name".png'] == 0
-    assert [skip.path.rsplit(":", 1)[1] for skip in data.skipped] == ["16"]
+    assert [skip.place.rsplit(":", 1)[1] for skip in data.skipped] == ["16"]
 
 
 def test_splits_of_the_table_are_used(folder):
@@ -82,29 +82,29 @@ def test_data_frames(folder):
     data = read_table(frame, root=folder)
     assert data.class_names == ("0", "1")
     assert len(data) == 11
-    assert data.skipped[0].path == "data frame:4"
+    assert data.skipped[0].place == "data frame:4"
     assert "has no label" in data.skipped[0].reason
 
 
 def test_several_labels_in_one_column(folder):
     cells = ["sea|sky", "sky", "", "sea | land", "land", "sky"]
     table = {"path": [f"photos/{i}.png" for i in range(6)], "tags": cells}
-    data = read_table(table, task="labels", root=folder, valid=0.2, test=0)
-    assert data.task == "labels"
+    data = read_table(table, kind="labels", root=folder, valid=0.2, test=0)
+    assert data.kind == "labels"
     assert data.class_names == ("land", "sea", "sky")
     assert data.train.labels.dtype == np.float32
     expected = [[0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1]]
     assert everything(data) == {f"photos/{i}.png": row for i, row in enumerate(expected)}
     _, labels = next(iter(batches(data.train, EvaluationCrop((4, 4)), batch_size=2)))
     assert labels.shape == (2, 3)
-    known = read_table(table, task="labels", root=folder, class_names=["sky", "sea"], valid=0, test=0)
+    known = read_table(table, kind="labels", root=folder, class_names=["sky", "sea"], valid=0, test=0)
     assert len(known.train) == 4
     assert "'land' is none of 'sky', 'sea'" in known.skipped[0].reason
 
 
 def test_several_labels_in_columns(folder):
     table = {"path": [f"photos/{i}.png" for i in range(6)], "sea": [0, 1] * 3, "sky": ["1", "0", "1", "true", "2", ""]}
-    data = read_table(table, label=["sea", "sky"], task="labels", root=folder, valid=0, test=0)
+    data = read_table(table, label=["sea", "sky"], kind="labels", root=folder, valid=0, test=0)
     assert data.class_names == ("sea", "sky")
     assert data.train.labels.tolist() == [[0, 1], [1, 0], [0, 1], [1, 1]]
     assert len(data.skipped) == 2
@@ -114,11 +114,11 @@ def test_numbers_to_be_predicted(folder):
     text = "path,width,height\n" + "".join(f"photos/{i}.png,{i / 4},{i}\n" for i in range(8))
     text += "photos/8.png,nan,1\nphotos/9.png,,1\n"
     path = csv_file(folder, text)
-    data = read_table(path, label=["width", "height"], task="numbers")
-    assert (data.task, data.class_names) == ("numbers", ("width", "height"))
+    data = read_table(path, label=["width", "height"], kind="numbers")
+    assert (data.kind, data.class_names) == ("numbers", ("width", "height"))
     assert everything(data) == {f"photos/{i}.png": [i / 4, i] for i in range(8)}
-    assert [skip.path.rsplit(":", 1)[1] for skip in data.skipped] == ["10", "11"]
-    one = read_table(path, label="height", task="numbers", valid=0, test=0)
+    assert [skip.place.rsplit(":", 1)[1] for skip in data.skipped] == ["10", "11"]
+    one = read_table(path, label="height", kind="numbers", valid=0, test=0)
     assert one.train.labels.shape == (10, 1)
 
 
@@ -126,7 +126,7 @@ def test_faults_are_listed_with_file_and_line(folder):
     text = "path,label\n" + rows() + "photos/gone.png,cat\n\nphotos/1.png,cat\n,cat\nphotos/2.png\n"
     path = csv_file(folder, text.replace("photos/5.png,cat", "photos/5.png,"))
     data = read_table(path)
-    reasons = {skip.path.rsplit(":", 1)[1]: skip.reason for skip in data.skipped}
+    reasons = {skip.place.rsplit(":", 1)[1]: skip.reason for skip in data.skipped}
     assert set(reasons) == {"7", "14", "16", "17", "18"}
     assert "has no label" in reasons["7"]
     assert "there is no" in reasons["14"]
@@ -169,7 +169,7 @@ def test_wrong_arguments(folder):
     with pytest.raises(ValueError, match="expected a column 'kind'"):
         read_table(path, label="kind")
     with pytest.raises(ValueError, match="received 'boxes'"):
-        read_table(path, task="boxes")
+        read_table(path, kind="boxes")
     with pytest.raises(ValueError, match="columns of one length"):
         read_table({"path": ["a"], "label": []})
     with pytest.raises(ValueError, match="received int"):
@@ -201,9 +201,9 @@ def test_arrays(tmp_path):
 
 def test_arrays_of_several_labels_or_numbers():
     images = np.zeros([10, 4, 5, 3], np.uint8)
-    data = read_arrays(images, np.eye(10)[:, :4], task="labels", class_names=list("abcd"), valid=0, test=0)
+    data = read_arrays(images, np.eye(10)[:, :4], kind="labels", class_names=list("abcd"), valid=0, test=0)
     assert data.train.labels.tolist() == np.eye(10)[:, :4].tolist()
-    data = read_arrays(images, np.linspace(0, 1, 10), task="numbers", valid=0.2, test=0)
+    data = read_arrays(images, np.linspace(0, 1, 10), kind="numbers", valid=0.2, test=0)
     assert data.train.labels.shape == (len(data.train), 1)
 
 
@@ -214,10 +214,10 @@ def test_arrays_of_several_labels_or_numbers():
         (np.zeros([4, 5, 5, 4], np.uint8), [0, 1] * 2, {}, "received uint8"),
         (np.zeros([4, 5, 5], np.uint8), [0, 1, 2, -1], {}, "expected class indices 0 to 2"),
         (np.zeros([4, 5, 5], np.uint8), [0, 1, 2, 3], {"class_names": ["a", "b"]}, "expected class indices 0 to 1"),
-        (np.zeros([4, 5, 5], np.uint8), [0.0, 1.0] * 2, {}, 'task="numbers"'),
+        (np.zeros([4, 5, 5], np.uint8), [0.0, 1.0] * 2, {}, 'kind="numbers"'),
         (np.zeros([4, 5, 5], np.uint8), [0, 1, 1], {}, "4 images, 3 labels"),
-        (np.zeros([4, 5, 5], np.uint8), [[0, 2]] * 4, {"task": "labels"}, "expected 0 and 1"),
-        (np.zeros([4, 5, 5], np.uint8), [np.nan] * 4, {"task": "numbers"}, "finite numbers"),
+        (np.zeros([4, 5, 5], np.uint8), [[0, 2]] * 4, {"kind": "labels"}, "expected 0 and 1"),
+        (np.zeros([4, 5, 5], np.uint8), [np.nan] * 4, {"kind": "numbers"}, "finite numbers"),
         (np.zeros([4, 5, 5], np.uint8), [0, 1] * 2, {"held_out": {"val": None}}, r"received \['val'\]"),
     ],
 )
@@ -227,10 +227,10 @@ def test_arrays_that_are_refused(images, labels, options, message):
 
 
 def test_annotated_folders_are_told_from_class_folders(folder):
-    from pipelines import Scene, SceneData, write_scenes
+    from pipelines import Data, Scene, write_scenes
 
     scene = Scene(np.zeros([4, 5, 3], np.uint8), "a.png", (4, 5))
     for layout in ("voc", "yolo", "coco"):
-        write_scenes(SceneData(("a",), (scene,)), folder / layout, layout=layout)
+        write_scenes(Data(("a",), (scene,)), folder / layout, layout=layout)
         with pytest.raises(ValueError, match=rf"layout '{layout}'.*pipelines\.read_scenes"):
             read_data(folder / layout)
