@@ -22,6 +22,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,14 @@ from transfer.artifacts.folders import new_folder
 from transfer.artifacts.manifest import MANIFEST, write_manifest
 from transfer.artifacts.photos import Photo, encoded_photo, proof_photos
 from transfer.artifacts.proof import PROOF, Reference, prove
-from transfer.artifacts.quantisation import QUANTIZATIONS, QUANTIZED_WITHIN, Labelled, answers_on, check_agreement
+from transfer.artifacts.quantisation import (
+    QUANTIZATIONS,
+    QUANTIZED_WITHIN,
+    Labelled,
+    Split,
+    answers_on,
+    check_agreement,
+)
 from transfer.artifacts.writers.source import Source
 from transfer.artifacts.writers.table import QUANTIZABLE, WRITERS
 from transfer.contract import TOLERANCE, Agreement, Check, Contract, ExportError, Proof
@@ -61,7 +69,7 @@ def export(
     tolerance: float = TOLERANCE,
     quantize: str = "none",
     labelled: Labelled | None = None,
-    calibration: Labelled | None = None,
+    calibration: Split | None = None,
     bound: float = 1.0,
     overwrite: bool = False,
 ) -> Proof:
@@ -82,7 +90,8 @@ def export(
         quantize: "none", "float16" (weights only) or "int8", for ONNX, OpenVINO and LiteRT. Such artifacts may differ
             by more than `tolerance`. They are held to `bound` on `labelled` instead.
         labelled: Annotated images that the model was not trained on, to measure quantised artifacts on.
-        calibration: Images to choose the ranges of int8 on. By default these are 128 of `labelled`, spread evenly.
+        calibration: A split of a data set, to choose the ranges of int8 on. By default these are 128 images of
+            `labelled`, spread evenly.
         bound: How many points (hundredths) may be lost, of the agreement with the trained model and of the task's
             headline metric (`transfer.artifacts.quantisation.points_lost`). Defaults to 1.
         overwrite: Whether to replace an earlier export. Defaults to False.
@@ -144,7 +153,7 @@ def write_and_prove(
     tolerance: float = TOLERANCE,
     quantize: str = "none",
     labelled: Labelled | None = None,
-    calibration: Labelled | None = None,
+    calibration: Split | None = None,
     bound: float = 1.0,
 ) -> Proof:
     """Writes and proves a model as `export` does, into a folder that is there.
@@ -166,9 +175,8 @@ def write_and_prove(
     contract = dataclasses.replace(contract, fingerprint=fingerprint(model, contract))
     built_in = proof_photos()
     encoded = built_in + [encoded_photo(photo, index) for index, photo in enumerate(photos)]
-    if labelled is not None and calibration is None:
-        calibration = labelled.spread(CALIBRATED_ON)
-    source = Source(model, contract, quantize, calibration)
+    calibrated = Labelled(calibration) if calibration is not None else labelled and labelled.spread(CALIBRATED_ON)
+    source = Source(model, contract, quantize, calibrated)
 
     _write_texts(folder, contract)
     for name in set(formats) & {"keras"}:
@@ -188,9 +196,8 @@ def write_and_prove(
         engine = _read_back(folder / artifact, contract)
         checks += prove(engine, artifact, reference, allowed, encoded=encoded)
         if labelled is not None and trained is not None:
-            expected, sizes = trained
-            actual, _ = answers_on(labelled, contract, lambda images: engine.outputs("prepared", images))  # noqa: B023
-            agreements.append(check_agreement(artifact, expected, actual, sizes, labelled, contract, bound=bound))
+            actual = answers_on(labelled, contract, partial(engine.outputs, "prepared"))
+            agreements.append(check_agreement(artifact, trained, actual, labelled, contract, bound=bound))
 
     # Only the built-in photos go along: those of the caller are nobody else's business.
     reference.part(len(built_in)).save(folder / PROOF, built_in)

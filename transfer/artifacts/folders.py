@@ -1,13 +1,12 @@
 """A result folder appears whole or not at all."""
 
-import itertools
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["keep_work", "new_folder", "remove_abandoned"]
+__all__ = ["new_folder"]
 
 
 @contextmanager
@@ -15,8 +14,8 @@ def new_folder(folder: str | Path, *, overwrite: bool = False, contents: Collect
     """Makes a temporary folder to fill, which becomes `folder` when the block ends well.
 
     It lies beside `folder`, so that the last step is one rename. On any exception, Ctrl-C among them, it is deleted
-    and nothing is left; a `folder` that was there before is then as it was. What must not be lost is kept with
-    `keep_work` before the exception.
+    and nothing is left; a `folder` that was there before is then as it was. A block that ends with an exception may
+    rename the temporary folder before, to keep what must not be lost.
 
     Args:
         folder: The folder of the result. Folders above it are made.
@@ -43,7 +42,7 @@ def new_folder(folder: str | Path, *, overwrite: bool = False, contents: Collect
     folder = Path(folder).resolve()  # Through links: the temporary folder has to be on the same disk.
     _check_free(folder, overwrite, contents)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+    place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
         # A folder inside: mkdtemp's own is closed to everyone else, which a result need not be.
         work = place / "new"
@@ -53,49 +52,6 @@ def new_folder(folder: str | Path, *, overwrite: bool = False, contents: Collect
         _put(work, folder, aside=place / "old")
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def keep_work(work: Path, folder: str | Path, *, suffix: str = ".unproven") -> Path:
-    """Keeps a folder that cannot become the result, beside the place where the result would have been.
-
-    Args:
-        work: The folder that `new_folder` made. It is gone afterwards, so the block has to end with an exception.
-        folder: The folder of the result.
-        suffix: What is put behind its name. Where such a folder is there already, a number follows.
-
-    Returns:
-        The folder that it is now.
-
-    Example:
-
-    >>> import tempfile
-    >>> out = Path(tempfile.mkdtemp()) / "run"
-    >>> with new_folder(out) as work:
-    ...     _ = (work / "model.keras").write_text("an hour's work")
-    ...     raise RuntimeError(keep_work(work, out).name)
-    Traceback (most recent call last):
-    RuntimeError: run.unproven
-    """
-    folder = Path(folder).resolve()
-    names = itertools.chain([suffix], (f"{suffix}-{number}" for number in itertools.count(2)))
-    place = next(place for name in names if not (place := folder.with_name(folder.name + name)).exists())
-    return work.rename(place)
-
-
-def remove_abandoned(folder: str | Path) -> None:
-    """Deletes what processes that were killed have left of `new_folder` for the same folder.
-
-    Call it only where no other process is about to write that folder.
-    """
-    folder = Path(folder).resolve()
-    if folder.parent.is_dir():
-        for place in folder.parent.iterdir():
-            if place.name.startswith(_prefix(folder)):
-                shutil.rmtree(place, ignore_errors=True)
-
-
-def _prefix(folder: Path) -> str:
-    return f".{folder.name}.partial-"
 
 
 def _check_free(folder: Path, overwrite: bool, contents: Collection[str]) -> None:

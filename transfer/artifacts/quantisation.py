@@ -13,12 +13,14 @@ from pipelines import Samples, Scene, canvases
 from pipelines.prepare.preparation import Preparation
 from transfer.contract import Agreement, Contract, ExportError
 from transfer.tasks import learning_of, task_of
+from transfer.tasks.outputs import outputs_for
 from transfer.tasks.task import Arrays, Metric
 
 __all__ = [
     "QUANTIZATIONS",
     "QUANTIZED_WITHIN",
     "Labelled",
+    "Split",
     "answers_on",
     "check_agreement",
     "points_lost",
@@ -26,7 +28,7 @@ __all__ = [
 
 QUANTIZATIONS = ("none", "float16", "int8")
 QUANTIZED_WITHIN = 0.25  # How far answers to the built-in photos may differ; what counts is the agreement.
-BATCH = 32
+Split = Samples | Sequence[Scene]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Labelled:
         names: What each image is called in messages. By default the split's own names are taken.
     """
 
-    part: Samples | Sequence[Scene]
+    part: Split
     names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -56,12 +58,12 @@ class Labelled:
         part = self.part[places] if isinstance(self.part, Samples) else tuple(self.part[place] for place in places)
         return Labelled(part, [self.names[place] for place in places])
 
-    def prepared(self, preparation: Preparation, batch_size: int = BATCH) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def prepared(self, preparation: Preparation, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the images as a network is shown them, batch by batch, with the photos' heights and widths.
 
         Args:
             preparation: How a photo becomes the network's input.
-            batch_size: Number of images in a batch.
+            batch_size: Number of images in a batch. Defaults to 32.
 
         Yields:
             `[b, H, W, 3]` of the preparation's dtype, and `int32 [b, 2]`.
@@ -70,7 +72,7 @@ class Labelled:
             yield images.astype(preparation.dtype), sizes
 
 
-def answers_on(labelled: Labelled, contract: Contract, ask: Callable[[np.ndarray], Any]) -> tuple[Arrays, np.ndarray]:
+def answers_on(labelled: Labelled, contract: Contract, ask: Callable[[np.ndarray], Any]) -> Arrays:
     """Lets a model answer on all images.
 
     Args:
@@ -80,21 +82,15 @@ def answers_on(labelled: Labelled, contract: Contract, ask: Callable[[np.ndarray
             in pixels of the canvas.
 
     Returns:
-        The outputs without internal ones, boxes in pixels of the photos; and the photos' heights and widths, `[n, 2]`.
+        The outputs without internal ones, boxes in pixels of the photos.
     """
-    preparation = contract.preparation
     names = [name for name, output in contract.outputs().items() if not output.internal]
-    batches: list[Arrays] = []
-    all_sizes = []
-    for images, sizes in labelled.prepared(preparation):
+
+    def public(images: np.ndarray) -> Arrays:
         outputs = ask(images)
-        batch = {name: np.asarray(outputs[name]) for name in names}
-        for name in set(names) & set(contract.box_outputs):
-            pairs = zip(batch[name], sizes, strict=True)
-            batch[name] = np.stack([preparation.boxes_to_photo(boxes, size) for boxes, size in pairs])
-        batches.append(batch)
-        all_sizes.append(sizes)
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in names}, np.concatenate(all_sizes)
+        return {name: outputs[name] for name in names}
+
+    return outputs_for(public, labelled.part, contract)
 
 
 def points_lost(metric: Metric, before: float | None, after: float | None) -> float:
@@ -132,7 +128,6 @@ def check_agreement(
     artifact: str,
     expected: Arrays,
     actual: Arrays,
-    sizes: np.ndarray,
     labelled: Labelled,
     contract: Contract,
     *,
@@ -144,7 +139,6 @@ def check_agreement(
         artifact: Its name.
         expected: Outputs of the trained model for all images, as `answers_on` returns them.
         actual: Outputs of the artifact for them.
-        sizes: Heights and widths of the photos, `[n, 2]`.
         labelled: The images.
         contract: The model's contract.
         bound: How many points may be lost, of the agreement and of the headline metric (see `points_lost`).
@@ -162,7 +156,7 @@ def check_agreement(
     numbers = all(np.isfinite(values).all() for values in actual.values())
     if numbers and lost <= bound + 1e-9:
         return Agreement(artifact, len(labelled), share, metric.name, before, after, bound)
-    worst, difference = _largest_difference(expected, actual, sizes, contract)
+    worst, difference = _largest_difference(expected, actual, labelled, contract)
     raise ExportError(
         f"{artifact}: on {len(labelled)} images it agrees with the trained model in {100 * share:.1f}% of the answers. "
         f"The {metric.label} of the trained model is {metric.text(before)}, and that of the artifact "
@@ -173,18 +167,19 @@ def check_agreement(
     )
 
 
-def _largest_difference(expected: Arrays, actual: Arrays, sizes: np.ndarray, contract: Contract) -> tuple[int, float]:
+def _largest_difference(expected: Arrays, actual: Arrays, labelled: Labelled, contract: Contract) -> tuple[int, float]:
     """Returns the number of the image that differs most, and by how much."""
     compare = task_of(contract.task).compare
+    sizes = np.concatenate([sizes for _, sizes in labelled.prepared(contract.preparation)])
     differences = [
         compare(
             {name: values[index] for name, values in expected.items()},
             {name: values[index] for name, values in actual.items()},
-            tuple(int(side) for side in size),
+            (int(height), int(width)),
             contract,
             QUANTIZED_WITHIN,
         ).value
-        for index, size in enumerate(sizes)
+        for index, (height, width) in enumerate(sizes)
     ]
     worst = int(np.argmax(differences))
     return worst, differences[worst]

@@ -6,8 +6,9 @@ from pathlib import Path
 import keras
 
 from transfer.artifacts.writers.source import Source
+from transfer.contract import Contract
 
-__all__ = ["write"]
+__all__ = ["write", "write_keras"]
 
 
 def write(source: Source, path: Path) -> None:
@@ -20,6 +21,11 @@ def write(source: Source, path: Path) -> None:
     _uncompiled(source.model).save(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("contract.json", source.contract.to_json())
+
+
+def write_keras(model: keras.Model, folder: Path, contract: Contract) -> None:
+    """Writes `model.keras` into a folder; see `write`."""
+    write(Source(model, contract), folder / "model.keras")
 
 
 def _uncompiled(model: keras.Model) -> keras.Model:
