@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from pipelines.prepare.preparation import Preparation, preparation_from_dict
+from pipelines.prepare.kinds import preparation_from_dict
+from pipelines.prepare.preparation import Preparation
 
 __all__ = [
     "BATCH_SIZES",

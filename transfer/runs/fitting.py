@@ -168,7 +168,7 @@ def fit(
             history = _train(learning, settings, built, checked, parts, state, callbacks, progress)
             model = learning.kept(built, checked, settings)
         job = _Job(task, learning, settings, configuration, checked, replace(built, model=model), history, clock)
-        with _nothing_lost(work, Path(out), job):
+        with _nothing_lost(work, Path(out), job, state):
             metrics = job.finish(work)
     return Run(Path(out), metrics)
 
@@ -262,7 +262,7 @@ def _feature_cache(
 
 
 @contextmanager
-def _nothing_lost(work: Path, out: Path, job: "_Job") -> Iterator[None]:
+def _nothing_lost(work: Path, out: Path, job: "_Job", state: RunState) -> Iterator[None]:
     """Keeps the trained model and all that was written when a step behind the training fails.
 
     Raises:
@@ -276,8 +276,12 @@ def _nothing_lost(work: Path, out: Path, job: "_Job") -> Iterator[None]:
             job.save(work)
             work.rename(kept)
         except OSError as also:
-            # The state beside the run still has the weights; it stays, since this is an OSError, too.
-            raise OSError(f"the trained model cannot be written: {also}") from error
+            state.keep = True
+            raise OSError(
+                f"the trained model cannot be written ({also}); its weights are in {state.folder}. Make room, and go on
+                "
+                "with resume=True (--resume)"
+            ) from error
         if not isinstance(error, Exception):  # Ctrl-C, or a request to end
             raise
         raise RunUnfinished(

@@ -47,6 +47,7 @@ class RunState:
         self.out = out
         self.folder = out.with_name(f".{out.name}.state")
         self.begun = False
+        self.keep = False  # whether the state stays although the run ended
 
     @property
     def exists(self) -> bool:
@@ -113,6 +114,7 @@ class RunState:
         Raises:
             OSError: The disk was full; the message says how to go on.
         """
+        self.keep = keep
         try:
             yield
         except BaseException as error:
@@ -121,7 +123,7 @@ class RunState:
                     f"{error}. The disk of {self.out.parent} is full; what the training has reached is kept in "
                     f"{self.folder}. Make room, and go on with resume=True (--resume)"
                 ) from error
-            if self.begun and not keep:
+            if self.begun and not self.keep:
                 self.remove()
             raise
         self.remove()

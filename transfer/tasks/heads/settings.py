@@ -19,8 +19,8 @@ class Heads(Settings):
 
     targets: tuple[str, ...] = setting(
         (),
-        "Columns of the table, a head for each: species,age. A kind may follow a name, as in age:numbers (classes, "
-        "labels or numbers). By default all columns.",
+        "Columns of the table that are learned, a head for each: species,age. A kind may follow a name, as in age:numbers "
+        "(classes, labels or numbers). By default all columns.",
         metavar="COLUMNS",
     )
     loss_weights: tuple[str, ...] = setting(

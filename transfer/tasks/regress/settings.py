@@ -18,7 +18,9 @@ class Regress(Settings):
     """
 
     targets: tuple[str, ...] = setting(
-        (), "Columns of the table that hold the numbers. By default all columns of numbers.", metavar="COLUMNS"
+        (),
+        "Columns of the table that are learned, such as age or species,age. By default those that fit the task.",
+        metavar="COLUMNS",
     )
     error: str = setting(
         "squared",

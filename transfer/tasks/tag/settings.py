@@ -18,7 +18,9 @@ class Tag(Settings):
     """
 
     targets: tuple[str, ...] = setting(
-        (), "Columns of the table that hold the labels: one with text, or several of 0 and 1.", metavar="COLUMNS"
+        (),
+        "Columns of the table that are learned, such as age or species,age. By default those that fit the task.",
+        metavar="COLUMNS",
     )
     label_smoothing: float = setting(
         0.0, "Share by which 0 and 1 are moved towards 0.5.", low=0, high=1, below=True, advanced=True

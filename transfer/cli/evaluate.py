@@ -1,0 +1,82 @@
+"""`zoo evaluate` and `zoo compare`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from transfer.cli.console import (
+    Engine,
+    Json,
+    Views,
+    announce,
+    err,
+    for_people,
+    load_tensorflow,
+    out,
+    print_json,
+    print_table,
+)
+
+__all__ = ["compare", "evaluate"]
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model.")],
+    data: Annotated[str, typer.Argument(help="Annotated images, as `zoo fit` takes them.")],
+    augment: Views = False,
+    engine: Engine = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a run on annotated images; classes are matched by name.
+
+    What follows a number in brackets is its interval of 95% confidence: among as many other photos of the same kind it
+    may well come out anywhere in it.
+    """
+    with for_people():
+        load_tensorflow()
+        from transfer.runs.scoring import score
+
+        scores = score(run, data, augment=augment, engine=engine)
+        faults = [asdict(fault) for fault in scores.faults]
+        if as_json:
+            facts = {"run": str(run), "data": data, "task": scores.task, "split": scores.split}
+            print_json({**facts, **scores.measured.as_dict(), "faults": faults})
+            return
+        split = "all images" if scores.split == "all" else f"the {scores.split} images"
+        out.print(f"On {split} ({scores.num_images}):", soft_wrap=True)
+        for table in scores.measured.tables():
+            print_table(table.columns, table.rows)
+            if table.note:
+                out.print(table.note, markup=False, soft_wrap=True)
+        for fault in scores.faults:
+            err.print(Text(f"{fault.place}: {fault.reason}", "yellow"), soft_wrap=True)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two or more runs of `zoo fit`.")],
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the metrics with their intervals into this file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show runs of one task beside each other, best first, and the settings in which they differ.
+
+    [dim]zoo compare runs/* --plot runs.png[/]
+    """
+    with for_people():
+        from transfer.runs.comparing import compare as compare_runs
+
+        comparison = compare_runs(runs)
+        if plot is not None:
+            comparison.plot().savefig(plot)
+            announce(f"drawn: {plot}")
+        if as_json:
+            print_json(comparison.as_dict())
+            return
+        for table in comparison.tables():
+            print_table(table.columns, table.rows)
+        for note in comparison.notes:
+            err.print(Text(note, "yellow"), soft_wrap=True)

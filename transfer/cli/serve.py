@@ -1,0 +1,38 @@
+"""`zoo serve`."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transfer.cli.console import Engine, for_people, without_chatter
+
+__all__ = ["serve"]
+
+
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run, or an exported folder.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Other machines see only other addresses than this.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")] = 8501,
+    name: Annotated[str | None, typer.Option(help="The model's name in the paths; by default the folder's.")] = None,
+    engine: Engine = "auto",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="ZOO_API_KEY", help="The key that clients have to send.")
+    ] = None,
+) -> None:
+    """Serve a model over HTTP: TensorFlow Serving's paths, plain uploads, and a page at /.
+
+    [dim]zoo serve runs/mine[/]
+    """
+    with for_people():
+        try:
+            import transfer.serving as serving
+        except ModuleNotFoundError as error:
+            raise RuntimeError(f"{error.name} is not installed: pip install 'transfer-zoo[serve]'") from error
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        with without_chatter():
+            server = serving.make_server(folder, host=host, port=port, name=name, engine=engine, api_key=api_key)
+        serving.run(server)
