@@ -1,5 +1,6 @@
 """`zoo predict`."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,8 @@ def predict(
     with for_people(stopped="Stopped. Repeat the command to go on." if out_file else "Stopped."):
         from transfer.predict.embeddings import write_embeddings
         from transfer.predict.loading import load
+        from transfer.predict.overlays import write_overlays
+        from transfer.predict.writing import write_drawings
 
         one_folder = len(images) == 1 and images[0].is_dir()
         if out_file is not None and not one_folder:
@@ -77,10 +80,11 @@ def predict(
         else:
             answers = predictor.predict(images[0] if one_folder else images, **options)
             failed = _show(predictor, answers, as_json=as_json)
-            if draw is not None:
-                _draw(predictor, answers, draw)
-            if grad_cam is not None:
-                _explain(predictor, answers, grad_cam)
+            readable = [answer.name for answer in answers if answer.error is None]
+            pictures = write_drawings(predictor, answers, draw) if draw is not None else iter(())
+            overlays = write_overlays(predictor, readable, grad_cam) if grad_cam is not None else iter(())
+            for picture in itertools.chain(pictures, overlays):
+                err.print(f"{picture}", style="dim", markup=False)
         if failed:
             raise typer.Exit(1)
 
@@ -143,24 +147,3 @@ def show_answer(answer: Any, predictions: list[dict[str, Any]]) -> None:
         else:
             table.add_row(f"  {row['value']:8.4g}", Text(label))
     out.print(table if predictions else "  nothing")
-
-
-def _draw(predictor: Any, answers: list[Any], folder: Path) -> None:
-    from transfer.predict.photos import pixels_of
-    from transfer.runs.folder import free_name
-
-    task = task_of(predictor.contract.task)
-    folder.mkdir(parents=True, exist_ok=True)
-    for answer in answers:
-        if answer.error is None:
-            picture = free_name(folder / f"{Path(answer.name).name}.png")
-            task.draw(pixels_of(answer.name), answer).save(picture)
-            err.print(f"{picture}", style="dim", markup=False)
-
-
-def _explain(predictor: Any, answers: list[Any], folder: Path) -> None:
-    from transfer.predict.overlays import save_overlay
-
-    for answer in answers:
-        if answer.error is None:
-            err.print(f"{save_overlay(predictor, Path(answer.name), folder)}", style="dim", markup=False)

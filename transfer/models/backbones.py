@@ -13,6 +13,7 @@ made of that by layers of the model, so that nothing outside it needs to know.
 
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -27,7 +28,7 @@ from zoo.weights.pretrained import PRETRAINED, FromPackage, Pretrained
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones"]
+__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones", "register_backbone"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,49 @@ KERAS_APPLICATIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A network of the user's own.
+
+    Attributes:
+        build: A function from (height, width, channels) of the images to a flat functional model, RGB in 0..255 to its
+            last feature map.
+        image_size: Height and width of the images in pixels, unless others are asked for.
+        crop_fraction: Fraction of the crop that photos are evaluated with.
+    """
+
+    build: Callable[[tuple[int, int, int]], "keras.Model"]
+    image_size: int
+    crop_fraction: float = 0.875
+
+
+REGISTERED: dict[str, Registered] = {}
+
+
+def register_backbone(
+    name: str,
+    build: Callable[[tuple[int, int, int]], "keras.Model"],
+    *,
+    image_size: int = 224,
+    crop_fraction: float = 0.875,
+) -> None:
+    """Gives a network of your own a name that `transfer.backbone`, and with it `transfer.fit`, takes in this process.
+
+    Args:
+        name: The name. It is not the name of another backbone.
+        build: A function from (height, width, channels) of the images to a flat functional model, RGB in 0..255 to its
+            last feature map.
+        image_size: Height and width of the images in pixels, unless others are asked for. Defaults to 224.
+        crop_fraction: Fraction of the crop that photos are evaluated with, above 0 and at most 1. Defaults to 0.875.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if name in list_backbones():
+        raise ValueError(f"there is a backbone {name!r} already; choose another name")
+    REGISTERED[name] = Registered(build, image_size, crop_fraction)
+
+
 def list_backbones(pattern: str = "*") -> list[str]:
     """Names that `backbone` takes and that match a shell-style pattern. Loads no TensorFlow.
 
@@ -142,7 +186,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
     (['efficientnet_lite0'], ['keras:ResNet50', 'keras:ResNet50V2'])
     """
     names = zoo.list_models() + [f"keras:{name}" for name in sorted(KERAS_APPLICATIONS)]
-    names += [f"keras_cv:{name}" for name in sorted(KERAS_CV)]
+    names += [f"keras_cv:{name}" for name in sorted(KERAS_CV)] + list(REGISTERED)
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
@@ -187,6 +231,11 @@ def backbone(
         return Backbone(name, made.model, made.crop, weights, made.licence if weights == "imagenet" else None)
     if name not in list_backbones():
         raise ValueError(f"no backbone is named {name!r}; {_near(name)}")
+    if name in REGISTERED:
+        own = REGISTERED[name]
+        height, width = _size(image_size, own.image_size)
+        model = own.build((height, width, channels))
+        return Backbone(name, model, EvaluationCrop((height, width), own.crop_fraction), weights, None)
     space, _, own_name = name.rpartition(":")
     row: Application | Configured | Pretrained | Variant
     if space == "keras":

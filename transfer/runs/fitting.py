@@ -278,9 +278,8 @@ def _nothing_lost(work: Path, out: Path, job: "_Job", state: RunState) -> Iterat
         except OSError as also:
             state.keep = True
             raise OSError(
-                f"the trained model cannot be written ({also}); its weights are in {state.folder}. Make room, and go on
-                "
-                "with resume=True (--resume)"
+                f"the trained model cannot be written ({also}); its weights are in {state.folder}. Make room, and go "
+                "on with resume=True (--resume)"
             ) from error
         if not isinstance(error, Exception):  # Ctrl-C, or a request to end
             raise

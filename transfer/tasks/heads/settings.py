@@ -19,7 +19,7 @@ class Heads(Settings):
 
     targets: tuple[str, ...] = setting(
         (),
-        "Columns of the table that are learned, a head for each: species,age. A kind may follow a name, as in age:numbers "
+        "Columns of the table that are learned, a head for each: species,age. A kind may follow a name: age:numbers "
         "(classes, labels or numbers). By default all columns.",
         metavar="COLUMNS",
     )
