@@ -1,0 +1,265 @@
+"""One writer for every task: tables, lines of JSON, drawings; a job that was stopped goes on where it was."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer.predict.photos import names_in_common
+from transfer.predict.writing import write_drawings, write_predictions
+from transfer.tasks.task import Options
+
+NAMES = ["a/x.png", "a_x.png", "b [2]/y*?.png", "b [2]/ö.png", "no object.png", "words.png"]
+COLUMNS = {
+    "classify": ["label1", "score1", "label2", "score2", "label3", "score3", "label4", "score4", "label5", "score5"],
+    "tag": ["labels", "score of red", "score of green & <blue>", "score of blüe"],
+    "regress": ["brightness", "contrast"],
+    "heads": ["colour", "score of colour", "traits", "score of traits", "light"],
+    "locate": ["label", "score", "left", "top", "right", "bottom"],
+    "detect": ["label", "score", "left", "top", "right", "bottom"],
+}
+
+
+class Stop(BaseException):
+    """Stands for Ctrl-C."""
+
+
+def stop_after(count):
+    def progress(done, total):
+        if done >= count:
+            raise Stop
+
+    return progress
+
+
+def read(path):
+    """The rows of a table, as text, or the lines of JSON."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    if path.suffix == ".parquet":
+        return pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def drawn(place):
+    return sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_has_the_columns_of_its_task(predictor, task, folder, tmp_path, suffix):
+    out = tmp_path / "new" / f"predictions{suffix}"
+    told = []
+    written = write_predictions(predictor, folder, out, progress=lambda *numbers: told.append(numbers))
+    rows = read(out)
+    assert list(rows[0]) == ["path", "error", *COLUMNS[task]]
+    assert [row["path"] for row in rows] == NAMES
+    assert [row["path"] for row in rows if row["error"]] == ["words.png"]
+    assert (written.file, written.num_photos, written.resumed) == (out, 6, 0)
+    assert written.unreadable == (("words.png", rows[-1]["error"]),)
+    answers = [predictor.predict(folder / name)[0] for name in NAMES[:-1]]
+    assert written.num_predictions == sum(len(predictor.task.predictions(answer)) for answer in answers) > 0
+    for row, answer in zip(rows, answers, strict=False):
+        expected = predictor.task.rows(predictor.task.as_dict(answer), predictor.contract, Options())[0]
+        for name, value in expected.items():
+            assert row[name] == value if isinstance(value, str) else float(row[name]) == pytest.approx(value)
+    assert told == [(count, 6) for count in range(7)]
+    assert [path.name for path in out.parent.iterdir()] == [out.name], "nothing else stays"
+
+
+def test_lines_of_json(predictor, folder, tmp_path):
+    write_predictions(predictor, folder, tmp_path / "predictions.jsonl")
+    lines = read(tmp_path / "predictions.jsonl")
+    for line, name in zip(lines, NAMES, strict=True):
+        (answer,) = predictor.predict(folder / name)
+        assert line == json.loads(json.dumps(predictor.task.as_dict(answer) | {"path": name}))
+
+
+def test_parquet_has_numbers_and_text(make_predictor, folder, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_predictions(make_predictor("detect"), folder, tmp_path / "a.parquet")
+    types = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "a.parquet")}
+    text = dict.fromkeys(("path", "error", "label"), "string")
+    assert types == text | dict.fromkeys(("score", "left", "top", "right", "bottom"), "double")
+
+
+def test_a_detectors_own_document(make_predictor, folder, tmp_path):
+    coco = pytest.importorskip("pycocotools.coco")
+    predictor = make_predictor("detect")
+    write_predictions(predictor, folder, tmp_path / "found.json")
+    document = json.loads((tmp_path / "found.json").read_text())
+    assert [error["file_name"] for error in document["errors"]] == ["words.png"]
+    read = coco.COCO(str(tmp_path / "found.json"))
+    names = {image["id"]: image["file_name"] for image in read.loadImgs(read.getImgIds())}
+    assert list(names.values()) == NAMES[:-1]
+    assert [names[one["image_id"]] for one in read.loadAnns(read.getAnnIds())] == NAMES[:-2]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", None])
+def test_a_stopped_job_goes_on_where_it_was(predictor, folder, tmp_path, monkeypatch, suffix):
+    """The answers and the drawings are those of a job that was never stopped, and nothing is asked twice."""
+    paths = []
+    for place in ("whole", "stopped"):
+        (tmp_path / place).mkdir()
+        paths.append((tmp_path / place / f"out{suffix}" if suffix else None, tmp_path / place / "drawings"))
+    (whole, whole_drawings), (out, drawings) = paths
+    write_predictions(predictor, folder, whole, draw_to=whole_drawings)
+    with pytest.raises(Stop):
+        write_predictions(predictor, folder, out, draw_to=drawings, progress=stop_after(3))
+    assert not (out or drawings / "nothing").exists()
+    partial = tmp_path / "stopped" / f".out{suffix}.partial" if suffix else drawings / ".drawings.partial"
+    with partial.open("a") as file:
+        file.write('{"path": "half a li')
+    (drawings / "b [2]" / "ö.png.png").write_bytes(b"half a picture, whose line is not written")
+
+    streamed = []
+    stream = type(predictor).stream
+    monkeypatch.setattr(
+        type(predictor), "stream", lambda self, photos, **rest: streamed.extend(photos) or stream(self, photos, **rest)
+    )
+    written = write_predictions(predictor, folder, out, draw_to=drawings)
+    assert (written.num_photos, written.resumed, len(streamed)) == (6, 3, 3)
+    assert not partial.exists()
+    if out is not None:
+        assert read(out) == read(whole)
+    assert drawn(drawings) == drawn(whole_drawings) == sorted(f"{name}.png" for name in NAMES[:-1])
+    for name in drawn(drawings):
+        np.testing.assert_array_equal(Image.open(drawings / name), Image.open(whole_drawings / name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"threshold": 0.5}, "another threshold"),
+        ({"top": 1}, "another top"),
+        ({"draw_to": "other"}, "another drawings"),
+        ({"model": "x9"}, "another model"),
+    ],
+)
+def test_an_unfinished_job_is_finished_as_it_began(make_predictor, folder, tmp_path, changes, words):
+    predictor = make_predictor("detect")
+    with pytest.raises(Stop):
+        write_predictions(predictor, folder, tmp_path / "out.csv", progress=stop_after(2))
+    if "model" in changes:
+        predictor = make_predictor("detect", fingerprint=changes.pop("model"))
+    if "draw_to" in changes:
+        changes["draw_to"] = tmp_path / changes["draw_to"]
+    with pytest.raises(ValueError, match=f"is an unfinished job with {words}; repeat that one"):
+        write_predictions(predictor, folder, tmp_path / "out.csv", **changes)
+    assert (tmp_path / ".out.csv.partial").exists()
+
+
+def test_a_job_that_was_stopped_in_its_first_line_begins_anew(make_predictor, folder, tmp_path):
+    (tmp_path / ".out.csv.partial").write_text('{"model": "d1", "fol')
+    written = write_predictions(make_predictor("detect"), folder, tmp_path / "out.csv")
+    assert (written.num_photos, written.resumed) == (6, 0)
+
+
+def test_a_file_that_cannot_be_written_keeps_the_answers(make_predictor, folder, tmp_path, monkeypatch):
+    """The answers took time. What fails after them is repeated without them."""
+    predictor = make_predictor("detect")
+    documents = type(predictor.task).documents
+
+    def fail(*arguments):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(type(predictor.task), "documents", {".json": fail})
+    with pytest.raises(OSError, match="the disk is full"):
+        write_predictions(predictor, folder, tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+    monkeypatch.setattr(type(predictor.task), "documents", documents)
+    written = write_predictions(predictor, folder, tmp_path / "out.json")
+    assert (written.num_photos, written.resumed) == (6, 6)
+
+
+# Drawings
+
+
+def test_every_task_is_drawn(predictor, folder, tmp_path):
+    written = write_predictions(predictor, folder, draw_to=tmp_path / "drawings")
+    assert written.file is None
+    assert drawn(tmp_path / "drawings") == sorted(f"{name}.png" for name in NAMES[:-1])
+    for name in NAMES[:-2]:
+        picture, photo = Image.open(tmp_path / "drawings" / f"{name}.png"), Image.open(folder / name)
+        assert (np.asarray(picture.resize(photo.size)) != np.asarray(photo)).any()
+        assert picture.width / picture.height == pytest.approx(photo.width / photo.height, rel=0.02)
+
+
+def test_earlier_drawings_are_kept(make_predictor, folder, tmp_path):
+    predictor = make_predictor("classify")
+    (tmp_path / "drawings").mkdir()
+    (tmp_path / "drawings" / "a_x.png.png").write_bytes(b"somebody's own")
+    with pytest.raises(FileExistsError, match=r"a_x\.png\.png is there already; choose another folder"):
+        write_predictions(predictor, folder, draw_to=tmp_path / "drawings")
+    assert (tmp_path / "drawings" / "a_x.png.png").read_bytes() == b"somebody's own"
+    write_predictions(predictor, folder, draw_to=tmp_path / "drawings", overwrite=True)
+    assert Image.open(tmp_path / "drawings" / "a_x.png.png").size
+
+
+def test_photos_of_several_folders_keep_their_names(predictor, folder, tmp_path):
+    paths = [folder / "a" / "x.png", folder / "a_x.png", folder / "words.png"]
+    answers = predictor.predict(paths)
+    written = list(write_drawings(predictor, answers, tmp_path / "drawings"))
+    assert [path.relative_to(tmp_path / "drawings").as_posix() for path in written] == ["a/x.png.png", "a_x.png.png"]
+    assert drawn(tmp_path / "drawings") == ["a/x.png.png", "a_x.png.png"]
+
+
+def test_names_as_seen_from_the_folder_in_common(tmp_path):
+    assert names_in_common([]) == []
+    assert names_in_common(["x/y.jpg", "x/y.jpg"]) == [Path("y.jpg"), Path("y.jpg")]
+    assert names_in_common([tmp_path / "x.jpg", "/y.jpg"]) == [tmp_path.relative_to("/") / "x.jpg", Path("y.jpg")]
+
+
+# What cannot be
+
+
+def test_what_cannot_be_written_is_said_first(predictor, task, folder, tmp_path):
+    known = ".csv, .jsonl, .parquet" + (", .json" if task == "detect" else "")
+    with pytest.raises(ValueError, match=f"a file that ends in {known}, got"):
+        write_predictions(predictor, folder, tmp_path / "out.xlsx")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write_predictions(predictor, tmp_path / "nowhere", tmp_path / "out.csv")
+    with pytest.raises(ValueError, match="or a folder for drawings, or both; got neither"):
+        write_predictions(predictor, folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no images"):
+        write_predictions(predictor, tmp_path / "empty", tmp_path / "out.csv")
+    for place in (folder, folder / "drawings"):
+        with pytest.raises(ValueError, match="where drawings would be taken for photos"):
+            write_predictions(predictor, folder, draw_to=place)
+    (tmp_path / "old.csv").write_text("old")
+    with pytest.raises(FileExistsError, match="is there already"):
+        write_predictions(predictor, folder, tmp_path / "old.csv")
+    assert (tmp_path / "old.csv").read_text() == "old"
+    write_predictions(predictor, folder, tmp_path / "old.csv", overwrite=True)
+    assert len(read(tmp_path / "old.csv")) == 6
+    for option in {"top", "threshold"} - predictor.task.options:
+        with pytest.raises(ValueError, match=f"{option} says nothing to the task"):
+            write_predictions(predictor, folder, tmp_path / "out.csv", **{option: 1})
+    if predictor.task.no_views is not None:
+        with pytest.raises(ValueError, match="augment is not for the task"):
+            write_predictions(predictor, folder, tmp_path / "out.csv", augment=True)
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, "empty", "old.csv"}
+
+
+def test_a_number_called_like_a_column(make_predictor, folder, tmp_path):
+    predictor = make_predictor("regress", number_names=("error", "contrast"))
+    with pytest.raises(ValueError, match=r"two columns error; write a \.jsonl file instead"):
+        write_predictions(predictor, folder, tmp_path / "out.csv")
+    write_predictions(predictor, folder, tmp_path / "out.jsonl")
+    assert len(read(tmp_path / "out.jsonl")) == 6
+
+
+def test_names_that_are_no_unicode_come_back(make_predictor, folder, tmp_path):
+    odd = folder / "words, \udcff.png"
+    (folder / "a_x.png").rename(odd)
+    predictor = make_predictor("classify")
+    for suffix in (".csv", ".jsonl", ".parquet"):
+        with pytest.raises(Stop):
+            write_predictions(predictor, folder, tmp_path / f"out{suffix}", progress=stop_after(5))
+        assert write_predictions(predictor, folder, tmp_path / f"out{suffix}").resumed == 5
+        (name,) = [row["path"] for row in read(tmp_path / f"out{suffix}") if row["path"].startswith("words, ")]
+        assert name == ("words, \udcff.png" if suffix == ".jsonl" else r"words, \udcff.png")
