@@ -1,5 +1,6 @@
 """How good answers of one class of several are, on images that were not trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -11,7 +12,7 @@ from transfer.measuring.calibration import cooled, find_temperature
 from transfer.measuring.intervals import Interval, f1_intervals, share_interval
 from transfer.measuring.table import Table, as_percent
 
-__all__ = ["Bin", "Evaluation", "Intervals", "reliability"]
+__all__ = ["Bin", "Evaluation", "Intervals", "calibration_error", "reliability"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,18 @@ def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = 10) ->
         means = (float(confidence[inside].mean()), float(right[inside].mean())) if inside.any() else (np.nan,) * 2
         result.append(Bin(index / bins, (index + 1) / bins, int(inside.sum()), *means))
     return result
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Computes the expected calibration error, in 0..1: the mean difference between probabilities and accuracy.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
+
+    Args:
+        bins: The answers by their probabilities, as `reliability` counts them; at least one bin has answers.
+    """
+    gaps = [bin.count * abs(bin.accuracy - bin.confidence) for bin in bins if bin.count]
+    return float(sum(gaps) / sum(bin.count for bin in bins))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +179,8 @@ class Evaluation:
 
     @cached_property
     def calibration_error(self) -> float:
-        """The expected calibration error over 10 bins, in 0..1.
-
-        Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
-        """
-        gaps = [bin.count * abs(bin.accuracy - bin.confidence) for bin in self.reliability() if bin.count]
-        return float(sum(gaps) / len(self.labels))
+        """The expected calibration error over 10 bins, in 0..1."""
+        return calibration_error(self.reliability())
 
     @cached_property
     def intervals(self) -> Intervals:

@@ -63,8 +63,9 @@ class HeadsEvaluation:
 
     def tables(self) -> list[Table]:
         """Returns the tables of all heads, each with the head's name as its title."""
-        return [replace(table, title=name) for name, evaluation in self.results.items() for table in
-        evaluation.tables()]
+        return [
+            replace(table, title=name) for name, evaluation in self.results.items() for table in evaluation.tables()
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything as plain numbers, lists and strings, ready for JSON."""

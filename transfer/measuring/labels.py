@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from transfer.measuring.calibration import choose_thresholds, cooled, find_temperature
-from transfer.measuring.classes import Bin, reliability
+from transfer.measuring.classes import Bin, calibration_error, reliability
 from transfer.measuring.intervals import Interval, f1_intervals, share_interval
 from transfer.measuring.table import Table, as_number, as_percent, defined
 
@@ -136,6 +136,11 @@ class MultiLabelEvaluation:
         return reliability(self.probabilities.ravel(), self.labels.ravel().astype(bool), bins=bins)
 
     @cached_property
+    def calibration_error(self) -> float:
+        """The expected calibration error over 10 bins, in 0..1, of the probabilities of all labels."""
+        return calibration_error(self.reliability())
+
+    @cached_property
     def temperature(self) -> float:
         """The temperature that fits these labels best, as `transfer.find_temperature` finds it."""
         return find_temperature(self.labels, self.probabilities)
@@ -208,6 +213,7 @@ class MultiLabelEvaluation:
         return {
             "num_images": len(self.labels),
             **self.metrics(),
+            "calibration_error": self.calibration_error,
             "temperature": self.temperature,
             "classes": classes,
         }
