@@ -1,5 +1,7 @@
 """Boxes and captions on photos."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def test_boxes_are_drawn_where_they_are():
 
 def test_classes_have_colours_of_their_own():
     colours = [np.array(colour_of(number)) for number in range(20)]
-    assert all(np.abs(one - other).sum() > 60 for one, other in zip(colours, colours[1:], strict=False))
+    assert all(np.abs(one - other).sum() > 60 for one, other in itertools.pairwise(colours))
 
 
 @pytest.mark.parametrize("shape", [(300, 480, 3), (480, 300, 3), (7, 5, 3), (2000, 330, 3)])
