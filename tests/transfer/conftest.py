@@ -1,23 +1,65 @@
-"""A folder of photos and a finished run on it, shared by the tests of everything that works on runs."""
+"""Small data sets, a tiny backbone, and finished runs of every task, made once and shared by all tests and workers."""
 
+import csv
+import fcntl
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tests_tiny import TinyRun, register, tiny_settings
 
-from pipelines import EvaluationCrop, Scene, SceneData, write_scenes
-from transfer.models.backbones import Backbone
-from transfer.runs import fitting as run_module
+import transfer
+from pipelines import Data, EvaluationCrop, Scene, write_scenes
+from transfer.tasks import TASKS
+
+register()
 
 # Class folders as people have them, and the colour that tells each class apart.
 CLASSES = {"Blüten & Blätter": (200, 60, 60), "sea": (40, 70, 220), "<meadow>": (60, 190, 40)}
 PER_CLASS = 12
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Lets stored activations go to a folder of the tests, not to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], Any]], Any]:
+    """Makes something in a folder once for all workers: `shared(name, make)` gives what `make(folder)` returned."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    known: dict[str, Any] = {}
+
+    def get(name: str, make: Callable[[Path], Any]) -> Any:
+        if name not in known:
+            folder, result = base / "shared" / name, base / "shared" / f"{name}.result"
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with (base / "shared" / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not result.exists():
+                    folder.mkdir()
+                    result.write_bytes(pickle.dumps(make(folder)))
+                known[name] = pickle.loads(result.read_bytes())
+        return known[name]
+
+    return get
+
+
+# Photos
+
+
 def write_photos(folder: Path, classes=tuple(CLASSES), *, per_class: int = PER_CLASS, seed: int = 0) -> Path:
-    """One sub-folder a class, with noisy pictures of one colour in several sizes and formats."""
+    """Writes one sub-folder a class, with noisy pictures of one colour in several sizes and formats."""
     rng = np.random.default_rng(seed)
     for name in classes:
         (folder / name).mkdir(parents=True)
@@ -29,12 +71,27 @@ def write_photos(folder: Path, classes=tuple(CLASSES), *, per_class: int = PER_C
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """Stored activations go to a folder of the tests, not to the user's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+def write_table(folder: Path, count: int = 40, *, seed: int = 0) -> Path:
+    """Writes `table.csv` beside pictures that show what its columns say: a colour, its brightness, and two squares."""
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for i in range(count):
+        height, width = rng.integers(40, 70, 2)
+        kind, brightness = int(rng.integers(0, 3)), float(rng.uniform(0.3, 1.0))
+        colour = np.array(list(CLASSES.values())[kind]) * brightness
+        pixels = rng.normal(colour, 10, (height, width, 3))
+        squares = [name for name in ("left", "right") if rng.random() < 0.5]
+        for name in squares:
+            start = 0 if name == "left" else width // 2
+            pixels[: height // 2, start : start + width // 2] = 255
+        Image.fromarray(np.clip(pixels, 0, 255).astype("uint8")).save(folder / "images" / f"{i}.png")
+        rows.append((f"images/{i}.png", "|".join(squares), round(brightness, 3), ("red", "blue", "green")[kind]))
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "labels", "brightness", "colour"))
+        writer.writerows(rows)
+    return folder / "table.csv"
 
 
 @pytest.fixture
@@ -47,23 +104,114 @@ def make_photos():
     return write_photos
 
 
-def tiny_backbone(name, *, image_size=None, weights="imagenet") -> Backbone:
-    """Stands for a pretrained network: three convolutions that can be trained in a second."""
-    size = (image_size or 32,) * 2
-    image = keras.Input((*size, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
-    for i, filters in enumerate((8, 16, 24)):
-        init = keras.initializers.HeNormal(seed=i)
-        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", kernel_initializer=init, use_bias=False)(x)
-        x = keras.layers.BatchNormalization()(x)
-        x = keras.layers.ReLU()(x)
-    return Backbone(name, keras.Model(image, x, name="tiny"), EvaluationCrop(size), weights, None)
+@pytest.fixture
+def make_table():
+    return write_table
+
+
+# Scenes with boxes
+
+
+def box_scenes(count: int, *, seed: int = 0, one: bool = False) -> tuple[Scene, ...]:
+    """Noisy photos of several sizes with red and blue rectangles in them; every fifth is empty, unless `one`."""
+    rng = np.random.default_rng(seed)
+    scenes = []
+    for i in range(count):
+        height, width = ((60, 100), (66, 90), (80, 120))[i % 3]
+        pixels = rng.normal(110, 12, (height, width, 3))
+        boxes, classes = [], []
+        for number in range(1 if one else 0 if i % 5 == 4 else 1 + i % 2):
+            h, w = rng.integers(22, 34, 2)
+            top, left = rng.integers(0, height - h), rng.integers(0, width // 2 - w) + number * width // 2
+            kind = int(rng.integers(0, 2))
+            pixels[top : top + h, left : left + w] = rng.normal(((220, 40, 40), (40, 60, 230))[kind], 8, (h, w, 3))
+            boxes.append((left, top, left + w, top + h))
+            classes.append(kind)
+        image = np.clip(pixels, 0, 255).astype("uint8")
+        scenes.append(Scene(image, f"photo {i}.png", (height, width), boxes=boxes, classes=classes))
+    return tuple(scenes)
+
+
+def write_boxes(folder: Path, *, one: bool = False) -> Path:
+    """Writes annotated photos as YOLO has them, with splits of their own."""
+    parts = [box_scenes(24, one=one), box_scenes(6, seed=1, one=one), box_scenes(6, seed=2, one=one)]
+    write_scenes(Data(("ant", "bee & co"), *parts, kind="boxes"), folder, layout="yolo")
+    return folder
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """Lets runs use the tiny network whatever they ask for."""
-    monkeypatch.setattr(run_module, "make_backbone", tiny_backbone)
+def make_box_scenes():
+    return box_scenes
+
+
+@pytest.fixture(scope="session")
+def annotated(shared):
+    """A folder of annotated photos as YOLO has them, with splits of its own: not to be changed."""
+    return shared("annotated", lambda folder: write_boxes(folder / "boxes"))
+
+
+# Runs of every task
+
+
+@pytest.fixture(scope="session")
+def tiny_data(shared) -> Callable[[str], str]:
+    """Data for each task: not to be changed."""
+    makers: dict[str, Callable[[Path], Path]] = {
+        "classify": lambda folder: write_photos(folder / "my photos"),
+        "table": write_table,
+        "locate": lambda folder: write_boxes(folder / "boxes", one=True),
+        "detect": lambda folder: write_boxes(folder / "boxes"),
+    }
+
+    def data(task: str) -> str:
+        name = task if task in makers else "table"
+        return str(shared(f"data-{name}", makers[name]))
+
+    return data
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shared, tiny_data) -> Callable[[str], TinyRun]:
+    """A finished run of each task: `tiny_run("detect")`."""
+
+    def run(task: str) -> TinyRun:
+        data = tiny_data(task)
+
+        def make(folder: Path) -> TinyRun:
+            done = transfer.fit(data, folder / "run", tiny_settings(task), progress=False)
+            return TinyRun(task, done.folder, data, done.metrics)
+
+        return shared(f"run-{task}", make)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_export(shared, tiny_run) -> Callable[[str], Path]:
+    """A folder with a run of each task in every format: `tiny_export("detect")`."""
+
+    def exported(task: str) -> Path:
+        def make(folder: Path) -> Path:
+            from transfer.runs.exporting import export_run
+
+            export_run(tiny_run(task).folder, folder / "exported", formats=FORMATS)
+            return folder / "exported"
+
+        return shared(f"export-{task}", make)
+
+    return exported
+
+
+FORMATS = ("keras", "saved_model", "onnx", "openvino", "litert")
+
+
+@pytest.fixture(params=TASKS)
+def task(request) -> str:
+    """Each task of the table."""
+    return request.param
+
+
+# A classifier that was not trained, in every format
 
 
 NAMES = ("ant", "bee", "fly & co", 'Hornisse "ö"')
@@ -71,7 +219,7 @@ SIZE = (32, 48)
 
 
 def tiny_classifier(seed: int = 0) -> keras.Model:
-    """A network with a batch norm that gives every photo another answer."""
+    """Returns a network with a batch norm that gives every photo another answer."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((*SIZE, 3))
     x = keras.layers.Rescaling(1 / 255)(image)
@@ -87,117 +235,45 @@ def tiny_classifier(seed: int = 0) -> keras.Model:
 
 
 @pytest.fixture(scope="session")
-def everywhere(tmp_path_factory):
+def everywhere(shared):
     """A model, and a folder with it in every format: not to be changed."""
-    from transfer.artifacts.exporting import export
 
-    model = tiny_classifier()
-    folder = tmp_path_factory.mktemp("everywhere") / "exported"
-    proof = export(
-        model,
-        folder,
-        class_names=NAMES,
-        crop=EvaluationCrop(SIZE),
-        formats=("keras", "saved_model", "onnx", "openvino", "litert"),
-        thresholds={"bee": 0.9},
-    )
-    return model, folder, proof
+    def make(folder: Path) -> tuple[Path, transfer.Proof]:
+        contract = transfer.ClassifyContract(NAMES, {"bee": 0.9}, preparation=EvaluationCrop(SIZE))
+        proof = transfer.export(tiny_classifier(), folder / "exported", contract, formats=FORMATS)
+        return folder / "exported", proof
+
+    return (tiny_classifier(), *shared("everywhere", make))
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A finished run, and the photos that it was trained on: not to be changed."""
-    place = tmp_path_factory.mktemp("finished")
-    data = write_photos(place / "my photos")
-    (data / "sea" / "empty.jpg").write_bytes(b"")
-    (data / "sea" / "words, \udcff.jpg").write_text("no picture")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "make_backbone", tiny_backbone)
-        run = run_module.fit(
-            data, place / "run", head_epochs=20, epochs=2, head_learning_rate=2e-2, batch_size=8, progress=False
-        )
-    return run, data
+def finished(tiny_run, shared):
+    """A finished run of a classifier with files that could not be read, and its photos: not to be changed."""
 
+    def make(folder: Path) -> tuple[Path, dict[str, Any], Path]:
+        data = write_photos(folder / "my photos")
+        (data / "sea" / "empty.jpg").write_bytes(b"")
+        (data / "sea" / "words, \udcff.jpg").write_text("no picture")
+        run = transfer.fit(data, folder / "run", tiny_settings("classify", head_epochs=20, audit=True), progress=False)
+        return run.folder, run.metrics, data
 
-# Detectors
-
-
-def box_scenes(count: int, *, seed: int = 0) -> tuple[Scene, ...]:
-    """Noisy photos of several sizes with red and blue rectangles in them; every fifth is empty."""
-    rng = np.random.default_rng(seed)
-    scenes = []
-    for i in range(count):
-        height, width = ((60, 100), (66, 90), (80, 120))[i % 3]
-        pixels = rng.normal(110, 12, (height, width, 3))
-        boxes, classes = [], []
-        for number in range(0 if i % 5 == 4 else 1 + i % 2):
-            h, w = rng.integers(22, 34, 2)
-            top, left = rng.integers(0, height - h), rng.integers(0, width // 2 - w) + number * width // 2
-            kind = int(rng.integers(0, 2))
-            pixels[top : top + h, left : left + w] = rng.normal(((220, 40, 40), (40, 60, 230))[kind], 8, (h, w, 3))
-            boxes.append((left, top, left + w, top + h))
-            classes.append(kind)
-        image = np.clip(pixels, 0, 255).astype("uint8")
-        scenes.append(Scene(image, f"photo {i}.png", (height, width), boxes=boxes, classes=classes))
-    return tuple(scenes)
-
-
-def tiny_trunk(name, *, image_size=None, weights="imagenet", channels=3) -> Backbone:
-    """Stands for a pretrained network with maps at strides 8, 16 and 32."""
-    image = keras.Input((*image_size, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
-    for i, filters in enumerate((8, 12, 16, 24, 32)):
-        init = keras.initializers.HeNormal(seed=i)
-        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", kernel_initializer=init)(x)
-        x = keras.layers.ReLU()(x)
-    return Backbone(name, keras.Model(image, x, name="tiny"), EvaluationCrop(image_size), weights, "MIT")
-
-
-DETECTOR = {"epochs": 16, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "audit": False, "progress": False}
+    folder, metrics, data = shared("finished", make)
+    return transfer.Run(folder, metrics), data
 
 
 @pytest.fixture(scope="session")
-def annotated(tmp_path_factory):
-    """A folder of annotated photos as YOLO has them, with splits of its own: not to be changed."""
-    folder = tmp_path_factory.mktemp("annotated") / "boxes"
-    data = SceneData(("ant", "bee & co"), box_scenes(24), box_scenes(6, seed=1), box_scenes(6, seed=2))
-    write_scenes(data, folder, layout="yolo")
-    return folder
+def finder(tiny_run):
+    """What finds objects with a tiny detector."""
+    return transfer.load(tiny_run("detect").folder)
 
 
-@pytest.fixture(scope="session")
-def found(annotated, tmp_path_factory):
-    """A finished run of a detector: not to be changed."""
-    from transfer.tasks.detect import training
-    from transfer.tasks.detect.run import fit
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_backbone", tiny_trunk)
-        return fit(annotated, tmp_path_factory.mktemp("found") / "run", image_size="64x96", **DETECTOR)
-
-
-@pytest.fixture(scope="session")
-def finder(found):
-    """What finds objects with that run."""
-    import transfer
-
-    return transfer.load(found.folder)
-
-
-@pytest.fixture
-def make_box_scenes():
-    return box_scenes
-
-
-@pytest.fixture
-def quick_detector():
-    """Settings of a training that takes seconds and learns nothing."""
-    return {**DETECTOR, "epochs": 1, "mosaic": 0.0, "augment": "none", "image_size": "64x96"}
-
-
-@pytest.fixture
-def small_trunk(monkeypatch):
-    """Lets detectors use the tiny trunk whatever they ask for."""
-    from transfer.tasks.detect import training
-
-    monkeypatch.setattr(training, "make_backbone", tiny_trunk)
+__all__ = [
+    "NAMES",
+    "SIZE",
+    "TINY_SIZE",
+    "tiny_classifier",
+    "tiny_settings",
+    "write_boxes",
+    "write_photos",
+    "write_table",
+]
