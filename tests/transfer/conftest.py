@@ -265,15 +265,3 @@ def finished(tiny_run, shared):
 def finder(tiny_run):
     """What finds objects with a tiny detector."""
     return transfer.load(tiny_run("detect").folder)
-
-
-__all__ = [
-    "NAMES",
-    "SIZE",
-    "TINY_SIZE",
-    "tiny_classifier",
-    "tiny_settings",
-    "write_boxes",
-    "write_photos",
-    "write_table",
-]
