@@ -170,6 +170,63 @@ def test_what_cannot_be_asked_or_learned_is_refused(new):
         new.set_weights(weights)
 
 
+def frozen_and_part(name):
+    """A detector whose first three stages are frozen, those stages as a model, and the part above them."""
+    keras.utils.set_random_seed(0)
+    detector = create(name, backbone=small_backbone(filters=8), num_classes=3)
+    for layer in detector.backbone.layers:
+        layer.trainable = not layer.name.startswith(("stage1", "stage2", "stage3"))
+    border = detector.backbone.get_layer("stage3_activation").output
+    # The proposals of the second are cut at the edges of the images, so that its part takes the images, too.
+    inputs = [detector.input, border] if name == "faster_rcnn_tiny" else [border]
+    return detector, keras.Model(detector.input, inputs), detector.part(inputs, detector.output)
+
+
+@pytest.mark.parametrize("name", ["yolo_tiny", "faster_rcnn_tiny"])
+def test_a_part_on_activations_learns_what_the_whole_learns_on_images(name):
+    detector, trunk, part = frozen_and_part(name)
+    activations = trunk(images(2), training=False)
+    assert [v.path for v in part.trainable_variables] == [v.path for v in detector.trainable_variables]
+    assert len(part.weights) < len(detector.weights)
+
+    steps = {}
+    start = detector.get_weights()
+    for model, inputs in ((detector, images(2)), (part, activations)):
+        detector.set_weights(start)
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(inputs, truths(), model(inputs, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        detector.set_weights(start)
+        model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+        logged = model.train_on_batch(inputs, truths(), return_dict=True)
+        weights = detector.get_weights()
+        tested = model.test_on_batch(inputs, truths(), return_dict=True)
+        steps[model] = loss, gradients, logged, weights, tested
+    for whole, of_part in zip(*(keras.tree.flatten(step) for step in steps.values()), strict=True):
+        np.testing.assert_allclose(of_part, whole, rtol=1e-4, atol=1e-5)
+    _, _, logged, weights, tested = steps[part]
+    assert set(logged) == set(tested) == {"loss", *detector.loss_weights}
+    assert any((new != old).any() for new, old in zip(weights, start, strict=True))
+
+
+def test_a_part_is_fitted_on_pairs_in_a_graph():
+    detector, trunk, part = frozen_and_part("yolo_tiny")
+    activations = trunk(images(2), training=False)
+    part.compile(keras.optimizers.Adam(1e-3))
+    pairs = tf.data.Dataset.from_tensors((activations, truths())).repeat(3)
+    history = part.fit(pairs, validation_data=pairs, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    assert {"box_loss", "class_loss", "val_box_loss", "val_class_loss"} <= set(history)
+    with pytest.raises(ValueError, match="has no sample weights"):
+        part.compute_loss(activations, truths(), detector(images(2)), np.ones(2))
+
+
+def test_a_part_of_a_detector_for_all_sizes_is_refused():
+    detector = create("yolo_tiny", backbone=small_backbone((None, None), filters=8), num_classes=3)
+    with pytest.raises(ValueError, match=r"images of one size, got yolo_tiny for \(height, width\) = \(None, None\)"):
+        detector.part(detector.input, detector.output)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_one_detector_for_all_sizes_if_the_backbone_takes_them(name):
     detector = make(name, small_backbone((None, None), filters=8), 3)

@@ -5,6 +5,7 @@ been (`loss_parts`). The rest is here.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -127,22 +128,72 @@ class Detector(keras.Model):
         self.check_size(*shape[1:3])
         return self.predict_on_batch(np.asarray(images))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum of the `loss_parts`, and of what layers add (regularisation).
+    def loss_of(self, truths: dict[str, Any], outputs: dict[str, Array], image_size: Sequence[Any]) -> Any:
+        """Computes the weighted sum of the `loss_parts` and adds each part to its mean in `loss_metrics`.
+
+        `compute_loss` calls it with the outputs of the whole network. A part of the network, which does not get the
+        images, calls it with the same outputs: see `part`. What layers add (regularisation) is not in the sum.
 
         Args:
-            x: images, of which only the size counts; y: truths, a dict as in `fit`; y_pred: the model's output.
-            sample_weight: must be None.
+            truths: A dict of `boxes [b, m, 4]`, `classes [b, m]` and the optional entries, as for `fit`.
+            outputs: The outputs of the model for these images, of any floating type.
+            image_size: Height and width of the images, in pixels: two numbers, or in a graph two scalar tensors.
+
+        Returns:
+            A float32 scalar tensor.
+
+        Raises:
+            ValueError: If the truths have no boxes or classes, or shapes that do not fit; outside of a graph also if
+                their boxes are relative or not finite, or if a class is unknown.
+            tensorflow.errors.InvalidArgumentError: For the same values, while a graph runs.
         """
-        ops = keras.ops
-        if sample_weight is not None:
-            raise ValueError("a detector's loss has no sample weights; leave sample_weight out")
-        truths = targets.check_truths(y, self.num_classes)
-        outputs = {name: ops.cast(values, "float32") for name, values in y_pred.items()}
-        parts = self.loss_parts(truths, outputs, ops.shape(x)[1:3])
+        truths = targets.check_truths(truths, self.num_classes)
+        outputs = {name: keras.ops.cast(values, "float32") for name, values in outputs.items()}
+        parts = self.loss_parts(truths, outputs, image_size)
         for name, value in parts.items():
             self.loss_metrics[name].update_state(value)
-        return sum(self.losses, sum(weight * parts[name] for name, weight in self.loss_weights.items()))
+        return sum(weight * parts[name] for name, weight in self.loss_weights.items())
+
+    def part(self, inputs: Any, outputs: Any) -> keras.Model:
+        """Returns a part of the network that is trained by the detector's own loss.
+
+        The top of a detector can so be trained on stored activations of a frozen trunk. The part shares its layers and
+        its `loss_metrics` with the detector. `compile` it and call `fit` with pairs (activations, truths), the truths
+        as for the detector's own `fit`.
+
+        Args:
+            inputs: One symbolic tensor of the detector's graph, or a list of them: where the part begins.
+            outputs: The symbolic outputs of the part, `detector.output` or a dict with the same names.
+
+        Returns:
+            A functional model from `inputs` to `outputs`.
+
+        Raises:
+            ValueError: If the height or width of the detector's input is open: the loss needs the size of the images.
+
+        Example:
+
+        >>> from zoo.detection import YOLO
+        >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
+        >>> detector = YOLO(backbone, num_classes=3, filters=16)
+        >>> top = detector.part([backbone.get_layer("block_6_expand_relu").output], detector.output)
+        >>> top.input_shape, len(top.trainable_variables) < len(detector.trainable_variables)
+        ((None, 8, 12, 96), True)
+        """
+        return _DetectorPart(self, inputs, outputs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Computes `loss_of` and adds what layers add (regularisation).
+
+        Args:
+            x: The images, of which only the size counts.
+            y: The truths, a dict as for `fit`.
+            y_pred: The output of the model for these images.
+            sample_weight: Must be None.
+            training: Has no effect.
+        """
+        _refuse_sample_weights(sample_weight)
+        return sum(self.losses, self.loss_of(y, y_pred, keras.ops.shape(x)[1:3]))
 
     def train_step(self, data):
         return super().train_step(_images_and_truths(data))
@@ -175,6 +226,31 @@ class Detector(keras.Model):
     def from_config(cls, config, custom_objects=None):
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
         return cls(**{**config, "backbone": backbone})
+
+
+class _DetectorPart(keras.Model):
+    """A part of a detector's graph, up to its outputs, with the detector's loss: see `Detector.part`."""
+
+    def __init__(self, detector: Detector, inputs: Any, outputs: Any):
+        image_size = detector.input_shape[1:3]
+        if None in image_size:
+            raise ValueError(
+                f"expected a detector for images of one size, got {detector.name} for (height, width) = {image_size}; "
+                "build its backbone for one size: the loss of a part cannot see the images"
+            )
+        super().__init__(inputs=inputs, outputs=outputs, name=f"{detector.name}_part")
+        self.loss_metrics = dict(detector.loss_metrics)
+        # A function, since Keras would count a model that is an attribute, with all its weights, as a layer.
+        self._loss_of = partial(detector.loss_of, image_size=image_size)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        _refuse_sample_weights(sample_weight)
+        return sum(self.losses, self._loss_of(y, y_pred))
+
+
+def _refuse_sample_weights(sample_weight: Any) -> None:
+    if sample_weight is not None:
+        raise ValueError("a detector's loss has no sample weights; leave sample_weight out")
 
 
 def _images_and_truths(data: Any) -> tuple:
