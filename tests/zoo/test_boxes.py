@@ -147,7 +147,7 @@ def test_relative_boxes_are_recognised_where_absolute_ones_are_expected():
 
 
 def test_absolute_boxes_are_recognised_where_relative_ones_are_expected():
-    with pytest.raises(ValueError, match=r'shares of the image, 0..1, got a coordinate of .* format is "xywh"'):
+    with pytest.raises(ValueError, match=r'fractions of the image in 0..1, got a coordinate of .* format is "xywh"'):
         boxes.convert([[10, 20, 30, 40]], "rel_xywh", "xyxy", image_size=(HEIGHT, WIDTH))
     boxes.check([[-0.2, 0, 1.3, 1]], "rel_xyxy")  # an object that reaches over the edge
 
