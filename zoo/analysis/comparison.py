@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from zoo.analysis.costs import cost, data_frame, readable
 from zoo.models import create_model, list_models
 
 if TYPE_CHECKING:
@@ -77,8 +78,6 @@ class Comparison:
         """The rows as a data frame; one column of milliseconds for each batch size. See
         `zoo.analysis.costs.data_frame`.
         """
-        from zoo.analysis.costs import data_frame
-
         rows = [asdict(model) for model in self.models]
         for row in rows:
             row.update({f"milliseconds_{n}": value for n, value in row.pop("milliseconds").items()})
@@ -87,8 +86,6 @@ class Comparison:
     def table(self) -> "rich.table.Table":
         """The rows as a table for `rich.print`."""
         from rich.table import Table
-
-        from zoo.analysis.costs import readable
 
         caption = "Accuracy on ImageNet in percent, as published. Multiply-adds of one image."
         if self.batch_sizes:
@@ -179,8 +176,6 @@ def compare(
 
 
 def _model_cost(name: str, batch_sizes: Sequence[int]) -> ModelCost:
-    from zoo.analysis.costs import cost
-
     model = create_model(name)
     measured = cost(model)
     accuracy = published_accuracy().get(name, Accuracy(None, None, ""))

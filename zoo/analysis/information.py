@@ -11,12 +11,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from zoo.analysis.comparison import Accuracy, published_accuracy
+from zoo.analysis.costs import Cost, LayerCost, cost, readable
 from zoo.models import create_model, family_of
 
 if TYPE_CHECKING:
     import rich.console
-
-    from zoo.analysis.costs import Cost, LayerCost
 
 __all__ = ["Info", "Stage", "info"]
 
@@ -63,14 +62,12 @@ class Info:
     notes: str
     accuracy: Accuracy | None
     stages: tuple[Stage, ...]
-    cost: "Cost"
+    cost: Cost
 
     def __rich__(self) -> "rich.console.Group":
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
-
-        from zoo.analysis.costs import readable
 
         table = Table("stage", "output", title="Stages", title_justify="left")
         for column in ("layers", "parameters", "multiply-adds", "receptive field"):
@@ -115,8 +112,6 @@ def info(name: str) -> Info:
     >>> [(stage.name, stage.output_shape) for stage in found.stages][-2:]
     [('stride 32', (7, 7, 512)), ('head', (1000,))]
     """
-    from zoo.analysis.costs import cost
-
     title, idea, paper, notes = described(name)
     measured = cost(create_model(name))
     return Info(
@@ -147,7 +142,7 @@ def described(name: str) -> tuple[str, str, str, str]:
 NORMALISATIONS = {"BatchNormalization", "LayerNormalization", "Normalization", "GroupNormalization"}
 
 
-def _stages(measured: "Cost") -> Iterable[Stage]:
+def _stages(measured: Cost) -> Iterable[Stage]:
     # A gate of squeeze-and-excitation is no map, and belongs to the stage that it is in
     last_map = max((i for i, layer in enumerate(measured.layers) if layer.stride), default=-1)
     stride: tuple[float, float] | None = (1.0, 1.0)
@@ -159,7 +154,7 @@ def _stages(measured: "Cost") -> Iterable[Stage]:
         yield _stage(key, [layer for _, layer in group])
 
 
-def _stage(name: str, layers: "list[LayerCost]") -> Stage:
+def _stage(name: str, layers: list[LayerCost]) -> Stage:
     maps = [layer for layer in layers if layer.stride] or layers
     return Stage(
         name=name,
