@@ -20,8 +20,9 @@ import tensorflow as tf
 import zoo
 from benchmarks.timing import Comparison, compare, report
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
+from zoo.models.loading import application_fits
 from zoo.weights.fitting import assign
-from zoo.weights.pretrained import PRETRAINED, FromKeras, application_fits, keras_application
+from zoo.weights.pretrained import PRETRAINED, FromKeras, keras_application
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 import zoo
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
-from zoo.weights.pretrained import PRETRAINED, FromKeras, application_fits, keras_application
+from zoo.models.loading import application_fits
+from zoo.weights.pretrained import PRETRAINED, FromKeras, keras_application
 
 SIZE = (75, 107)
 NAMES = [name for name, row in PRETRAINED.items() if isinstance(row, FromKeras)]

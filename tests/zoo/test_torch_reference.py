@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.models.loading import load_weights
 from zoo.models.resnet import torch_modules
 from zoo.models.vit import VisionTransformer
 from zoo.models.wide_resnet import WideResNet
 from zoo.weights.fitting import TORCH_PARAMETERS
-from zoo.weights.pretrained import load_weights
 
 DATA = Path(__file__).parent / "data"
 

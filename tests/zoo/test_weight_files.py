@@ -15,9 +15,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from zoo.models import create_model, family_of, resnet
+from zoo.models.loading import load_weights
 from zoo.models.vit import VisionTransformer
 from zoo.weights.fitting import TORCH_PARAMETERS
-from zoo.weights.pretrained import load_weights
 
 SIZE = (48, 64)
 NETWORKS = {

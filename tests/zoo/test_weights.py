@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from zoo.models import FAMILIES, create_model, efficientnet, family_of, list_models
+from zoo.models.loading import load_weights
 from zoo.weights.pretrained import (
     PRETRAINED,
     FromKeras,
     FromPackage,
     ImageNetClass,
     imagenet_classes,
-    load_weights,
     pretrained_file,
 )
 
@@ -225,7 +225,7 @@ def checkpoint(monkeypatch):
     """Has `load_weights` read the given arrays in place of a file."""
 
     def give(arrays: dict[str, np.ndarray]) -> str:
-        monkeypatch.setattr("zoo.weights.pretrained.read", lambda path: arrays)
+        monkeypatch.setattr("zoo.weights.torch_checkpoint.read", lambda path: arrays)
         return "given.pth"
 
     return give

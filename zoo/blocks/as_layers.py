@@ -72,12 +72,15 @@ def block_layer(name: str, block: Callable | str) -> type[BlockLayer]:
     >>> keras.Sequential([keras.Input((7, 9, 3)), ConvBN(8, 3, strides=2), ConvBN(16)]).output_shape
     (None, 4, 5, 16)
     """
-    if isinstance(block, str):
-        module, _, function = block.rpartition(".")
-        block = getattr(importlib.import_module(module), function)
-    doc = f"`{block.__name__}` as a layer: it takes the same arguments except `x` and `name`."
-    attributes = {"block": staticmethod(block), "__doc__": doc, "__module__": __name__}
+    function = _function_of(block) if isinstance(block, str) else block
+    doc = f"`{function.__name__}` as a layer: it takes the same arguments except `x` and `name`."
+    attributes = {"block": staticmethod(function), "__doc__": doc, "__module__": __name__}
     return keras.saving.register_keras_serializable(package="zoo")(type(name, (BlockLayer,), attributes))
+
+
+def _function_of(dotted_name: str) -> Callable:
+    module, _, function = dotted_name.rpartition(".")
+    return getattr(importlib.import_module(module), function)
 
 
 ResidualUnit = block_layer("ResidualUnit", residual_unit)

@@ -44,6 +44,7 @@ def csp_stage(
 
     Example:
 
+    >>> from zoo.blocks import bottleneck
     >>> unit = partial(bottleneck, filters=32, width=16)
     >>> csp_stage(keras.Input((7, 9, 64)), 128, 2, unit, part=32, name="stage3").shape
     (None, 7, 9, 128)

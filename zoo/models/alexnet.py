@@ -13,7 +13,7 @@ import keras
 from zoo.blocks import conv_relu, normalise
 from zoo.heads import dense_classifier
 from zoo.layers import LocalResponseNormalization
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "AlexNet", "head", "trunk"]
 

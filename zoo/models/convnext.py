@@ -10,7 +10,7 @@ import keras
 
 from zoo.blocks import normalise, residual_add
 from zoo.layers import LayerScale, gelu
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "ConvNeXt", "convnext_block", "head", "keras_layer", "trunk"]
 

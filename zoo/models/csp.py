@@ -16,7 +16,7 @@ import keras
 from zoo.blocks import bottleneck, conv_bn, csp_stage, normalise, pad_symmetric, residual_add
 from zoo.heads import classifier
 from zoo.layers import leaky_relu
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "CSPNet", "dark_unit", "head", "trunk"]
 

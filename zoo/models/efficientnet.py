@@ -17,7 +17,7 @@ import keras
 
 from zoo.blocks import conv_bn, inverted_residual, normalise, scaled_channels
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = [
     "VARIANTS",

@@ -29,7 +29,7 @@ import keras
 from zoo.blocks import conv_bn, conv_relu, inception_module, normalise, squeeze_excite
 from zoo.heads import classifier
 from zoo.layers import LocalResponseNormalization
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["LOSS_WEIGHTS", "VARIANTS", "GoogLeNet", "head", "torch_modules", "trunk"]
 

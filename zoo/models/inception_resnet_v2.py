@@ -12,8 +12,8 @@ import keras
 from zoo.blocks import normalise
 from zoo.heads import classifier
 from zoo.layers import ScaledAdd
-from zoo.models import Variant
 from zoo.models.inception_v3 import conv, inception, stem
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "InceptionResNetV2", "head", "trunk"]
 

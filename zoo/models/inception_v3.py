@@ -13,7 +13,7 @@ import keras
 
 from zoo.blocks import conv_bn, normalise, parallel
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "InceptionV3", "head", "stem", "trunk"]
 

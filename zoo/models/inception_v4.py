@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zoo.blocks import conv_bn, normalise, parallel
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "InceptionV4", "head", "trunk"]
 

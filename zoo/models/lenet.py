@@ -15,7 +15,7 @@ import numpy as np
 
 from zoo.heads import dense_classifier, hidden_layers
 from zoo.layers import RadialBasis
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["DRAWINGS", "VARIANTS", "LeNet", "codes", "head", "trunk"]
 

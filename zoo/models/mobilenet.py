@@ -14,7 +14,7 @@ import keras
 
 from zoo.blocks import conv_bn, depthwise_bn, normalise
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNet", "head", "keras_layer", "trunk"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from zoo.blocks import conv_bn, inverted_residual, normalise, scaled_channels
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNetV2", "head", "keras_layer", "trunk"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import keras
 
 from zoo.blocks import conv_bn, inverted_residual, normalise, scaled_channels
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNetV3", "head", "keras_layer", "trunk"]
 

@@ -19,7 +19,7 @@ import keras
 
 from zoo.blocks import bottleneck, conv_bn, normalise, pad_symmetric, residual_unit
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "ResNet", "head", "keras_layer", "torch_modules", "trunk"]
 

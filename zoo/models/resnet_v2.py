@@ -12,9 +12,9 @@ import keras
 
 from zoo.blocks import bn_activation, normalise, pad_symmetric, preactivation_unit
 from zoo.heads import classifier
-from zoo.models import Variant
 from zoo.models.resnet import EPSILON
 from zoo.models.resnet import keras_layer as resnet_layer
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "ResNetV2", "head", "keras_layer", "trunk"]
 

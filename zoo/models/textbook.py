@@ -12,7 +12,7 @@ import keras
 
 from zoo.blocks import DefaultConv2D, normalise
 from zoo.heads import dense_classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "Textbook", "head", "trunk"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.blocks import DefaultConv2D, normalise
 from zoo.heads import dense_classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "VGG", "head", "torch_modules", "trunk"]
 

@@ -14,7 +14,7 @@ import keras
 
 from zoo.blocks import normalise, transformer_block
 from zoo.layers import PatchMap, PatchTokens
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "VisionTransformer", "head", "trunk"]
 

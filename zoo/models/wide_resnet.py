@@ -10,8 +10,8 @@ import keras
 
 from zoo.blocks import bn_activation, normalise, preactivation_unit
 from zoo.heads import classifier
-from zoo.models import Variant
 from zoo.models.resnet import EPSILON
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "WideResNet", "head", "trunk"]
 

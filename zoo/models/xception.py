@@ -10,7 +10,7 @@ import keras
 
 from zoo.blocks import conv_bn, normalise, separable_bn, shortcut
 from zoo.heads import classifier
-from zoo.models import Variant
+from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "Xception", "head", "trunk"]
 

@@ -6,7 +6,11 @@ PyTorch's checkpoints have a module of their own, `zoo.weights.torch_checkpoint`
 import os
 from pathlib import Path
 
+import h5py
+import keras
 import numpy as np
+
+import zoo.layers  # noqa: F401  registers the layers of the zoo, which a .keras file may contain
 
 __all__ = ["read_keras", "read_safetensors", "read_weights_h5"]
 
@@ -46,8 +50,6 @@ def read_weights_h5(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         ValueError: a damaged file, or one of another kind.
     """
-    import h5py
-
     size = Path(path).stat().st_size
     arrays = {}
 
@@ -95,10 +97,6 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file has a `Lambda` layer or layers that are not known, or is damaged, or of another kind.
     """
-    import keras
-
-    import zoo.layers  # noqa: F401 (registers them)
-
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # of many kinds: whatever a layer makes of a strange configuration

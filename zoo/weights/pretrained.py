@@ -13,23 +13,15 @@ ordered, follows from the kind of the layer (`zoo.weights.fitting`).
 import contextlib
 import csv
 import importlib.util
-import os
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.models import family_of
-from zoo.weights.files import read_keras, read_safetensors, read_weights_h5
-from zoo.weights.torch_checkpoint import read
-
 if TYPE_CHECKING:
     import keras
-
-    from zoo.weights.fitting import Fit
 
 __all__ = [
     "PRETRAINED",
@@ -37,14 +29,10 @@ __all__ = [
     "FromPackage",
     "ImageNetClass",
     "Pretrained",
-    "application_fits",
     "imagenet_classes",
     "keras_application",
-    "load_weights",
     "pretrained_file",
 ]
-
-TorchModules = Callable[["keras.Model"], dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,106 +216,3 @@ def keras_application(
             "Connect to the network and try again; or put that file into the folder models of Keras' cache "
             "($KERAS_HOME, or ~/.keras); or give weights=None, or the path of a file of your own"
         ) from error
-
-
-def application_fits(model: "keras.Model", application: "keras.Model") -> list["Fit"]:
-    """The weights of a model beside those of its twin in `keras.applications`, for `zoo.weights.fitting.assign`.
-
-    Raises:
-        ValueError: theirs normalises images in another way than the model does.
-    """
-    from zoo.weights.fitting import from_application
-
-    family = family_of(model.name)
-    caffe = getattr(family.VARIANTS[model.name], "normalisation", None) == "caffe"
-    return from_application(model, application, keras_layer=getattr(family, "keras_layer", None), bgr=caffe)
-
-
-def load_weights(
-    model: "keras.Model",
-    weights: str | os.PathLike,
-    *,
-    torch_modules: TorchModules | None = None,
-    fresh_head: bool = False,
-    in_channels: str | None = None,
-) -> None:
-    """Puts weights from an installed package, from Keras or from a file into a model: all of them, or none.
-
-    A classifier in the file that the model lacks (`include_top=False`) is left out, and logged. What is adapted is
-    told by a warning.
-
-    Args:
-        model: a model of the zoo, as `zoo.create_model` makes it.
-        weights: "imagenet"; or the path of a file: `.weights.h5` or `.keras`, as Keras saves models of the zoo; a
-            PyTorch checkpoint, `.pth` or `.pt`, in torchvision's names; `.safetensors` in the names of either
-            ("stem_conv/kernel", "conv1.weight").
-        torch_modules: from the model to the name of the PyTorch module for each of its layers; that of the model's
-            family unless told.
-        fresh_head: whether a classifier at the model's end whose number of classes is not the file's keeps its fresh
-            weights. Otherwise that is a mismatch like any other.
-        in_channels: "adapt" sums or tiles the kernel of the first convolution, and rescales it, where the model takes
-            images of other channels than the file's network. A grey image then gives the same first activation.
-
-    Raises:
-        ValueError: no such weights are known; the file is damaged, or of another kind, or asks for code; or it belongs
-            to another network: then the message lists the first weights that differ, with their shapes, and the model
-            is as it was.
-        FileNotFoundError: the file, or the package that carries it, is not there, or could not be downloaded.
-        ImportError: a `.safetensors` file, and the package safetensors is not installed.
-
-    Example:
-
-    >>> import zoo
-    >>> model = zoo.create_model("efficientnet_lite0", input_shape=(64, 96, 3), include_top=False)
-    >>> load_weights(model, "imagenet")
-    """
-    from zoo.weights import fitting as weight_fitting
-
-    if in_channels not in (None, "adapt"):
-        raise ValueError(f'in_channels is "adapt" or None, got {in_channels!r}')
-    source, fits, own_names = _fits(model, weights, torch_modules)
-    if in_channels == "adapt":
-        fits = weight_fitting.adapt_stem(model, fits)
-    elif not own_names:
-        weight_fitting.check_channels(model, fits)
-    if fresh_head:
-        fits = weight_fitting.fresh_head(model, fits)
-    weight_fitting.assign(model, fits, source=source)
-
-
-def _fits(
-    model: "keras.Model", weights: str | os.PathLike, torch_modules: TorchModules | None
-) -> tuple[str, list["Fit"], bool]:
-    """What the weights are called in messages; each weight of the model beside its array; and whether the file was
-    written from a model of ours, so that the channels of its kernels say nothing about those of its images."""
-    from zoo.weights.fitting import from_keras_names, from_torch, has_classifier, numbered
-
-    row = PRETRAINED.get(model.name)
-    if weights == "imagenet" and row is None:
-        raise ValueError(f"no ImageNet weights are known for {model.name!r}; they are for {', '.join(PRETRAINED)}")
-    if weights == "imagenet" and isinstance(row, FromKeras):
-        twin = keras_application(model.name, include_top=has_classifier(model))
-        return f"Keras' file for {row.application}", application_fits(model, twin), False
-
-    path = pretrained_file(model.name) if weights == "imagenet" else Path(weights)
-    kind = "".join(path.suffixes[-2:]) if path.suffix == ".h5" else path.suffix
-    if kind not in (".weights.h5", ".keras", ".safetensors", ".pth", ".pt"):
-        raise ValueError(
-            'weights is "imagenet" or the path of a .weights.h5, .keras, .safetensors, .pth or .pt file; got '
-            f"{os.fspath(weights)!r}"
-        )
-    if kind in (".pth", ".pt"):
-        arrays = read(path)
-    else:
-        if not path.is_file():
-            raise FileNotFoundError(f"no file of weights at {path}")
-        if kind == ".weights.h5":
-            return str(path), from_keras_names(model, read_weights_h5(path), name=numbered), True
-        arrays = read_keras(path) if kind == ".keras" else read_safetensors(path)
-        if kind == ".keras" or any(variable.path in arrays for variable in model.weights):
-            return str(path), from_keras_names(model, arrays), True
-    if torch_modules is None:
-        torch_modules = getattr(family_of(model.name), "torch_modules", None)
-        if torch_modules is None:
-            raise ValueError(f"{path} has PyTorch's names, and those of {model.name} there are not known")
-    return str(path), from_torch(model, arrays, torch_modules(model)), False
