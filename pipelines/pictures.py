@@ -141,7 +141,7 @@ def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
 
 
 def _augmented(samples: Sequence[Mapping[str, Any]], layers: Sequence[Any], seed: int) -> list[dict[str, Any]]:
-    from pipelines.augmenting.changes import augment
+    from pipelines.augmenting.transforms import augment
 
     results = []
     for number, sample in enumerate(samples):

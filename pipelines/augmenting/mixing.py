@@ -1,6 +1,6 @@
-"""Changes of images that are no matrix: noise, blur, erasing; and those that make one image of several.
+"""Changes that make one image of several.
 
-They work with `pipelines.augment` and as layers, like those of `pipelines.augmenting.layers`. What mixes images mixes
+They work with `pipelines.augment` and as layers. What mixes images mixes
 their labels, too, so it needs a dict with `label`: `float32 [n, classes]`, or class numbers `[n]` and the argument
 `num_classes`.
 """
@@ -8,156 +8,18 @@ their labels, too, so it needs a dict with `label`: `float32 [n, classes]`, or c
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from pipelines.augmenting import warp
-from pipelines.augmenting.changes import Change, Sample
-from pipelines.augmenting.layers import Factor, between, interval, probability
+from pipelines.augmenting.noise import Pixels
 from pipelines.augmenting.padding import PER_BOX, is_box, keep_boxes, size_of
+from pipelines.augmenting.sampling import Factor, between, interval, per_image, uniform, window_masks
+from pipelines.augmenting.transforms import Sample, register
 
-__all__ = ["CutMix", "MixUp", "Mosaic", "RandomErasing", "RandomGaussianBlur", "RandomGaussianNoise"]
-
-_serializable = keras.saving.register_keras_serializable(package="pipelines")
-
-
-def _numbers(seed: tf.Tensor, n: Any, count: int) -> list[tf.Tensor]:
-    """`count` times `[n]` numbers in [0, 1)."""
-    return tf.unstack(tf.random.stateless_uniform([n, count], seed), axis=1)
+__all__ = ["CutMix", "MixUp", "Mosaic"]
 
 
-def _each(values: tf.Tensor) -> tf.Tensor:
-    """`[n]` as `[n, 1, 1, 1]`, to go with images."""
-    return values[:, None, None, None]
-
-
-def _cut(u: Sequence[tf.Tensor], height: tf.Tensor, width: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """Where windows of `height` and `width` `[n]`, in whole pixels, lie in the images: `bool [n, h, w, 1]`."""
-    full_height, full_width = size_of(images)
-    top = tf.floor(u[0] * (tf.cast(full_height, tf.float32) - height + 1))
-    left = tf.floor(u[1] * (tf.cast(full_width, tf.float32) - width + 1))
-    y, x = tf.range(full_height, dtype=tf.float32), tf.range(full_width, dtype=tf.float32)
-    rows = (y >= top[:, None]) & (y < (top + height)[:, None])
-    columns = (x >= left[:, None]) & (x < (left + width)[:, None])
-    return rows[:, :, None, None] & columns[:, None, :, None]
-
-
-class _Pixels(Change):
-    is_matrix = False
-
-
-@_serializable
-class RandomGaussianNoise(_Pixels):
-    """Adds noise, drawn for each pixel and channel.
-
-    Args:
-        stddev: its standard deviation, in 0..255; a number s is drawn from (0, s) for each image.
-
-    Example:
-
-    >>> RandomGaussianNoise(10.0, seed=1)(tf.zeros([2, 6, 9, 3]), training=True).shape
-    TensorShape([2, 6, 9, 3])
-    """
-
-    def __init__(self, stddev: Factor = 10.0, *, seed: int | None = None, name: str | None = None) -> None:
-        super().__init__(seed=seed, name=name)
-        self.stddev = interval("RandomGaussianNoise", "stddev", stddev, 0, 255, one_sided=True)
-
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        images = sample["image"]
-        (u,) = _numbers(seed, tf.shape(images)[0], 1)
-        noise = tf.random.stateless_normal(tf.shape(images), seed + 1)
-        noisy = images + _each(between(u, self.stddev)) * noise
-        return {**sample, "image": tf.ensure_shape(tf.clip_by_value(noisy, 0.0, 255.0), images.shape)}
-
-
-@_serializable
-class RandomGaussianBlur(_Pixels):
-    """Blurs images; beyond the edges they are taken as mirrored.
-
-    Args:
-        factor: how likely an image is to be blurred, 0..1. A pair is the range that this is drawn from.
-        kernel_size: odd, in pixels, up to 15; three times `sigma` to each side are enough.
-        sigma: standard deviation of the kernel, in pixels; a number s is drawn from (0, s) for each image.
-    """
-
-    def __init__(
-        self,
-        factor: Factor = 1.0,
-        kernel_size: int = 3,
-        sigma: Factor = 1.0,
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(seed=seed, name=name)
-        self.factor = interval("RandomGaussianBlur", "factor", probability(factor), 0, 1)
-        self.sigma = interval("RandomGaussianBlur", "sigma", sigma, 0, 10, one_sided=True)
-        if kernel_size not in range(1, 16, 2):
-            raise ValueError(f"RandomGaussianBlur: expected an odd `kernel_size` in 1..15, received {kernel_size!r}")
-        self.kernel_size = kernel_size
-
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        images = sample["image"]
-        u = _numbers(seed, tf.shape(images)[0], 3)
-        is_blurred = u[0] < between(u[1], self.factor)
-        sigma = tf.maximum(between(u[2], self.sigma), 1e-3)
-        reach = self.kernel_size // 2
-        distances = tf.range(-reach, reach + 1, dtype=tf.float32)
-        weights = tf.nn.softmax(-0.5 * (distances / sigma[:, None]) ** 2)  # [n, kernel_size]
-        blurred = images
-        for axis in (1, 2):
-            length = size_of(images)[axis - 1]
-            paddings = [[reach * (side == axis)] * 2 for side in range(4)]
-            padded = tf.pad(blurred, paddings, "SYMMETRIC")
-            shifted = [tf.gather(padded, tf.range(shift, shift + length), axis=axis) for shift in range(2 * reach + 1)]
-            blurred = tf.add_n([_each(weights[:, i]) * image for i, image in enumerate(shifted)])
-        return {**sample, "image": tf.ensure_shape(tf.where(_each(is_blurred), blurred, images), images.shape)}
-
-
-@_serializable
-class RandomErasing(_Pixels):
-    """Covers a window of the image. Boxes and masks stay: what is hidden is still there.
-
-    Z. Zhong et al., "Random erasing data augmentation" (2017).
-
-    Args:
-        factor: how likely, 0..1. A pair is the range that this is drawn from.
-        scale: range of the window's area, as a fraction of the image's. Its shape is drawn from 3:10 to 10:3.
-        fill_value: what covers, 0..255; noise when None.
-    """
-
-    def __init__(
-        self,
-        factor: Factor = 1.0,
-        scale: Factor = (0.02, 0.33),
-        fill_value: float | None = None,
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(seed=seed, name=name)
-        self.factor = interval("RandomErasing", "factor", probability(factor), 0, 1)
-        self.scale = interval("RandomErasing", "scale", scale, 0, 1, one_sided=True)
-        self.fill_value = fill_value
-
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        images = sample["image"]
-        u = _numbers(seed, tf.shape(images)[0], 6)
-        full_height, full_width = (tf.cast(length, tf.float32) for length in size_of(images))
-        area = full_height * full_width * between(u[2], self.scale)
-        ratio = tf.exp(between(u[3], (-1.2, 1.2)))  # the logarithms of 3:10 and 10:3
-        height = tf.minimum(tf.round(tf.sqrt(area / ratio)), full_height)
-        width = tf.minimum(tf.round(tf.sqrt(area * ratio)), full_width)
-        covered = _cut(u, height, width, images) & _each(u[4] < between(u[5], self.factor))
-        if self.fill_value is None:
-            cover = 255 * tf.random.stateless_uniform(tf.shape(images), seed + 1)
-        else:
-            cover = tf.fill(tf.shape(images), float(self.fill_value))
-        return {**sample, "image": tf.ensure_shape(tf.where(covered, cover, images), images.shape)}
-
-
-class _Mixing(_Pixels):
+class _Mixing(Pixels):
     """What makes one image of several of the batch.
 
     Args:
@@ -198,7 +60,7 @@ def _beta(seed: tf.Tensor, n: Any, alpha: float) -> tf.Tensor:
     return draws[:, 0] / tf.maximum(tf.reduce_sum(draws, axis=1), 1e-30)
 
 
-@_serializable
+@register
 class MixUp(_Mixing):
     """Blends each image with another of the batch, and their labels in the same proportion.
 
@@ -237,7 +99,7 @@ class MixUp(_Mixing):
         images = sample["image"]
         n = tf.shape(images)[0]
         partners, share = _partners(seed, n), _beta(seed, n, self.alpha)
-        result = {**sample, "image": _each(share) * images + _each(1 - share) * tf.gather(images, partners)}
+        result = {**sample, "image": per_image(share) * images + per_image(1 - share) * tf.gather(images, partners)}
         if "label" in sample:
             labels = self._labels(sample)
             result["label"] = share[:, None] * labels + (1 - share[:, None]) * tf.gather(labels, partners)
@@ -256,7 +118,7 @@ class MixUp(_Mixing):
         return result
 
 
-@_serializable
+@register
 class CutMix(_Mixing):
     """Puts a window of another image of the batch into each; labels are mixed by area, masks are cut likewise.
 
@@ -289,7 +151,7 @@ class CutMix(_Mixing):
         full_height, full_width = (tf.cast(length, tf.float32) for length in size_of(images))
         side = tf.sqrt(1 - share)
         height, width = tf.round(side * full_height), tf.round(side * full_width)
-        window = _cut(_numbers(seed, n, 2), height, width, images)
+        window = window_masks(uniform(seed, n, 2), height, width, images)
         result = {**sample, "image": tf.where(window, tf.gather(images, partners), images)}
         if "mask" in sample:
             mask = tf.convert_to_tensor(sample["mask"])
@@ -302,7 +164,7 @@ class CutMix(_Mixing):
         return result
 
 
-@_serializable
+@register
 class Mosaic(_Mixing):
     """Makes each image of four: itself top left, and three others of the batch, that meet in a point.
 
@@ -341,10 +203,10 @@ class Mosaic(_Mixing):
         images = sample["image"]
         n, size = tf.shape(images)[0], size_of(images)
         height, width = warp.lengths(size)
-        u = _numbers(seed, n, 6)
+        u = uniform(seed, n, 6)
         middle_x, middle_y = (tf.round(between(u[i], self.center) * length) for i, length in ((0, width), (1, height)))
-        y = tf.range(size[0], dtype=tf.float32)[None, :, None, None] < _each(middle_y)
-        x = tf.range(size[1], dtype=tf.float32)[None, None, :, None] < _each(middle_x)
+        y = tf.range(size[0], dtype=tf.float32)[None, :, None, None] < per_image(middle_y)
+        x = tf.range(size[1], dtype=tf.float32)[None, None, :, None] < per_image(middle_x)
         tiles: list[Sample] = []
         for number in range(4):
             right, below = number % 2, number // 2

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augmenting.changes import Change
-from pipelines.augmenting.changes import augment as apply_layers
+from pipelines.augmenting.transforms import Change
+from pipelines.augmenting.transforms import augment as apply_layers
 from pipelines.data import Samples
 from pipelines.loading.adapters import adapt
 from pipelines.loading.decoding import decode_any

@@ -4,7 +4,7 @@ A change of geometry draws one 3x3 matrix for each image, a change of colour one
 multiplies all the matrices that follow each other and resamples once (`pipelines.augmenting.warp`), recolours once
 (`pipelines.augmenting.colour`), and takes boxes, points and masks through the same geometry. The changes themselves
 are in
-`pipelines.augmenting.layers` and `pipelines.augmenting.mixing`.
+`pipelines.augmenting.geometric`, `cropping`, `photometric`, `noise`, `mixing` and `policies`.
 """
 
 import inspect
@@ -18,9 +18,11 @@ from pipelines.augmenting import colour, warp
 from pipelines.augmenting.padding import is_box, keep_boxes, size_of
 from pipelines.loading.adapters import adapt
 
-__all__ = ["Augmentation", "Change", "augment"]
+__all__ = ["Augmentation", "Change", "Sample", "augment", "register"]
 
 Sample = dict[str, tf.Tensor]
+
+register = keras.saving.register_keras_serializable(package="pipelines")
 
 
 def augment(
@@ -243,7 +245,7 @@ class Change(keras.layers.Layer):
         raise TypeError(f"{type(self).__name__} is a matrix: `augment` composes it with others")
 
 
-@keras.saving.register_keras_serializable(package="pipelines")
+@register
 class Augmentation(Change):
     """Several changes as one layer: for a model, or for `dataset.map`.
 
