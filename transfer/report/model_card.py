@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from transfer.measuring.table import Table
 from transfer.report.markdown import MOST_LISTED, as_code, as_table, as_text
-from transfer.report.rendering import flat
+from transfer.report.nested import flat
 from transfer.report.runs import measured_split
 from transfer.report.sections import Sections
 from transfer.tasks.learning import Finished

@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from transfer.report.counts import count_table
 from transfer.report.figures import curve_figure
-from transfer.report.rendering import duration, flat, render_page, times
+from transfer.report.nested import flat
+from transfer.report.rendering import duration, render_page, times
 from transfer.report.sections import Section, Sections, Tile
 from transfer.tasks.learning import Finished
-from transfer.training.fine_tuning import History
+from transfer.training.history import History
 
 __all__ = ["write"]
 

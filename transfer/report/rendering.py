@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-__all__ = ["SPLITS", "count", "duration", "flat", "render", "render_page", "times"]
+__all__ = ["SPLITS", "count", "duration", "render", "render_page", "times"]
 
 PACKAGE = "transfer.report"
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}  # What the splits are called on pages.
@@ -68,18 +68,3 @@ def times(seconds: Mapping[str, float]) -> list[tuple[str, str, float]]:
     """Returns for each part of a run its name, how long it took, and its share of the longest part."""
     longest = max(seconds.values(), default=0) or 1
     return [(part, duration(time), time / longest) for part, time in seconds.items()]
-
-
-def flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values of a document, with those of documents inside of it under joined names.
-
-    >>> flat({"epochs": 3, "versions": {"keras": "3.15.1"}})
-    {'epochs': 3, 'versions.keras': '3.15.1'}
-    """
-    values: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            values |= {f"{name}.{inner}": own for inner, own in flat(value).items()}
-        else:
-            values[name] = value
-    return values

@@ -11,7 +11,7 @@ from transfer.report.rendering import SPLITS, count, duration
 from transfer.report.sections import Tile
 from transfer.tasks.learning import Finished
 from transfer.tasks.task import Metric
-from transfer.training.fine_tuning import History
+from transfer.training.history import History
 
 __all__ = [
     "FEW",
