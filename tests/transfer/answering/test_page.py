@@ -1,4 +1,4 @@
-"""The page at /, in a real Chromium: a photo goes in, classes with bars and Grad-CAM come out."""
+"""The page at /, in a real Chromium: a photo goes in; bars, numbers, boxes and Grad-CAM come out."""
 
 import contextlib
 import io
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import read_scenes
-from transfer.serving import make_server
+from transfer.serving import make_server, model
 from transfer.serving.server import server_socket
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -25,16 +24,19 @@ from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 
 @contextlib.contextmanager
-def serving(folder, engine):
+def serving(folder, engine="auto"):
     server = make_server(folder, port=0, engine=engine)
+    server.capture_signals = contextlib.nullcontext  # They are the main thread's.
     with server_socket(server) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.02)
-        yield "http://{}:{}/".format(*listening.getsockname())
-        server.should_exit = True
-        thread.join(30)
+        try:
+            yield "http://{}:{}/".format(*listening.getsockname())
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,10 @@ def text(browser, name):
     return browser.find_element(By.ID, name).text
 
 
+def rows(browser):
+    return browser.find_elements(By.CSS_SELECTOR, "#answer li")
+
+
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory):
     path = tmp_path_factory.mktemp("photo") / "ein Foto ö.png"
@@ -84,13 +90,15 @@ def picture(tmp_path_factory):
 
 def test_an_uploaded_photo_gets_classes_with_bars(page, picture, tmp_path):
     assert text(page, "title") == "exported"
-    assert "4 classes" in text(page, "facts")
+    assert text(page, "facts") == (
+        'It tells: ant, bee, fly & co, Hornisse "ö". Task classify, version 1, onnx, float32.'
+    )
+    assert text(page, "message") == "The answer appears here."
     page.find_element(By.ID, "file").send_keys(str(picture))
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
-    rows = page.find_elements(By.CSS_SELECTOR, "#classes li")
-    shares = [float(row.find_elements(By.TAG_NAME, "span")[1].text.rstrip("%")) for row in rows]
+    until(page, lambda: rows(page))
+    shares = [float(row.find_elements(By.TAG_NAME, "span")[1].text.rstrip("%")) for row in rows(page)]
     assert shares == sorted(shares, reverse=True)
-    widths = [row.find_element(By.CSS_SELECTOR, ".bar div").rect["width"] for row in rows]
+    widths = [row.find_element(By.CSS_SELECTOR, ".bar div").rect["width"] for row in rows(page)]
     assert widths == sorted(widths, reverse=True)
     assert "ms in the server" in text(page, "time")
     until(page, lambda: page.execute_script("return document.getElementById('photo').naturalWidth") == 120)
@@ -113,7 +121,7 @@ def test_what_is_no_image_is_said(page, tmp_path):
     (tmp_path / "words.png").write_text("no image")
     page.find_element(By.ID, "file").send_keys(str(tmp_path / "words.png"))
     until(page, lambda: "cannot be decoded" in text(page, "message"))
-    assert page.find_elements(By.CSS_SELECTOR, "#classes li") == []
+    assert rows(page) == []
 
 
 def test_samples_work_with_the_keyboard(page):
@@ -121,7 +129,7 @@ def test_samples_work_with_the_keyboard(page):
     ActionChains(page).send_keys(Keys.TAB, Keys.TAB).perform()  # past the file field
     assert page.switch_to.active_element == first
     ActionChains(page).send_keys(Keys.ENTER).perform()
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+    until(page, lambda: rows(page))
 
 
 def test_a_photo_can_be_dropped_and_pasted(page):
@@ -135,12 +143,12 @@ def test_a_photo_can_be_dropped_and_pasted(page):
             window.transfer = transfer;
         });
     """)
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+    until(page, lambda: rows(page))
     page.execute_script("""
-        document.getElementById("classes").replaceChildren();
+        document.getElementById("answer").replaceChildren();
         window.dispatchEvent(new ClipboardEvent("paste", {clipboardData: window.transfer}));
     """)
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+    until(page, lambda: rows(page))
 
 
 def test_it_fits_a_phone_and_the_dark(page, browser, tmp_path):
@@ -158,49 +166,109 @@ def test_it_fits_a_phone_and_the_dark(page, browser, tmp_path):
         assert page.execute_script("return document.documentElement.scrollWidth") <= 360
         assert page.find_element(By.TAG_NAME, "body").value_of_css_property("background-color") != light
         page.find_element(By.CSS_SELECTOR, "#samples button").click()
-        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#classes li"))
+        until(page, lambda: rows(page))
         page.save_screenshot(str(tmp_path / "phone.png"))
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_boxes_are_drawn_where_a_detector_finds_objects(browser, found, finder, annotated, tmp_path):
-    path = next(scene.image for scene in read_scenes(annotated).test if len(scene))
-    (answer,) = finder.predict(path)
-    assert answer.objects
+# Every task, as the page knows none of them
+
+
+@pytest.fixture
+def page_of(browser, make_predictor, exported, monkeypatch):
+    """Opens the page of a model that calculates in NumPy."""
+
+    @contextlib.contextmanager
+    def opened(task, **changes):
+        monkeypatch.setattr(model, "load", lambda folder, **options: make_predictor(task, **changes))
+        with serving(exported) as place:
+            browser.get(place)
+            until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#samples button")) == 2)
+            yield browser
+
+    return opened
+
+
+def save(pixels, path):
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+def upload(page, path):
+    """Shows a photo, and waits for its answer."""
+    page.find_element(By.ID, "file").send_keys(path)
+    until(page, lambda: text(page, "message") == "…" or rows(page) or text(page, "message"))
+    until(page, lambda: text(page, "message") != "…")
+
+
+def test_every_task_shows_its_predictions(task, predictor, page_of, make_photo, tmp_path):
+    (answer,) = predictor.predict(make_photo(0))
+    expected = predictor.task.predictions(answer)
+    assert expected
+    with page_of(task) as page:
+        assert f"Task {task}, version 1, numpy, float32." in text(page, "facts")
+        upload(page, save(make_photo(0), tmp_path / "a.png"))
+        until(page, lambda: len(rows(page)) == len(expected))
+        for row, prediction in zip(rows(page), expected, strict=True):
+            label, amount = row.find_elements(By.CSS_SELECTOR, ".name > span")
+            assert label.text == prediction["label"], "names are text, not HTML"
+            bars = row.find_elements(By.CSS_SELECTOR, ".bar")
+            if "score" in prediction:
+                assert amount.text == f"{100 * prediction['score']:.1f}%"
+                share = bars[0].find_element(By.TAG_NAME, "div").rect["width"] / bars[0].rect["width"]
+                assert share == pytest.approx(prediction["score"], abs=0.02)
+            else:
+                assert float(amount.text) == pytest.approx(prediction["value"], rel=1e-3)
+                assert not bars
+            assert bool(row.find_elements(By.CSS_SELECTOR, ".swatch")) == ("box" in prediction)
+        headings = [heading.text for heading in page.find_elements(By.CSS_SELECTOR, "#answer h2")]
+        assert headings == list(dict.fromkeys(row["head"] for row in expected if "head" in row))
+        boxes = [row["box"] for row in expected if "box" in row]
+        drawn = page.find_elements(By.CSS_SELECTOR, "#boxes rect")
+        assert len(drawn) == len(boxes)
+        assert page.find_element(By.ID, "boxes").is_displayed() == bool(boxes)
+        assert not page.find_element(By.ID, "explain").is_displayed()
+        assert page.save_screenshot(str(tmp_path / f"{task}.png"))
+        assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_boxes_are_drawn_where_objects_are(page_of, make_predictor, make_photo, tmp_path):
+    (answer,) = make_predictor("detect").predict(make_photo(1))
+    left, top, right, bottom = answer.objects[0].box
+    nothing = save(make_photo(4, box=False), tmp_path / "nothing.png")
     (tmp_path / "words.png").write_text("no image")
-    Image.new("RGB", (90, 60), "gray").save(tmp_path / "nothing.png")
-    with serving(found.folder, "tensorflow") as place:
-        browser.get(place)
-        until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#samples button")) == 2)
-        assert text(browser, "message") == "The objects appear here."
-        browser.find_element(By.ID, "file").send_keys(path)
-        until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#boxes rect"))
-        boxes = browser.find_element(By.ID, "boxes")
-        assert boxes.is_displayed()
+    with page_of("detect") as page:
+        upload(page, save(make_photo(1), tmp_path / "a.png"))
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#boxes rect"))
+        boxes = page.find_element(By.ID, "boxes")
         assert boxes.get_dom_attribute("viewBox") == "0 0 {1} {0}".format(*answer.size)
-        assert boxes.get_dom_attribute("aria-label") == f"{len(answer.objects)} objects"
-        rectangles = browser.find_elements(By.CSS_SELECTOR, "#boxes rect")
-        left, top, right, bottom = answer.objects[0].box
-        best = rectangles[-1]  # drawn last, on top
+        assert boxes.get_dom_attribute("aria-label") == "1 box"
+        (best,) = page.find_elements(By.CSS_SELECTOR, "#boxes rect")
         got = [float(best.get_dom_attribute(name)) for name in ("x", "y", "width", "height")]
         assert got == pytest.approx([left, top, right - left, bottom - top], abs=0.05)
-        # On the screen, too, the box is where it is in the photo
-        photo, drawn = browser.find_element(By.ID, "photo").rect, best.rect
+        # On the screen, too, the box is where it is in the photo.
+        photo, drawn = page.find_element(By.ID, "photo").rect, best.rect
         scale = photo["width"] / answer.size[1]
         assert drawn["x"] - photo["x"] == pytest.approx(scale * left, abs=3)
         assert drawn["y"] - photo["y"] == pytest.approx(scale * top, abs=3)
         assert drawn["width"] == pytest.approx(scale * (right - left), abs=4)
-        rows = browser.find_elements(By.CSS_SELECTOR, "#classes li")
-        assert len(rows) == len(answer.objects)
-        assert answer.objects[0].label in rows[0].text
-        assert not browser.find_element(By.ID, "explain").is_displayed()
-        browser.save_screenshot(str(tmp_path / "boxes.png"))
+        (label,) = page.find_elements(By.CSS_SELECTOR, "#boxes text")
+        assert label.text == "green & <blue> 75%"
 
-        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "nothing.png"))
-        until(browser, lambda: text(browser, "message") == "Nothing found.")
-        assert not browser.find_elements(By.CSS_SELECTOR, "#boxes rect")
-        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "words.png"))
-        until(browser, lambda: "cannot be decoded" in text(browser, "message"))
+        upload(page, nothing)
+        until(page, lambda: text(page, "message") == "Nothing reaches its threshold.")
         assert not boxes.is_displayed()
+        assert not rows(page)
+        upload(page, save(make_photo(1), tmp_path / "a.png"))
+        until(page, boxes.is_displayed)
+        upload(page, str(tmp_path / "words.png"))
+        until(page, lambda: "cannot be decoded" in text(page, "message"))
+        assert not boxes.is_displayed()
+
+
+def test_many_names_are_counted(page_of):
+    names = tuple(f"number {count}" for count in range(7))
+    with page_of("regress", number_names=names, deviations=(1.0,) * 7) as page:
+        assert "number 3, number 4 and 2 more." in text(page, "facts")
