@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines import read_data
-from pipelines.auditing.findings import read_heads
+from pipelines.auditing.heads import read_heads
 
 SECONDS_FOR_100_000 = 60
 BYTES = 10**9

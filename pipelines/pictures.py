@@ -108,7 +108,7 @@ def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Se
 def _pixels(image: Any) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return image
-    from pipelines.loading.decoding import decode_any
+    from pipelines.loading.python_decoding import decode_any
 
     if isinstance(image, str):
         with open(image, "rb") as file:

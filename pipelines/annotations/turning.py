@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ["turn_array", "turn_boxes", "turn_points", "turned_size"]
 
 # For each value of the tag: swap rows and columns, then reverse the rows, then the columns (EXIF 2.32, 4.6.4, tag 274;
-# the table of pipelines.loading.decoding).
+# the table of pipelines.loading.exif).
 _TURNS = {
     1: (False, False, False),
     2: (False, False, True),

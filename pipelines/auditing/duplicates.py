@@ -84,7 +84,7 @@ def _grey(samples: Samples, progress: Progress | None) -> Iterable[tuple[np.ndar
     import tensorflow as tf
 
     from pipelines.loading.checking import look
-    from pipelines.loading.decoding import decode_any
+    from pipelines.loading.python_decoding import decode_any
 
     def shrink(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         grey = tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))

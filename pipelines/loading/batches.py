@@ -22,7 +22,7 @@ from pipelines.augmenting.transforms import Change
 from pipelines.augmenting.transforms import augment as apply_layers
 from pipelines.data import Samples
 from pipelines.loading.adapters import adapt
-from pipelines.loading.decoding import decode_any
+from pipelines.loading.python_decoding import decode_any
 
 __all__ = [
     "DISK_CACHE_BYTES",

@@ -13,7 +13,9 @@ from PIL import Image
 
 from pipelines.data import Data, Fault, Samples, Scenes
 from pipelines.loading.batches import as_dataset, read
-from pipelines.loading.decoding import MAX_PIXELS, decode_any, decode_image
+from pipelines.loading.decoding import decode_image
+from pipelines.loading.pillow_decoding import MAX_PIXELS
+from pipelines.loading.python_decoding import decode_any
 
 __all__ = ["check", "check_data", "look"]
 

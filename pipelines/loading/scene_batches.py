@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from pipelines.annotations.outlines import class_mask, instance_masks
 from pipelines.data import Samples, Scene
-from pipelines.loading.decoding import decode_any, decode_in_python
+from pipelines.loading.python_decoding import decode_any, decode_in_python
 
 __all__ = ["padded_batches", "sample_dataset", "scene_dataset"]
 

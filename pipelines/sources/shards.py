@@ -23,7 +23,7 @@ from pipelines.annotations.assembling import Draft, Found, divide, make_scene
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import class_mask
 from pipelines.data import Data, Samples, Scene
-from pipelines.loading.decoding import decode_any
+from pipelines.loading.python_decoding import decode_any
 from pipelines.sources.reading import find_splits, read_data
 
 __all__ = ["read_shards", "shard_dataset", "write_shards"]

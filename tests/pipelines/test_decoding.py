@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from pipelines import EvaluationCrop, decode_any, decode_image, image_size, orientation, upright
-from pipelines.loading.decoding import decode_in_python
+from pipelines.loading.python_decoding import decode_in_python
 
 
 def picture(height=34, width=50, *, mode="RGB", seed=0):

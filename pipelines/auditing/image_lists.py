@@ -1,0 +1,67 @@
+"""All images of a data set in one list, whatever kind of data set it is."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.data import Data, Samples
+
+__all__ = ["ImageList", "image_list"]
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """All images of a data set, one after the other, whatever kind of data set it is."""
+
+    samples: Samples
+    splits: list[str]
+    paths: list[str]  # how findings call them
+    labels: list[Any]  # what copies have to agree in; None where labels are not of the image
+    counts: dict[str, list[int]]
+
+
+def image_list(data: Data) -> ImageList:
+    images: list[Any] = []
+    names: list[str] = []
+    splits: list[str] = []
+    labels: list[Any] = []
+    counts = {}
+    for split, part in data.splits.items():
+        new = list(part.images)
+        names += part.names
+        if isinstance(part, Samples):
+            own = part.labels
+            labels += [label.tobytes() for label in own]
+        else:
+            own = np.concatenate([np.zeros(0, np.int32), *(scene.classes for scene in part)])
+            labels += [None] * len(part)
+        images += new
+        splits += [split] * len(new)
+        counts[split] = _count(own, len(data.class_names)) if data.kind not in ("numbers", "several") else []
+    paths = [
+        image if isinstance(image, str) else f"{split}/{name}"
+        for image, name, split in zip(images, names, splits, strict=True)
+    ]
+    if len({image.shape for image in images if isinstance(image, np.ndarray)}) > 1 or (
+        len({type(image) for image in images}) > 1
+    ):  # pixels of several sizes, or mixed with files: as files in memory they can be told together
+        images = [_encoded(image) for image in images]
+    stacked: Any = np.stack(images) if images and isinstance(images[0], np.ndarray) else images
+    return ImageList(Samples(stacked, np.zeros(len(images)), names), splits, paths, labels, counts)
+
+
+def _count(labels: np.ndarray, num_classes: int) -> list[int]:
+    """How often each class occurs: class indices `[n]`, or `[n, classes]` of zeros and ones."""
+    return (labels > 0).sum(0).tolist() if labels.ndim == 2 else np.bincount(labels, minlength=num_classes).tolist()
+
+
+def _encoded(image: Any) -> bytes:
+    if isinstance(image, np.ndarray):
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, "BMP")
+        return buffer.getvalue()
+    return Path(image).read_bytes() if isinstance(image, str) else image
