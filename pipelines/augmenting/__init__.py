@@ -1,1 +1,1 @@
-"""Random changes of images, and of the boxes and masks that belong to them."""
+"""Random transforms of images, and of the boxes and masks that belong to them."""

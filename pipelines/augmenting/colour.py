@@ -1,10 +1,10 @@
 """Colour as one affine matrix for each image.
 
-A matrix takes a colour (r, g, b, 1) to the new one; its last row is (0, 0, 0, 1). Composing is multiplying
-(`pipelines.augmenting.warp.compose`), so any number of changes costs one look at the pixels, and colours are clipped
-once, at
-the end. Values are in 0..255. Every function takes numbers or `float32 [n]` tensors, one number an image, and gives
-`float32 [n, 4, 4]`; numbers that change nothing give the exact identity, and that returns an image bit for bit.
+A matrix takes a colour (r, g, b, 1) to the new colour; its last row is (0, 0, 0, 1). Matrices are composed by
+multiplying them (`pipelines.augmenting.warp.compose`), so that any number of transforms reads the pixels once, and
+colours are clipped once, at the end. Values are in 0..255. The functions that make matrices take numbers or tensors
+`float32 [n]`, one number for each image, and return `float32 [n, 4, 4]`. Numbers that change nothing give the exact
+identity, which returns an image bit for bit.
 """
 
 import math
@@ -16,7 +16,7 @@ import tensorflow as tf
 __all__ = ["LUMA", "brightness", "contrast", "hue", "identity", "inversion", "mean_colours", "recolour"]
 __all__ += ["saturation"]
 
-# How bright red, green and blue are: ITU-R BT.601, which `tf.image.rgb_to_grayscale` takes, too.
+# The weights of red, green and blue in the brightness: ITU-R BT.601, as in `tf.image.rgb_to_grayscale`.
 LUMA = (0.2989, 0.5870, 0.1140)
 
 _LUMA = np.array(LUMA) / sum(LUMA)
@@ -27,34 +27,34 @@ _TURN = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
 
 
 def identity(n: Any = 1) -> tf.Tensor:
-    """What changes nothing: `[n, 4, 4]`."""
+    """Returns matrices that change nothing: `[n, 4, 4]`."""
     return tf.eye(4, batch_shape=[n])
 
 
 def _affine(linear: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """`[n, 3, 3]` and `[n, 3]` as `[n, 4, 4]`."""
+    """Returns affine matrices `[n, 4, 4]` of a linear part `[n, 3, 3]` and an offset `[n, 3]`."""
     top = tf.concat([linear, offset[:, :, None]], axis=-1)
     return tf.concat([top, tf.tile([[[0.0, 0.0, 0.0, 1.0]]], [tf.shape(top)[0], 1, 1])], axis=1)
 
 
 def _linear(amount: Any, matrix: np.ndarray) -> tf.Tensor:
-    """The identity and `amount` times `matrix`: `[n, 3, 3]`."""
+    """Returns the identity plus `amount` times `matrix`: `[n, 3, 3]`."""
     amount = tf.reshape(tf.convert_to_tensor(amount, tf.float32), [-1, 1, 1])
     return tf.eye(3) + amount * tf.constant(matrix, tf.float32)
 
 
 def brightness(delta: Any) -> tf.Tensor:
-    """Adds `delta`, in -255..255, to every channel."""
+    """Returns matrices that add `delta`, in -255..255, to every channel."""
     delta = tf.reshape(tf.convert_to_tensor(delta, tf.float32), [-1, 1])
     return _affine(tf.eye(3, batch_shape=[tf.shape(delta)[0]]), tf.tile(delta, [1, 3]))
 
 
 def contrast(factor: Any, means: Any) -> tf.Tensor:
-    """Multiplies each channel's distance from its mean over the image by `factor`.
+    """Returns matrices that multiply the distance of each value from the mean of its channel.
 
     Args:
-        factor: 0 leaves the mean colour alone, 1 changes nothing.
-        means: `[n, 3]`, of `mean_colours`.
+        factor: Multiplier. With 0 only the mean colour remains; 1 changes nothing.
+        means: Mean colours `[n, 3]` of the images (`mean_colours`).
     """
     factor = tf.reshape(tf.convert_to_tensor(factor, tf.float32), [-1, 1])
     means = tf.convert_to_tensor(means, tf.float32)
@@ -63,7 +63,9 @@ def contrast(factor: Any, means: Any) -> tf.Tensor:
 
 
 def saturation(factor: Any) -> tf.Tensor:
-    """Multiplies each colour's distance from the grey of its brightness by `factor`: 0 is grey, 1 changes nothing.
+    """Returns matrices that multiply each colour's distance from the grey of the same brightness.
+
+    A `factor` of 0 makes colours grey, and 1 changes nothing.
 
     >>> recolour([[[[90.0, 90.0, 90.0]]]], saturation(0.0)).numpy().round(3).tolist()
     [[[[90.0, 90.0, 90.0]]]]
@@ -73,9 +75,9 @@ def saturation(factor: Any) -> tf.Tensor:
 
 
 def hue(angle: Any) -> tf.Tensor:
-    """Turns colours about the axis of greys by `angle` in radians, and keeps their brightness.
+    """Returns matrices that turn colours about the axis of greys by `angle`, in radians, and keep their brightness.
 
-    Turning by a third of a full turn makes red green, green blue and blue red, as far as their brightness allows.
+    A third of a full turn makes red green, green blue, and blue red, as far as their brightness allows.
     """
     chroma_of_turn, chroma_of_turn_twice = (_TO_CHROMA @ turn @ _TO_CHROMA for turn in (_TURN, _TURN @ _TURN))
     angle = tf.convert_to_tensor(angle, tf.float32)
@@ -84,38 +86,46 @@ def hue(angle: Any) -> tf.Tensor:
 
 
 def inversion(where: Any) -> tf.Tensor:
-    """The negative, 255 minus the colour, where `where` is 1; nothing where it is 0."""
+    """Returns matrices that make negatives (255 minus the colour) where `where` is 1 and not where it is 0."""
     where = tf.reshape(tf.convert_to_tensor(where, tf.float32), [-1, 1])
     return _affine((1 - 2 * where)[:, :, None] * tf.eye(3), tf.tile(255 * where, [1, 3]))
 
 
 def mean_colours(images: tf.Tensor) -> tf.Tensor:
-    """`[n, h, w, 3]` to `float32 [n, 3]`."""
+    """Returns the mean colours `float32 [n, 3]` of images `[n, h, w, 3]`."""
     return tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])
 
 
 def recolour(images: Any, matrices: tf.Tensor) -> tf.Tensor:
-    """Images as the matrices change them.
+    """Applies a matrix of colours to each image.
 
     Args:
-        images: `[n, h, w, 3]`, values 0..255.
-        matrices: `[n, 4, 4]`.
+        images: Images `[n, h, w, 3]` with values in 0..255.
+        matrices: Matrices `[n, 4, 4]`.
 
     Returns:
         `float32 [n, h, w, 3]`, clipped to 0..255.
+
+    Raises:
+        ValueError: The images do not have three channels.
+
+    Example:
+
+    >>> recolour([[[[10.0, 20.0, 250.0]]]], brightness(20.0)).numpy().tolist()
+    [[[[30.0, 40.0, 255.0]]]]
     """
     images = tf.cast(images, tf.float32)
     if images.shape[-1] != 3:
         raise ValueError(f"expected RGB images [n, h, w, 3], received {images.shape}")
     shape = tf.shape(images)
-    # Products with matrices of three columns keep processors waiting; several pixels at a time, with the matrix as
-    # often on the diagonal of a larger one, take half the time.
+    # Products with matrices of three columns are slow. Several pixels at once, with copies of the matrix on the
+    # diagonal of a larger matrix, take half the time.
     pixels = next((k for k in (8, 4, 2) if images.shape[1:3].num_elements() and _area(images) % k == 0), 1)
     linear = tf.einsum("ij,ncd->nidjc", tf.eye(pixels), matrices[:, :3, :3])
     linear = tf.reshape(linear, [-1, 3 * pixels, 3 * pixels])
     offset = tf.tile(matrices[:, None, :3, 3], [1, 1, pixels])
     changed = tf.matmul(tf.reshape(images, [shape[0], -1, 3 * pixels]), linear) + offset
-    # In one pass, where `tf.clip_by_value` takes two
+    # One pass over the pixels; `tf.clip_by_value` takes two
     changed = tf.raw_ops.ClipByValue(t=changed, clip_value_min=0.0, clip_value_max=255.0)
     return tf.ensure_shape(tf.reshape(changed, shape), images.shape)
 

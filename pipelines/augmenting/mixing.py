@@ -1,36 +1,39 @@
-"""Changes that make one image of several.
+"""Transforms that make one image of several images of the batch.
 
-They work with `pipelines.augment` and as layers. What mixes images mixes
-their labels, too, so it needs a dict with `label`: `float32 [n, classes]`, or class numbers `[n]` and the argument
-`num_classes`.
+They mix labels as they mix images. So they need a dict with `label`: `float32 [n, classes]`; or class numbers `[n]`,
+together with the argument `num_classes`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from pipelines.augmenting import warp
-from pipelines.augmenting.noise import Pixels
 from pipelines.augmenting.padding import PER_BOX, is_box, keep_boxes, size_of
 from pipelines.augmenting.sampling import Factor, between, interval, per_image, uniform, window_masks
-from pipelines.augmenting.transforms import Sample, register
+from pipelines.augmenting.transforms import Sample, Transform, registered_dataclass
 
 __all__ = ["CutMix", "MixUp", "Mosaic"]
 
 
-class _Mixing(Pixels):
-    """What makes one image of several of the batch.
+@dataclass(eq=False, repr=False)
+class _Mixing(Transform):
+    """The base class of transforms that make one image of several images of the batch.
 
     Args:
-        num_classes: for labels that are class numbers: they become `float32 [n, num_classes]`.
+        num_classes: Number of classes. It is needed for labels that are class numbers, which then become
+            `float32 [n, num_classes]`.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
     """
 
-    def __init__(self, num_classes: int | None, *, seed: int | None, name: str | None) -> None:
-        super().__init__(seed=seed, name=name)
-        self.num_classes = num_classes
+    _: KW_ONLY
+    num_classes: int | None = None
 
     def _labels(self, sample: Mapping[str, Any]) -> tf.Tensor:
+        """Returns the labels of the batch as `float32 [n, classes]`."""
         labels = tf.convert_to_tensor(sample["label"])
         if labels.shape.rank == 1 and labels.dtype.is_integer and self.num_classes:
             return tf.one_hot(labels, self.num_classes)
@@ -42,35 +45,42 @@ class _Mixing(Pixels):
             "to take such labels: CategoricalCrossentropy, not SparseCategoricalCrossentropy"
         )
 
-    def _refuse(self, sample: Mapping[str, Any], names: Sequence[str], why: str) -> None:
+    def _refuse(self, sample: Mapping[str, Any], names: Sequence[str], reason: str) -> None:
         for name in names:
             if name in sample:
-                raise ValueError(f"{type(self).__name__} with `{name}`: {why}")
+                raise ValueError(f"{type(self).__name__} cannot transform `{name}`: {reason}")
 
 
 def _partners(seed: tf.Tensor, n: Any) -> tf.Tensor:
-    """A permutation of the batch, `[n]`: with whom each image is mixed."""
+    """Returns a permutation of the batch, `[n]`: the number of the image with which each image is mixed."""
     return tf.argsort(tf.random.stateless_uniform([n], seed + 2))
 
 
 def _beta(seed: tf.Tensor, n: Any, alpha: float) -> tf.Tensor:
-    """`[n]` draws from Beta(alpha, alpha): of two gamma draws, the share of the first."""
+    """Draws `[n]` numbers from Beta(alpha, alpha): each is the share of the first of two gamma draws."""
     draws = tf.random.stateless_gamma([n, 2], seed + 3, alpha)
-    # Both can be too small to be told from 0 for a small alpha, where one of them wins nearly all.
+    # For a small alpha both draws can be so small that they are 0 in float32. Then one image takes nearly all.
     return draws[:, 0] / tf.maximum(tf.reduce_sum(draws, axis=1), 1e-30)
 
 
-@register
+@registered_dataclass
 class MixUp(_Mixing):
-    """Blends each image with another of the batch, and their labels in the same proportion.
+    """Blends each image with another image of the batch, and their labels in the same proportion.
 
-    H. Zhang et al., "mixup: Beyond empirical risk minimization" (2017). With boxes, those of both images are kept, as
-    in Z. Zhang et al., "Bag of freebies for training object detection neural networks" (2019), and `box_weights`
-    `float32 [n, 2 m]` says how strongly each one's image is seen. Masks have no blend.
+    H. Zhang et al., "mixup: Beyond empirical risk minimization" (2017). The boxes of both images are kept, as in
+    Z. Zhang et al., "Bag of freebies for training object detection neural networks" (2019). The new key `box_weights`
+    `float32 [n, 2 m]` holds the share of each box's image in the blend.
 
     Args:
-        alpha: of the Beta distribution that the proportion is drawn from: small for one image to dominate.
-        num_classes: for labels that are class numbers.
+        alpha: Parameter of the Beta distribution from which the proportion is drawn, above 0. With a small number, one
+            of the two images usually dominates.
+        num_classes: Number of classes, which is needed for labels that are class numbers.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `alpha` is not above 0; or, when called, the batch has masks, instances or points, which cannot be
+            blended, or labels that cannot be mixed.
 
     Example:
 
@@ -80,22 +90,16 @@ class MixUp(_Mixing):
     [1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(
-        self,
-        alpha: float = 0.2,
-        *,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_classes, seed=seed, name=name)
-        if not alpha > 0:
-            raise ValueError(f"MixUp: expected `alpha` above 0, received {alpha!r}")
-        self.alpha = alpha
+    alpha: float = 0.2
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        why = "what is blended has no single value; take CutMix or Mosaic"
-        self._refuse(sample, ("mask", "instances", "points"), why)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.alpha > 0:
+            raise ValueError(f"MixUp: expected `alpha` above 0, received {self.alpha!r}")
+
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
+        reason = "blended masks and points have no meaning. Use CutMix or Mosaic"
+        self._refuse(sample, ("mask", "instances", "points"), reason)
         images = sample["image"]
         n = tf.shape(images)[0]
         partners, share = _partners(seed, n), _beta(seed, n, self.alpha)
@@ -118,33 +122,42 @@ class MixUp(_Mixing):
         return result
 
 
-@register
+@registered_dataclass
 class CutMix(_Mixing):
-    """Puts a window of another image of the batch into each; labels are mixed by area, masks are cut likewise.
+    """Replaces a window of each image by the same window of another image of the batch.
 
     S. Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features" (2019).
+    Labels are mixed by area, and masks are cut as the images are.
 
     Args:
-        factor: alpha of the Beta distribution that the share of the first image is drawn from; 1 draws it evenly.
-        num_classes: for labels that are class numbers.
+        factor: Parameter alpha of the Beta distribution from which the share of the first image is drawn, above 0.
+            With 1, all shares are equally likely.
+        num_classes: Number of classes, which is needed for labels that are class numbers.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `factor` is not above 0; or, when called, the batch has boxes, instances or points, which cannot be
+            cut, or labels that cannot be mixed.
+
+    Example:
+
+    >>> from pipelines import augment
+    >>> sample = {"image": tf.zeros([4, 6, 9, 3]), "label": tf.constant([0, 1, 2, 1])}
+    >>> augment(sample, [CutMix(num_classes=3)], 1)["label"].shape
+    TensorShape([4, 3])
     """
 
-    def __init__(
-        self,
-        factor: float = 1.0,
-        *,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_classes, seed=seed, name=name)
-        if not factor > 0:
-            raise ValueError(f"CutMix: expected `factor` above 0, received {factor!r}")
-        self.factor = factor
+    factor: float = 1.0
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        why = "an object with a window cut out of it has no box; take Mosaic"
-        self._refuse(sample, ("boxes", "instances", "points"), why)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.factor > 0:
+            raise ValueError(f"CutMix: expected `factor` above 0, received {self.factor!r}")
+
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
+        reason = "an object of which a window is replaced has no box. Use Mosaic"
+        self._refuse(sample, ("boxes", "instances", "points"), reason)
         images = sample["image"]
         n = tf.shape(images)[0]
         partners, share = _partners(seed, n), _beta(seed, n, self.factor)
@@ -159,47 +172,56 @@ class CutMix(_Mixing):
             result["mask"] = tf.where(place, tf.gather(mask, partners), mask)
         if "label" in sample:
             labels = self._labels(sample)
-            other = (height * width / (full_height * full_width))[:, None]  # exactly what is seen
+            other = (height * width / (full_height * full_width))[:, None]  # exactly the area of the window
             result["label"] = (1 - other) * labels + other * tf.gather(labels, partners)
         return result
 
 
-@register
+@registered_dataclass
 class Mosaic(_Mixing):
-    """Makes each image of four: itself top left, and three others of the batch, that meet in a point.
+    """Makes each image of four images that meet in a point: itself at the top left, and three others of the batch.
 
     A. Bochkovskiy et al., "YOLOv4: Optimal speed and accuracy of object detection" (2020), section 3.3. Each of the
-    four is shrunk by its own factor and has its corner where they meet, so that nothing near that corner is cut.
-    Boxes, masks and instances follow; labels are mixed by area.
+    four images is scaled by its own factor, and one of its corners lies at the point where they meet, so that nothing
+    near that corner is cut off. Boxes, masks and instances move with the images; labels are mixed by area.
 
     Args:
-        center: range of the point, as a fraction of height and width.
-        scale: range of the factor.
-        fill_value: where an image does not reach the edge.
-        mask_fill_value: what a mask holds there.
-        min_visible: a box that keeps less of its area is dropped.
-        num_classes: for labels that are class numbers.
+        center: Range of the point's place, as a fraction of height and width in 0.05..0.95.
+        scale: Range of the scaling factor, in 0.05..2.
+        fill_value: Value of pixels that no image reaches, in 0..255. Defaults to 114.
+        mask_fill_value: Value of the mask at such pixels. Defaults to 0.
+        min_visible: Smallest part of its area, 0 to 1, that a box has to keep. A box that keeps less is dropped.
+            Defaults to 0.25.
+        num_classes: Number of classes, which is needed for labels that are class numbers.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `center` or `scale` is out of its range; or, when called, the batch has points, or labels that
+            cannot be mixed.
+
+    Example:
+
+    >>> from pipelines import augment
+    >>> sample = {"image": tf.zeros([4, 6, 9, 3]), "boxes": tf.tile([[[1.0, 1.0, 8.0, 5.0]]], [4, 1, 1])}
+    >>> augment(sample, [Mosaic()], 1)["boxes"].shape  # the boxes of four images, and padding
+    TensorShape([4, 4, 4])
     """
 
-    def __init__(
-        self,
-        center: Factor = (0.25, 0.75),
-        scale: Factor = (0.5, 1.0),
-        *,
-        fill_value: float = 114.0,
-        mask_fill_value: int = 0,
-        min_visible: float = 0.25,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_classes, seed=seed, name=name)
-        self.center = interval("Mosaic", "center", center, 0.05, 0.95)
-        self.scale = interval("Mosaic", "scale", scale, 0.05, 2)
-        self.fill_value, self.mask_fill_value, self.min_visible = fill_value, mask_fill_value, min_visible
+    center: Factor = (0.25, 0.75)
+    scale: Factor = (0.5, 1.0)
+    _: KW_ONLY
+    fill_value: float = 114.0
+    mask_fill_value: int = 0
+    min_visible: float = 0.25
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        self._refuse(sample, ("points",), "they have no order among four images")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.center = interval("Mosaic", "center", self.center, 0.05, 0.95)
+        self.scale = interval("Mosaic", "scale", self.scale, 0.05, 2)
+
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
+        self._refuse(sample, ("points",), "the points of four images have no common order. Leave them out")
         images = sample["image"]
         n, size = tf.shape(images)[0], size_of(images)
         height, width = warp.lengths(size)
@@ -212,7 +234,7 @@ class Mosaic(_Mixing):
             right, below = number % 2, number // 2
             others = tf.range(n) if number == 0 else _partners(seed + 10 * number, n)
             factor = between(u[2 + number], self.scale)
-            # The corner of the image that is nearest to the other three goes to the point.
+            # The corner that is nearest to the other three images moves to the point where they meet.
             matrices = warp.compose(
                 warp.translation(0.0 if right else -width, 0.0 if below else -height),
                 warp.scaling(factor, factor),
@@ -231,17 +253,22 @@ class Mosaic(_Mixing):
     def _tile(
         self, sample: Sample, others: tf.Tensor, matrices: tf.Tensor, place: tf.Tensor, box: Sequence[Any]
     ) -> Sample:
-        """One of the four, on an image of the whole size, and what of its boxes is seen in its place.
+        """Returns one of the four images, drawn on a canvas of the whole size, and its boxes that are visible there.
 
-        The place is `bool [n, h, w, 1]`, and the same as left, top, width and height.
+        Args:
+            sample: The whole batch.
+            others: Numbers of the images to draw, `[n]`.
+            matrices: Matrices `[n, 3, 3]` that take these images to their place.
+            place: The same place as a mask, `bool [n, h, w, 1]`.
+            box: The same place as left, top, width and height.
         """
-        image = warp.warp(
+        image = warp.warp_images(
             tf.gather(sample["image"], others), matrices, fill_mode="constant", fill_value=self.fill_value or 0.0
         )
         tile: Sample = {"place": place, "image": image}
         if "mask" in sample:
             mask = tf.gather(tf.convert_to_tensor(sample["mask"]), others)
-            tile["mask"] = warp.warp(
+            tile["mask"] = warp.warp_images(
                 mask[..., None] if mask.shape.rank == 3 else mask,
                 matrices,
                 interpolation="nearest",
@@ -262,7 +289,7 @@ class Mosaic(_Mixing):
                     tile[name] = tf.gather(tf.convert_to_tensor(sample[name]), others)
         if "instances" in tile:
             stacked = tf.transpose(tf.cast(tile["instances"], tf.uint8), [0, 2, 3, 1])
-            warped = warp.warp(stacked, matrices, interpolation="nearest", fill_mode="constant")
+            warped = warp.warp_images(stacked, matrices, interpolation="nearest", fill_mode="constant")
             tile["instances"] = tf.transpose(tf.cast(warped, tf.bool) & place, [0, 3, 1, 2])
         return tile
 

@@ -1,24 +1,26 @@
-"""Noise, blur and erasing."""
+"""Random transforms of single images that are no matrix: noise, blur and erasing."""
 
 import tensorflow as tf
 
 from pipelines.augmenting.padding import size_of
 from pipelines.augmenting.sampling import Factor, between, interval, per_image, probability, uniform, window_masks
-from pipelines.augmenting.transforms import Change, Sample, register
+from pipelines.augmenting.transforms import Sample, Transform, registered_dataclass
 
-__all__ = ["Pixels", "RandomErasing", "RandomGaussianBlur", "RandomGaussianNoise"]
-
-
-class Pixels(Change):
-    is_matrix = False
+__all__ = ["RandomErasing", "RandomGaussianBlur", "RandomGaussianNoise"]
 
 
-@register
-class RandomGaussianNoise(Pixels):
-    """Adds noise, drawn for each pixel and channel.
+@registered_dataclass
+class RandomGaussianNoise(Transform):
+    """Adds noise that is independent for each pixel and channel.
 
     Args:
-        stddev: its standard deviation, in 0..255; a number s is drawn from (0, s) for each image.
+        stddev: Range of the noise's standard deviation, in 0..255. It is drawn for each image; a number s stands for
+            (0, s).
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `stddev` is out of its range.
 
     Example:
 
@@ -26,11 +28,13 @@ class RandomGaussianNoise(Pixels):
     TensorShape([2, 6, 9, 3])
     """
 
-    def __init__(self, stddev: Factor = 10.0, *, seed: int | None = None, name: str | None = None) -> None:
-        super().__init__(seed=seed, name=name)
-        self.stddev = interval("RandomGaussianNoise", "stddev", stddev, 0, 255, one_sided=True)
+    stddev: Factor = 10.0
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stddev = interval("RandomGaussianNoise", "stddev", self.stddev, 0, 255, one_sided=True)
+
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
         images = sample["image"]
         (u,) = uniform(seed, tf.shape(images)[0], 1)
         noise = tf.random.stateless_normal(tf.shape(images), seed + 1)
@@ -38,33 +42,43 @@ class RandomGaussianNoise(Pixels):
         return {**sample, "image": tf.ensure_shape(tf.clip_by_value(noisy, 0.0, 255.0), images.shape)}
 
 
-@register
-class RandomGaussianBlur(Pixels):
-    """Blurs images; beyond the edges they are taken as mirrored.
+@registered_dataclass
+class RandomGaussianBlur(Transform):
+    """Blurs images. Beyond its edges, an image counts as mirrored.
 
     Args:
-        factor: how likely an image is to be blurred, 0..1. A pair is the range that this is drawn from.
-        kernel_size: odd, in pixels, up to 15; three times `sigma` to each side are enough.
-        sigma: standard deviation of the kernel, in pixels; a number s is drawn from (0, s) for each image.
+        factor: Probability that an image is blurred, 0..1. Of a pair (low, high), the probability is drawn.
+        kernel_size: Width of the kernel in pixels, an odd number in 1..15. Three times `sigma` to each side are
+            enough.
+        sigma: Range of the kernel's standard deviation in pixels, in 0..10. It is drawn for each image; a number s
+            stands for (0, s).
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    >>> spot = tf.constant([[[[0.0] * 3, [90.0] * 3, [0.0] * 3]]])
+    >>> RandomGaussianBlur(1.0, kernel_size=3, sigma=(10, 10))(spot, training=True).numpy()[0, 0, :, 0].round().tolist()
+    [30.0, 30.0, 30.0]
     """
 
-    def __init__(
-        self,
-        factor: Factor = 1.0,
-        kernel_size: int = 3,
-        sigma: Factor = 1.0,
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(seed=seed, name=name)
-        self.factor = interval("RandomGaussianBlur", "factor", probability(factor), 0, 1)
-        self.sigma = interval("RandomGaussianBlur", "sigma", sigma, 0, 10, one_sided=True)
-        if kernel_size not in range(1, 16, 2):
-            raise ValueError(f"RandomGaussianBlur: expected an odd `kernel_size` in 1..15, received {kernel_size!r}")
-        self.kernel_size = kernel_size
+    factor: Factor = 1.0
+    kernel_size: int = 3
+    sigma: Factor = 1.0
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomGaussianBlur", "factor", probability(self.factor), 0, 1)
+        self.sigma = interval("RandomGaussianBlur", "sigma", self.sigma, 0, 10, one_sided=True)
+        if self.kernel_size not in range(1, 16, 2):
+            raise ValueError(
+                f"RandomGaussianBlur: expected an odd `kernel_size` in 1..15, received {self.kernel_size!r}"
+            )
+
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
         images = sample["image"]
         u = uniform(seed, tf.shape(images)[0], 3)
         is_blurred = u[0] < between(u[1], self.factor)
@@ -82,33 +96,39 @@ class RandomGaussianBlur(Pixels):
         return {**sample, "image": tf.ensure_shape(tf.where(per_image(is_blurred), blurred, images), images.shape)}
 
 
-@register
-class RandomErasing(Pixels):
-    """Covers a window of the image. Boxes and masks stay: what is hidden is still there.
+@registered_dataclass
+class RandomErasing(Transform):
+    """Covers a window of the image. Boxes and masks do not change: an object that is hidden is still there.
 
     Z. Zhong et al., "Random erasing data augmentation" (2017).
 
     Args:
-        factor: how likely, 0..1. A pair is the range that this is drawn from.
-        scale: range of the window's area, as a fraction of the image's. Its shape is drawn from 3:10 to 10:3.
-        fill_value: what covers, 0..255; noise when None.
+        factor: Probability that an image is covered, 0..1. Of a pair (low, high), the probability is drawn.
+        scale: Range of the window's area, as a fraction of the image's area. A number s stands for (0, s). The
+            window's shape is drawn from 3:10 to 10:3.
+        fill_value: Value of the covered pixels in 0..255, or None for noise.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    >>> RandomErasing(1.0, scale=(0.1, 0.2), seed=1)(tf.ones([2, 6, 9, 3]), training=True).shape
+    TensorShape([2, 6, 9, 3])
     """
 
-    def __init__(
-        self,
-        factor: Factor = 1.0,
-        scale: Factor = (0.02, 0.33),
-        fill_value: float | None = None,
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(seed=seed, name=name)
-        self.factor = interval("RandomErasing", "factor", probability(factor), 0, 1)
-        self.scale = interval("RandomErasing", "scale", scale, 0, 1, one_sided=True)
-        self.fill_value = fill_value
+    factor: Factor = 1.0
+    scale: Factor = (0.02, 0.33)
+    fill_value: float | None = None
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomErasing", "factor", probability(self.factor), 0, 1)
+        self.scale = interval("RandomErasing", "scale", self.scale, 0, 1, one_sided=True)
+
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
         images = sample["image"]
         u = uniform(seed, tf.shape(images)[0], 6)
         full_height, full_width = (tf.cast(length, tf.float32) for length in size_of(images))

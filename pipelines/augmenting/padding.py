@@ -1,4 +1,4 @@
-"""Boxes in batches: as many rows for each image, those that are boxes first, then padding of zeros and of class -1."""
+"""Boxes in batches: every image has the same number of rows, the boxes first, then padding: zeros with the class -1."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,18 @@ import tensorflow as tf
 
 __all__ = ["PER_BOX", "is_box", "keep_boxes", "size_of"]
 
-# What a sample may say of each of its boxes, besides where it is: a number, or `instances`, its pixels.
+# The keys of a sample that hold one entry for each box: numbers, or `instances`, the pixels of the object.
 PER_BOX = ("classes", "ids", "crowd", "difficult", "instances")
 _PADDING = {"classes": -1, "ids": -1}
 
 
 def is_box(sample: Mapping[str, Any]) -> tf.Tensor:
-    """Which rows of `boxes` `[n, m, 4]` are boxes and which only padding: `bool [n, m]`.
+    """Returns `bool [n, m]`, true for the rows of `boxes` `[n, m, 4]` that are boxes and not padding.
 
-    Padding has the class -1; without classes, it has no area.
+    Padding has the class -1 or, in a sample without classes, no area.
+
+    >>> is_box({"boxes": tf.constant([[[1.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]]])}).numpy().tolist()
+    [[True, False]]
     """
     if "classes" in sample:
         return tf.convert_to_tensor(sample["classes"]) >= 0
@@ -24,9 +27,16 @@ def is_box(sample: Mapping[str, Any]) -> tf.Tensor:
 
 
 def keep_boxes(sample: Mapping[str, Any], keep: tf.Tensor) -> dict[str, Any]:
-    """The sample with the boxes where `keep` `[n, m]` is true first, in their order, and padding after them.
+    """Returns the sample with only some of its boxes: they come first, in their order, and padding follows.
 
-    `num_boxes` `int32 [n]` counts the former.
+    Args:
+        sample: Dict of `boxes` `[n, m, 4]` and, if present, other keys with one entry for each box (`PER_BOX`).
+        keep: `bool [n, m]`, true for the boxes to keep.
+
+    Returns:
+        A new dict, with the new key `num_boxes` `int32 [n]`, which counts the boxes that were kept.
+
+    Example:
 
     >>> sample = {"boxes": tf.ones([1, 3, 4]), "classes": tf.constant([[5, 6, 7]])}
     >>> kept = keep_boxes(sample, tf.constant([[False, True, True]]))
@@ -47,7 +57,7 @@ def keep_boxes(sample: Mapping[str, Any], keep: tf.Tensor) -> dict[str, Any]:
 
 
 def size_of(images: tf.Tensor) -> tuple[Any, Any]:
-    """Height and width of `[n, h, w, channels]`, as numbers if they are known."""
+    """Returns height and width of images `[n, h, w, channels]`: numbers if they are known, else scalar tensors."""
     height, width = images.shape[1:3]
     if height is None or width is None:
         shape = tf.shape(images)

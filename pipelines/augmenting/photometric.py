@@ -1,13 +1,18 @@
-"""Random changes of colour."""
+"""Random transforms of colour. Their arguments and ranges are those of Keras' layers of the same names.
+
+Each class states where it differs from Keras' layer. `pipelines.augment` applies any number of these transforms with
+one matrix for each image.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from pipelines.augmenting import colour
 from pipelines.augmenting.sampling import Factor, between, interval
-from pipelines.augmenting.transforms import Change, register
+from pipelines.augmenting.transforms import MatrixTransform, registered_dataclass
 
 __all__ = [
     "RandomBrightness",
@@ -19,51 +24,75 @@ __all__ = [
 ]
 
 
-class _Colour(Change):
-    """A change of colour.
+@dataclass(eq=False, repr=False)
+class _ColourTransform(MatrixTransform):
+    """The base class of Keras' layers of colour, which take a factor and the range of the images' values.
 
     Args:
-        value_range: of the images: (0, 255), as everywhere in this project.
+        factor: Range of the strength of the transform.
+        value_range: Range of the images' values, which is (0, 255) everywhere in this project.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `factor` or `value_range` is out of its range.
     """
 
-    draws = 1
+    factor: Factor
+    value_range: Sequence[float] = (0, 255)
 
-    def __init__(self, value_range: Sequence[float], *, seed: int | None, name: str | None) -> None:
-        super().__init__(seed=seed, name=name)
-        if tuple(value_range) != (0, 255):
-            raise ValueError(f"expected images in 0..255, so a `value_range` of (0, 255); received {value_range!r}")
+    num_draws = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if tuple(self.value_range) != (0, 255):
+            raise ValueError(
+                f"{type(self).__name__}: expected images with values in 0..255, and so a `value_range` of (0, 255); "
+                f"received {self.value_range!r}"
+            )
         self.value_range = (0, 255)
 
 
-@register
-class RandomBrightness(_Colour):
-    """Adds the same to all values.
+@registered_dataclass
+class RandomBrightness(_ColourTransform):
+    """Adds the same number to all values of an image.
 
     Args:
-        factor: what is added, as a fraction of 255, -1..1; a number f stands for (-f, f).
+        factor: Range of the number, as a fraction of 255 in -1..1. A number f stands for (-f, f).
+        value_range: (0, 255), the only range that this project's images have.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    >>> RandomBrightness((0.2, 0.2))(tf.fill([1, 1, 1, 3], 100.0), training=True).numpy().tolist()
+    [[[[151.0, 151.0, 151.0]]]]
     """
 
-    def __init__(
-        self,
-        factor: Factor,
-        value_range: Sequence[float] = (0, 255),
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(value_range, seed=seed, name=name)
-        self.factor = interval("RandomBrightness", "factor", factor, -1, 1)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomBrightness", "factor", self.factor, -1, 1)
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         return colour.brightness(255 * between(u[:, 0], self.factor))
 
 
-@register
-class RandomContrast(_Colour):
-    """Multiplies the distance of values from the mean of their channel.
+@registered_dataclass
+class RandomContrast(_ColourTransform):
+    """Multiplies the distance of each value from the mean of its channel.
 
     Args:
-        factor: f, 0..1, for a multiplier in 1 - f..1 + f; a pair (a, b) for one in 1 - a..1 + b.
+        factor: A number f in 0..1 for a multiplier in 1 - f..1 + f, or a pair (a, b) for a multiplier in
+            1 - a..1 + b.
+        value_range: (0, 255), the only range that this project's images have.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
 
     Example:
 
@@ -73,108 +102,133 @@ class RandomContrast(_Colour):
     [[[[15.0, 20.0, 25.0]], [[25.0, 20.0, 15.0]]]]
     """
 
-    def __init__(
-        self,
-        factor: Factor,
-        value_range: Sequence[float] = (0, 255),
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(value_range, seed=seed, name=name)
-        lower, upper = (factor, factor) if isinstance(factor, int | float) else factor
-        self.factor = (float(lower), float(upper))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lower, upper = (self.factor, self.factor) if isinstance(self.factor, int | float) else self.factor
         interval("RandomContrast", "factor", (-lower, upper), -1, 1)
+        self.factor = (float(lower), float(upper))
+        self.multipliers = (1 - lower, 1 + upper)
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-        return colour.contrast(between(u[:, 0], [1 - self.factor[0], 1 + self.factor[1]]), means)
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+        return colour.contrast(between(u[:, 0], self.multipliers), means)
 
 
-@register
-class RandomSaturation(_Colour):
-    """Makes colours paler or stronger, at the same brightness (Keras: at the same largest channel).
+@registered_dataclass
+class RandomSaturation(_ColourTransform):
+    """Makes colours paler or stronger, at the same brightness. (Keras' layer keeps the largest channel instead.)
 
     Args:
-        factor: 0..1. 0 makes images grey, 0.5 leaves them as they are, 1 makes colours as strong as they can be; the
-            distance from grey is multiplied by factor / (1 - factor). A number f stands for (0, f).
+        factor: Range of the saturation in 0..1. The distance of a colour from grey is multiplied by
+            factor / (1 - factor): 0 makes images grey, 0.5 changes nothing, and 1 makes colours as strong as
+            possible. A number f stands for (0, f).
+        value_range: (0, 255), the only range that this project's images have.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    >>> grey = RandomSaturation((0.0, 0.0))(tf.constant([[[[10.0, 20.0, 90.0]]]]), training=True)
+    >>> bool(tf.reduce_max(grey) - tf.reduce_min(grey) < 0.001)
+    True
     """
 
-    def __init__(
-        self,
-        factor: Factor,
-        value_range: Sequence[float] = (0, 255),
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(value_range, seed=seed, name=name)
-        self.factor = interval("RandomSaturation", "factor", factor, 0, 1, one_sided=True)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomSaturation", "factor", self.factor, 0, 1, one_sided=True)
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-        factor = tf.minimum(between(u[:, 0], self.factor), 0.999)  # the values are clipped long before
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+        factor = tf.minimum(between(u[:, 0], self.factor), 0.999)  # all values are clipped long before that
         return colour.saturation(factor / (1 - factor))
 
 
-@register
-class RandomHue(_Colour):
-    """Turns colours about the axis of greys, at the same brightness (Keras: at the same largest channel).
+@registered_dataclass
+class RandomHue(_ColourTransform):
+    """Turns colours about the axis of greys, at the same brightness. (Keras' layer keeps the largest channel instead.)
 
     Args:
-        factor: fraction of half a turn, 0..1, to either side; a number f stands for (0, f).
+        factor: Range of the angle to either side, as a fraction of half a turn in 0..1. A number f stands for (0, f).
+        value_range: (0, 255), the only range that this project's images have.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    >>> RandomHue(0.5, seed=1)(tf.fill([1, 1, 1, 3], 70.0), training=True).numpy().round(3).tolist()  # grey stays
+    [[[[70.0, 70.0, 70.0]]]]
     """
 
-    draws = 2
+    num_draws = 2
 
-    def __init__(
-        self,
-        factor: Factor,
-        value_range: Sequence[float] = (0, 255),
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(value_range, seed=seed, name=name)
-        self.factor = interval("RandomHue", "factor", factor, 0, 1, one_sided=True)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomHue", "factor", self.factor, 0, 1, one_sided=True)
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         side = tf.where(u[:, 1] < 0.5, -1.0, 1.0)
         return colour.hue(math.pi * side * between(u[:, 0], self.factor))
 
 
-@register
-class RandomGrayscale(_Colour):
-    """Takes the colour out of some images.
+@registered_dataclass
+class RandomGrayscale(MatrixTransform):
+    """Turns some images grey.
 
     Args:
-        factor: how likely, 0..1.
+        factor: Probability that an image turns grey, 0..1.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `factor` is not in 0..1.
+
+    Example:
+
+    >>> grey = RandomGrayscale(1.0)(tf.constant([[[[10.0, 20.0, 90.0]]]]), training=True)
+    >>> bool(tf.reduce_max(grey) - tf.reduce_min(grey) < 0.001)
+    True
     """
 
-    def __init__(self, factor: float = 0.5, *, seed: int | None = None, name: str | None = None) -> None:
-        super().__init__((0, 255), seed=seed, name=name)
-        self.factor = interval("RandomGrayscale", "factor", factor, 0, 1, one_sided=True)[1]
+    factor: float = 0.5
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+    num_draws = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomGrayscale", "factor", self.factor, 0, 1, one_sided=True)[1]
+
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         return colour.saturation(tf.where(u[:, 0] < self.factor, 0.0, 1.0))
 
 
-@register
-class RandomInvert(_Colour):
+@registered_dataclass
+class RandomInvert(_ColourTransform):
     """Makes negatives of some images.
 
     Args:
-        factor: how likely, 0..1. (Keras draws the likelihood itself from 0 to this.)
+        factor: Probability that an image is inverted, 0..1. (Keras' layer draws the probability from 0 to this.)
+        value_range: (0, 255), the only range that this project's images have.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+
+    >>> RandomInvert(1.0)(tf.constant([[[[10.0, 20.0, 90.0]]]]), training=True).numpy().tolist()
+    [[[[245.0, 235.0, 165.0]]]]
     """
 
-    def __init__(
-        self,
-        factor: float = 1.0,
-        value_range: Sequence[float] = (0, 255),
-        *,
-        seed: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(value_range, seed=seed, name=name)
-        self.factor = interval("RandomInvert", "factor", factor, 0, 1, one_sided=True)[1]
+    factor: float = 1.0
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.factor = interval("RandomInvert", "factor", self.factor, 0, 1, one_sided=True)[1]
+
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         return colour.inversion(tf.where(u[:, 0] < self.factor, 1.0, 0.0))

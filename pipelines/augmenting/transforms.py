@@ -1,15 +1,17 @@
-"""Any number of random changes of images for the price of one warp and one colour matrix.
+"""Random transforms of images, and how any number of them becomes one warp and one colour matrix.
 
-A change of geometry draws one 3x3 matrix for each image, a change of colour one affine matrix of colours. `augment`
-multiplies all the matrices that follow each other and resamples once (`pipelines.augmenting.warp`), recolours once
-(`pipelines.augmenting.colour`), and takes boxes, points and masks through the same geometry. The changes themselves
-are in
-`pipelines.augmenting.geometric`, `cropping`, `photometric`, `noise`, `mixing` and `policies`.
+A transform of geometry draws one 3x3 matrix for each image, and a transform of colour draws one affine matrix of
+colours. `augment` multiplies all matrices that follow each other, resamples the images once
+(`pipelines.augmenting.warp`), recolours them once (`pipelines.augmenting.colour`), and moves boxes, points and masks
+with the same geometry. The transforms themselves are in the modules `geometric`, `cropping`, `photometric`, `noise`,
+`mixing` and `policies` of this package.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, TypeVar, dataclass_transform
 
 import keras
 import tensorflow as tf
@@ -18,45 +20,58 @@ from pipelines.augmenting import colour, warp
 from pipelines.augmenting.padding import is_box, keep_boxes, size_of
 from pipelines.loading.adapters import adapt
 
-__all__ = ["Augmentation", "Change", "Sample", "augment", "register"]
+__all__ = ["Augmentation", "MatrixTransform", "Sample", "Transform", "augment", "register", "registered_dataclass"]
 
 Sample = dict[str, tf.Tensor]
+Class = TypeVar("Class", bound=type)
 
 register = keras.saving.register_keras_serializable(package="pipelines")
+
+# What a warp does where no transform says otherwise.
+_FILLING: dict[str, Any] = {"interpolation": "bilinear", "fill_mode": "reflect", "fill_value": 0.0}
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
+def registered_dataclass(cls: Class) -> Class:
+    """Makes a dataclass of a transform, so that its fields are its arguments, and registers it with Keras."""
+    return register(dataclass(eq=False, repr=False)(cls))
 
 
 def augment(
     batch: Any, layers: Sequence[keras.Layer], seed: Any, *, min_visible: float = 0.25, mask_fill_value: int = 0
 ) -> Any:
-    """Apply random layers with a given seed instead of the state that each layer keeps.
+    """Applies random layers to a batch of images, with a given seed instead of the state that each layer keeps.
 
-    State would make a batch depend on how many were drawn before it, in whatever order threads drew them.
+    With a state, a batch would depend on the number of batches that were drawn before it, and on the order in which
+    threads drew them.
 
-    Layers of this module that follow each other are one warp and one colour matrix: first all geometry in their
-    order, then all colour in theirs, clipped to 0..255 once. Contrast refers to the mean colour before the warp.
-    Other changes (`pipelines.augmenting.mixing`, Keras' own layers through `pipelines.loading.adapters`) are done
-    between such runs.
+    `MatrixTransform`s that follow each other become one warp and one colour matrix: first all geometry in its order,
+    then all colour in its order, clipped to 0..255 once. Contrast refers to the mean colour before the warp. All
+    other layers (such as `MixUp`, and Keras' own layers through `pipelines.adapt`) run between these groups.
 
     Args:
-        batch: images `[n, h, w, 3]` in 0..255, or a dict of `image` and, as present,
+        batch: Images `[n, h, w, 3]` with values in 0..255; or a dict with the key `image` and any of these keys:
 
-            - `boxes` `float32 [n, m, 4]`, xyxy in pixels, with `classes` `int32 [n, m]`, -1 where a row is padding
-              (without classes, a box without area is padding);
-            - `points` `float32 [n, m, 2]`, (x, y) in pixels;
-            - `mask` `[n, h, w]` or `[n, h, w, 1]` of whole numbers, and `instances` `bool [n, m, h, w]`;
-            - anything else, which is returned as it is.
-        layers: of this module or of `pipelines.augmenting.mixing`, Keras' `Random*` image layers, or adapters.
-        seed: scalar integer, possibly a tensor. The same seed and images give the same result.
-        min_visible: a box that keeps less of its area inside the image is dropped.
-        mask_fill_value: what a mask holds where `fill_mode="constant"` has filled the image.
+            - `boxes`: `float32 [n, m, 4]`, xyxy in pixels, with `classes`: `int32 [n, m]`, which is -1 where a row is
+              padding (without classes, a box without area is padding);
+            - `points`: `float32 [n, m, 2]`, (x, y) in pixels;
+            - `mask`: whole numbers `[n, h, w]` or `[n, h, w, 1]`, and `instances`: `bool [n, m, h, w]`;
+            - any other key, whose value is returned unchanged.
+        layers: `Transform`s, and image layers of `keras.layers` or `keras_cv.layers`.
+        seed: Scalar integer, which may be a tensor. The same seed and images give the same result.
+        min_visible: Smallest part of its area, 0 to 1, that a box has to keep inside of the image. A box that keeps
+            less is dropped. Defaults to 0.25.
+        mask_fill_value: Value of a mask where `fill_mode="constant"` has filled the image. Defaults to 0.
 
     Returns:
-        `float32 [n, H, W, 3]`, or a dict with that as its `image`. Boxes are those around the moved corners, clipped;
-        those that are left come first, then padding: boxes of zeros, of class -1. `num_boxes` `int32 [n]` counts
-        the former. Points may lie outside.
+        `float32 [n, H, W, 3]`, or a dict with such images as `image`. A box becomes the upright box around its moved
+        corners, clipped to the image. The boxes that remain come first, and padding follows: boxes of zeros with the
+        class -1. The new key `num_boxes` `int32 [n]` counts the boxes that remain. Points may lie outside of the
+        image.
 
     Raises:
-        ValueError: layers that follow each other fill differently, or a layer that cannot do this with boxes or masks.
+        ValueError: Layers that follow each other fill differently, or a layer cannot transform boxes or masks.
+        TypeError: A layer is not callable.
 
     Example:
 
@@ -83,84 +98,87 @@ def _apply(
 ) -> Any:
     sample = dict(batch) if isinstance(batch, Mapping) else {"image": batch}
     sample["image"] = tf.cast(sample["image"], tf.float32)
-    for position, run in enumerate(_runs(layers)):
-        run_seed = tf.random.experimental.stateless_fold_in(seed, position)
-        if run[0].is_matrix:
-            sample = _fuse(sample, run, run_seed, training, min_visible=min_visible, mask_fill_value=mask_fill_value)
+    for position, group in enumerate(_groups(layers)):
+        group_seed = tf.random.experimental.stateless_fold_in(seed, position)
+        if isinstance(group[0], MatrixTransform):
+            sample = _fuse(
+                sample, group, group_seed, training, min_visible=min_visible, mask_fill_value=mask_fill_value
+            )
         elif training:
-            sample = run[0].change(sample, run_seed)
+            sample = group[0].transform_batch(sample, group_seed)
     return sample if isinstance(batch, Mapping) else sample["image"]
 
 
-def _runs(layers: Sequence[keras.Layer]) -> list[list[Any]]:
-    """The layers, with those that are matrices and follow each other together, and Keras' own in adapters."""
-    runs: list[list[Any]] = []
+def _groups(layers: Sequence[keras.Layer]) -> list[list[Any]]:
+    """Returns the layers in groups: matrix transforms that follow each other share one, any other layer has its own."""
+    groups: list[list[Any]] = []
     for layer in layers:
-        change = layer if isinstance(layer, Change) else adapt(layer)
-        if runs and change.is_matrix and runs[-1][0].is_matrix:
-            runs[-1].append(change)
+        transform = layer if isinstance(layer, Transform) else adapt(layer)
+        if groups and isinstance(transform, MatrixTransform) and isinstance(groups[-1][0], MatrixTransform):
+            groups[-1].append(transform)
         else:
-            runs.append([change])
-    return runs
+            groups.append([transform])
+    return groups
 
 
 def _fuse(
     sample: Sample,
-    layers: Sequence["Change"],
+    layers: Sequence["MatrixTransform"],
     seed: tf.Tensor,
     training: bool,
     *,
     min_visible: float,
     mask_fill_value: int,
 ) -> Sample:
-    """One warp and one recolouring for all the layers."""
+    """Applies all layers with one warp and one recolouring."""
     images = sample["image"]
-    n, given = tf.shape(images)[0], size_of(images)
-    draws = [layer.draws for layer in layers]
-    numbers = tf.split(tf.random.stateless_uniform([n, sum(draws)], seed), draws, axis=1)
-    size, geometry, recolouring = given, [], []
+    n, size = tf.shape(images)[0], size_of(images)
+    counts = [layer.num_draws for layer in layers]
+    draws = tf.split(tf.random.stateless_uniform([n, sum(counts)], seed), counts, axis=1)
+    geometry, recolouring = [], []
     means = colour.mean_colours(images)
-    for layer, u in zip(layers, numbers, strict=True):
-        matrices = layer.warps(u, size) if training else layer.still(size)
+    for layer, u in zip(layers, draws, strict=True):
+        matrices = layer.warp_matrices(u, size) if training else layer.inference_warp_matrices(size)
         if matrices is not None:
             geometry.append(matrices)
             size = layer.output_size(size)
-        matrices = layer.colours(u, means) if training else None
+        matrices = layer.colour_matrices(u, means) if training else None
         if matrices is not None:
             recolouring.append(matrices)
             means = tf.linalg.matvec(matrices[:, :3, :3], means) + matrices[:, :3, 3]
     sample = dict(sample)
     if geometry:
         matrices = warp.compose(warp.identity(n), *geometry)
-        filling = _filling(layers)
-        sample["image"] = warp.warp(images, matrices, size=size, **filling)
-        _take_along(sample, matrices, size, filling["fill_mode"], min_visible, mask_fill_value)
+        filling = _common_filling(layers)
+        sample["image"] = warp.warp_images(images, matrices, size=size, **filling)
+        _warp_annotations(sample, matrices, size, filling["fill_mode"], min_visible, mask_fill_value)
     if recolouring:
         sample["image"] = colour.recolour(sample["image"], warp.compose(colour.identity(n), *recolouring))
     return sample
 
 
-def _filling(layers: Sequence["Change"]) -> dict[str, Any]:
-    """How the one warp interpolates and fills: what all its layers say that say anything."""
-    said = {name: {getattr(layer, name) for layer in layers} - {None} for name in Change.FILLING}
-    for name, values in said.items():
+def _common_filling(layers: Sequence["MatrixTransform"]) -> dict[str, Any]:
+    """Returns how the one warp interpolates and fills, on which all layers have to agree."""
+    filling = {}
+    for name, default in _FILLING.items():
+        values = {layer.filling()[name] for layer in layers if name in layer.filling()}
         if len(values) > 1:
             raise ValueError(
-                f"layers that follow each other are resampled together and need one {name}; received "
+                f"layers that follow each other are resampled together and need the same {name}; received "
                 f"{', '.join(sorted(map(repr, values)))}. Give them all the same"
             )
-    defaults = {"interpolation": "bilinear", "fill_mode": "reflect", "fill_value": 0.0}
-    return {name: next(iter(said[name]), default) for name, default in defaults.items()}
+        filling[name] = next(iter(values), default)
+    return filling
 
 
-def _take_along(
+def _warp_annotations(
     sample: Sample, matrices: tf.Tensor, size: warp.Size, fill_mode: str, min_visible: float, mask_fill_value: int
 ) -> None:
-    """Warp what else the sample (a copy) has: mask, points and boxes."""
+    """Warps the mask, instances, points and boxes of `sample` in place. (It is a copy that `_fuse` has made.)"""
     if "mask" in sample:
         mask = tf.convert_to_tensor(sample["mask"])
         flat = mask.shape.rank == 3
-        warped = warp.warp(
+        warped = warp.warp_images(
             mask[..., None] if flat else mask,
             matrices,
             size=size,
@@ -170,8 +188,8 @@ def _take_along(
         )
         sample["mask"] = warped[..., 0] if flat else warped
     if "instances" in sample:
-        stacked = tf.transpose(tf.cast(sample["instances"], tf.uint8), [0, 2, 3, 1])
-        warped = warp.warp(stacked, matrices, size=size, interpolation="nearest", fill_mode=fill_mode)
+        stacked = tf.transpose(tf.cast(sample["instances"], tf.uint8), [0, 2, 3, 1])  # [n, h, w, m]
+        warped = warp.warp_images(stacked, matrices, size=size, interpolation="nearest", fill_mode=fill_mode)
         sample["instances"] = tf.cast(tf.transpose(warped, [0, 3, 1, 2]), tf.bool)
     if "points" in sample:
         sample["points"] = warp.warp_points(sample["points"], matrices)
@@ -181,78 +199,111 @@ def _take_along(
         sample.update(keep_boxes({**sample, "boxes": moved}, visible & is_box(sample)))
 
 
-class Change(keras.layers.Layer):
-    """What all random changes have in common.
+@dataclass(eq=False, repr=False)
+class Transform(keras.layers.Layer):
+    """The base class of all random transforms of images.
 
-    A subclass that is a matrix overrides `warps`, `colours` or both, functions of `draws` numbers in [0, 1) for each
-    image: all randomness is drawn in one place. One that is not overrides `change`.
+    A subclass overrides `transform_batch`; one that can be written as matrices derives from `MatrixTransform`
+    instead. Fields that a subclass declares as a dataclass are its arguments, and Keras saves them.
 
-    As a layer of a model, or called as such, it changes images (or a dict, see `augment`) when `training=True` and
-    draws from the state of its own that `seed` started. Otherwise it returns them as they are.
+    As a layer of a model, or when it is called, a transform changes its images (or a dict, as `augment` takes it) if
+    `training=True`, and draws from a state of its own, which `seed` initialises. Otherwise it returns them unchanged.
+    It computes in float32 under any policy of Keras, since float16 would round colours.
 
     Args:
-        seed: integer, or None for a new one each time.
-        name: of the layer.
-        dtype: of its computations; not the policy's, since float16 would round colours.
+        seed: Integer that initialises the state, or None for a new state each time.
+        name: Name of the layer, or None for one that Keras makes.
+
+    Example:
+
+    >>> class Posterize(Transform):
+    ...     def transform_batch(self, sample, seed):
+    ...         return {**sample, "image": sample["image"] // 64 * 64}
+    >>> augment(tf.constant([[[[10.0, 100.0, 200.0]]]]), [Posterize()], 0).numpy().tolist()
+    [[[[0.0, 64.0, 192.0]]]]
     """
 
-    FILLING = ("interpolation", "fill_mode", "fill_value")
+    _: KW_ONLY
+    seed: int | None = None
+    name: str | None = None
 
-    draws = 0  # numbers in [0, 1) for each image
-    is_matrix = True
-    # What a change of geometry says of the pixels that it has to make up; None where it makes up none.
-    interpolation: str | None = None
-    fill_mode: str | None = None
-    fill_value: float | None = None
-
-    def __init__(self, *, seed: int | None = None, name: str | None = None, dtype: str = "float32") -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
-        self.built = True  # nothing depends on the shape of what comes
+    def __post_init__(self) -> None:
+        super().__init__(name=self.name, dtype="float32")
+        self.generator = keras.random.SeedGenerator(self.seed)
+        self.built = True  # nothing depends on the shape of the images
 
     def call(self, batch: Any, training: bool = False) -> Any:
-        # `training` has to default to False: Keras would hand a default of True on to the layers that follow.
+        # `training` has to default to False: Keras would pass a default of True on to the layers that follow.
         seed = tf.cast(self.generator.next(), tf.int64)
         return _apply(batch, [self], seed, training, min_visible=0.25, mask_fill_value=0)
 
-    def warps(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor | None:
-        """Matrices `[n, 3, 3]` (see `pipelines.augmenting.warp`) from numbers `[n, draws]` and the size of the
-        images.
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
+        """Returns a transformed copy of a batch.
+
+        Args:
+            sample: Dict of `image` `float32 [n, h, w, 3]` and, if present, `boxes`, `mask` and so on.
+            seed: Tensor `int64 [2]`, which alone decides the random numbers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define transform_batch(sample, seed)")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, each of which is also an attribute."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+
+class MatrixTransform(Transform):
+    """The base class of transforms that are one matrix for each image: of its geometry, of its colours, or of both.
+
+    A subclass overrides `warp_matrices`, `colour_matrices` or both. They are functions of `num_draws` random numbers
+    for each image, so that all randomness is drawn in one place.
+    """
+
+    num_draws = 0  # random numbers that the transform needs for each image
+
+    def warp_matrices(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor | None:
+        """Returns matrices of geometry `[n, 3, 3]` (`pipelines.augmenting.warp`), or None for no change.
+
+        Args:
+            u: Random numbers `float32 [n, num_draws]`, at least 0 and below 1.
+            size: Height and width of the images.
         """
         return None
 
-    def colours(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor | None:
-        """Matrices `[n, 4, 4]` (see `pipelines.augmenting.colour`) from numbers `[n, draws]` and mean colours `[n,
-        3]`.
+    def colour_matrices(self, u: tf.Tensor, means: tf.Tensor) -> tf.Tensor | None:
+        """Returns matrices of colours `[n, 4, 4]` (`pipelines.augmenting.colour`), or None for no change.
+
+        Args:
+            u: Random numbers `float32 [n, num_draws]`, at least 0 and below 1.
+            means: Mean colours of the images `float32 [n, 3]`.
         """
         return None
 
-    def still(self, size: warp.Size) -> tf.Tensor | None:
-        """The geometry when nothing is to be random: only that of layers that change the size."""
+    def inference_warp_matrices(self, size: warp.Size) -> tf.Tensor | None:
+        """Returns the matrices of geometry that apply when not training, which only transforms of the size have."""
         return None
 
     def output_size(self, size: warp.Size) -> warp.Size:
-        """Height and width after the change."""
+        """Returns the height and width of the images after the transform."""
         return size
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, each of which is an attribute."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+    def filling(self) -> dict[str, Any]:
+        """Returns how a transform of geometry fills pixels: any of `interpolation`, `fill_mode` and `fill_value`.
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        """The change of a whole batch, for one that is not a matrix."""
-        raise TypeError(f"{type(self).__name__} is a matrix: `augment` composes it with others")
+        The transforms that are fused into one warp have to agree in these.
+        """
+        return {}
 
 
 @register
-class Augmentation(Change):
-    """Several changes as one layer: for a model, or for `dataset.map`.
+class Augmentation(Transform):
+    """Several transforms as one layer, for a model or for `dataset.map`.
 
     Args:
-        layers: of this module or of `pipelines.augmenting.mixing`, Keras' `Random*` layers, or adapters.
-        min_visible, mask_fill_value: as of `augment`.
-        seed: of the state that it draws from.
+        layers: `Transform`s, and image layers of `keras.layers` or `keras_cv.layers`.
+        min_visible: Smallest part of its area, 0 to 1, that a box has to keep inside of the image. Defaults to 0.25.
+        mask_fill_value: Value of a mask where `fill_mode="constant"` has filled the image. Defaults to 0.
+        seed: Integer that initialises the layer's state, or None for a new state each time.
+        name: Name of the layer, or None for one that Keras makes.
 
     Example:
 
@@ -261,8 +312,6 @@ class Augmentation(Change):
     >>> layer(tf.zeros([2, 8, 6, 3]), training=True).shape
     TensorShape([2, 8, 6, 3])
     """
-
-    is_matrix = False
 
     def __init__(
         self,
@@ -279,29 +328,23 @@ class Augmentation(Change):
         self.min_visible, self.mask_fill_value = min_visible, mask_fill_value
 
     def call(self, batch: Any, training: bool = False) -> Any:
-        return self._with(batch, tf.cast(self.generator.next(), tf.int64), training)
+        return self._apply_layers(batch, tf.cast(self.generator.next(), tf.int64), training)
 
     def build(self, input_shape: Any) -> None:
         for layer in self.layers:
             if not layer.built:
                 layer.build(input_shape)
 
-    def change(self, sample: Sample, seed: tf.Tensor) -> Sample:
-        return self._with(sample, seed, True)
+    def transform_batch(self, sample: Sample, seed: tf.Tensor) -> Sample:
+        return self._apply_layers(sample, seed, True)
 
-    def _with(self, batch: Any, seed: tf.Tensor, training: bool) -> Any:
+    def _apply_layers(self, batch: Any, seed: tf.Tensor, training: bool) -> Any:
         return _apply(
             batch, self.layers, seed, training, min_visible=self.min_visible, mask_fill_value=self.mask_fill_value
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
-            "min_visible": self.min_visible,
-            "mask_fill_value": self.mask_fill_value,
-            "seed": self.seed,
-            "name": self.name,
-        }
+        return super().get_config() | {"layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Augmentation":

@@ -1,12 +1,12 @@
-"""Geometry as one 3x3 matrix for each image, and what goes through it: pixels, masks, points and boxes.
+"""Geometry as one 3x3 matrix for each image, and the warping of pixels, masks, points and boxes with it.
 
-Coordinates are those of boxes: x to the right and y down, in pixels, (0, 0) is the image's top left *corner*, and the
-pixel in row i and column j covers x from j to j + 1 and y from i to i + 1. A matrix takes a point of the given image
-to where it is in the new one: (x', y', s) = M (x, y, 1), and the point is (x' / s, y' / s).
+Coordinates are those of boxes: x points to the right and y down, in pixels; (0, 0) is the image's top left *corner*;
+and the pixel in row i and column j covers x from j to j + 1 and y from i to i + 1. A matrix M takes a point (x, y) of
+the old image to its place in the new image: (x', y', s) = M (x, y, 1), and the place is (x' / s, y' / s).
 
-Composing is multiplying, so any number of changes costs one look at the pixels. Every function here takes numbers or
-`float32 [n]` tensors, one number an image, and gives `float32 [n, 3, 3]`. Numbers that change nothing give the exact
-identity, and that returns an image bit for bit.
+Matrices are composed by multiplying them, so that any number of transforms reads the pixels once. The functions that
+make matrices take numbers or tensors `float32 [n]`, one number for each image, and return `float32 [n, 3, 3]`. Numbers
+that change nothing give the exact identity, which returns an image bit for bit.
 """
 
 from collections.abc import Sequence
@@ -30,22 +30,22 @@ __all__ = [
     "shear",
     "translation",
     "visible_boxes",
-    "warp",
     "warp_boxes",
+    "warp_images",
     "warp_points",
     "window",
 ]
 
-# What is seen where the new image shows what the given one does not have; as in `keras.ops.image.affine_transform`.
+# What the new image shows beyond the edges of the old one. The names are those of `keras.ops.image.affine_transform`.
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 
 Size = tuple[Any, Any]  # height and width, as numbers or scalar tensors
 
 
 def _rows(*entries: Any) -> tf.Tensor:
-    """Nine numbers or `[n]` tensors, row by row, as `[n, 3, 3]`.
+    """Returns matrices `[n, 3, 3]` of nine numbers or tensors `[n]`, row by row.
 
-    One product puts the tensors into their places: stacking nine would be four times the operations to trace.
+    One product puts the tensors into their places. To stack nine tensors would take four times as many operations.
     """
     is_number = [isinstance(entry, int | float) for entry in entries]
     numbers = np.where(is_number, [entry if known else 0.0 for entry, known in zip(entries, is_number, strict=True)], 0)
@@ -65,23 +65,23 @@ def _rows(*entries: Any) -> tf.Tensor:
 
 
 def lengths(size: Size) -> tuple[Any, Any]:
-    """Height and width to calculate with: numbers if they are known, which costs no operations in a graph."""
+    """Returns height and width as floats: as numbers, which cost no operations in a graph, if they are numbers."""
     height, width = (float(length) if isinstance(length, int) else tf.cast(length, tf.float32) for length in size)
     return height, width
 
 
 def identity(n: Any = 1) -> tf.Tensor:
-    """What changes nothing: `[n, 3, 3]`."""
+    """Returns matrices that change nothing: `[n, 3, 3]`."""
     return tf.eye(3, batch_shape=[n])
 
 
 def translation(x: Any, y: Any) -> tf.Tensor:
-    """Moves by `x` pixels to the right and `y` pixels down."""
+    """Returns matrices that move by `x` pixels to the right and `y` pixels down."""
     return _rows(1.0, 0.0, x, 0.0, 1.0, y, 0.0, 0.0, 1.0)
 
 
 def scaling(x: Any, y: Any) -> tf.Tensor:
-    """Widens by `x` and heightens by `y`, away from the top left corner; -1 mirrors.
+    """Returns matrices that multiply x by `x` and y by `y`, so that the top left corner stays; -1 mirrors.
 
     >>> scaling(2.0, [3.0]).numpy()[0, :2, :2].tolist()
     [[2.0, 0.0], [0.0, 3.0]]
@@ -90,11 +90,12 @@ def scaling(x: Any, y: Any) -> tf.Tensor:
 
 
 def flip(x: Any, y: Any, size: Size) -> tf.Tensor:
-    """Mirrors left to right where `x` is 1 and not where it is 0, and top to bottom where `y` is 1.
+    """Returns matrices that mirror images.
 
     Args:
-        x, y: 0 or 1.
-        size: height and width of the images.
+        x: 1 mirrors left to right, and 0 does not.
+        y: 1 mirrors top to bottom, and 0 does not.
+        size: Height and width of the images.
     """
     x, y = (tf.convert_to_tensor(value, tf.float32) for value in (x, y))
     height, width = lengths(size)
@@ -102,27 +103,27 @@ def flip(x: Any, y: Any, size: Size) -> tf.Tensor:
 
 
 def rotation(angle: Any) -> tf.Tensor:
-    """Turns by `angle` in radians about the top left corner, anticlockwise as one sees it."""
+    """Returns matrices that turn anticlockwise by `angle`, in radians, about the top left corner."""
     cos, sin = tf.cos(angle), tf.sin(angle)
     return _rows(cos, sin, 0.0, -sin, cos, 0.0, 0.0, 0.0, 1.0)
 
 
 def shear(x: Any, y: Any) -> tf.Tensor:
-    """Moves each point by `x` times its y to the right, and by `y` times its x down."""
+    """Returns matrices that move each point by `x` times its y to the right, and by `y` times its x down."""
     return _rows(1.0, x, 0.0, y, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def perspective(corners: Any, size: Size) -> tf.Tensor:
-    """Moves the four corners of the image as if its plane were turned in space.
+    """Returns matrices that move the four corners of the image, as if its plane turned in space.
+
+    The closed form for the unit square is that of P. Heckbert, "Fundamentals of Texture Mapping and Image Warping"
+    (1989), section 2.2.3.
 
     Args:
-        corners: `[n, 4, 2]`, by how much of the width and of the height each corner moves to the right and down: top
-            left, top right, bottom right, bottom left. The four that result must form a convex figure; below a
-            quarter in each direction they do.
-        size: height and width of the images.
-
-    The closed form for the unit square is P. Heckbert's, "Fundamentals of Texture Mapping and Image Warping" (1989),
-    section 2.2.3.
+        corners: Movements of the corners `[n, 4, 2]`, as fractions of the width to the right and of the height down,
+            in the order top left, top right, bottom right, bottom left. The moved corners must form a convex figure,
+            which they do if all movements are below a quarter.
+        size: Height and width of the images.
     """
     square = tf.constant([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
@@ -139,13 +140,13 @@ def perspective(corners: Any, size: Size) -> tf.Tensor:
 
 
 def about(matrices: tf.Tensor, point: tuple[Any, Any]) -> tf.Tensor:
-    """The same changes, with `point` (x, y) in the place of the top left corner."""
+    """Returns matrices that do the same about `point` (x, y) instead of the top left corner."""
     x, y = point
     return compose(translation(-x, -y), matrices, translation(x, y))
 
 
 def compose(*matrices: tf.Tensor) -> tf.Tensor:
-    """One change for several, the first of which is done first.
+    """Returns one matrix for several matrices, of which the first is applied first.
 
     >>> both = compose(translation(1.0, 0.0), scaling(2.0, 2.0))
     >>> warp_points([[[3.0, 4.0]]], both).numpy().tolist()
@@ -158,14 +159,14 @@ def compose(*matrices: tf.Tensor) -> tf.Tensor:
 
 
 def invert(matrices: tf.Tensor) -> tf.Tensor:
-    """The way back: `[n, 3, 3]`, from the new image to the given one."""
+    """Returns the inverse matrices `[n, 3, 3]`, which lead from the new image back to the old one."""
     columns = tf.unstack(matrices, axis=-1)
-    # The adjugate, whose rows are the cross products of the columns: a factor common to all entries means nothing.
+    # The rows of the adjugate are the cross products of the columns. A factor common to all entries has no effect.
     adjugate = tf.stack([tf.linalg.cross(columns[(i + 1) % 3], columns[(i + 2) % 3]) for i in range(3)], axis=-2)
     return adjugate / adjugate[:, 2:, 2:]
 
 
-def warp(
+def warp_images(
     images: Any,
     matrices: tf.Tensor,
     *,
@@ -174,18 +175,19 @@ def warp(
     fill_mode: str = "reflect",
     fill_value: float = 0.0,
 ) -> tf.Tensor:
-    """Images as the matrices change them, each new pixel taken from where its centre was.
+    """Warps images: each new pixel shows what the old image shows at the place that the matrix takes to its centre.
 
-    There is no antialiasing: what is made much smaller should be shrunk before (`tf.image.resize` with
-    `antialias=True`, or by decoding at a smaller size); down to half the size none is needed.
+    There is no antialiasing. Images that become smaller than half of their size should be shrunk before, with
+    `tf.image.resize(..., antialias=True)` or by decoding them at a smaller size.
 
     Args:
-        images: `[n, h, w, channels]`. Floats are interpolated as they are; `uint8` as floats, and rounded.
-        matrices: `[n, 3, 3]`.
-        size: `(H, W)` of the new images; as given when None.
+        images: Images `[n, h, w, channels]`. Images of `uint8` are interpolated as floats and rounded.
+        matrices: Matrices `[n, 3, 3]` from the old images to the new ones.
+        size: Height and width of the new images, or None for the size of the old ones.
         interpolation: "bilinear", or "nearest" for masks.
-        fill_mode: "reflect", "nearest" (the edge goes on), "wrap" or "constant".
-        fill_value: for "constant".
+        fill_mode: What the new image shows beyond the edges of the old one: "reflect" (the image mirrored), "nearest"
+            (the pixels of the edge), "wrap" (the opposite side) or "constant" (`fill_value`).
+        fill_value: Value of the new pixels for "constant".
 
     Returns:
         `[n, H, W, channels]` of the dtype of `images`.
@@ -193,17 +195,17 @@ def warp(
     Example:
 
     >>> image = tf.reshape(tf.range(6.0), [1, 2, 3, 1])
-    >>> warp(image, flip(1.0, 0.0, (2, 3)))[0, ..., 0].numpy().tolist()
+    >>> warp_images(image, flip(1.0, 0.0, (2, 3)))[0, ..., 0].numpy().tolist()
     [[2.0, 1.0, 0.0], [5.0, 4.0, 3.0]]
     """
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.uint8 and interpolation != "nearest":
         options: dict[str, Any] = {"interpolation": interpolation, "fill_mode": fill_mode, "fill_value": fill_value}
-        floats = warp(tf.cast(images, tf.float32), matrices, size=size, **options)
+        floats = warp_images(tf.cast(images, tf.float32), matrices, size=size, **options)
         return tf.cast(tf.round(floats), tf.uint8)
     static = images.shape[1:3] if size is None else tf.TensorShape(size if isinstance(size[0], int) else [None, None])
     size = tf.shape(images)[1:3] if size is None else tf.convert_to_tensor(size, tf.int32)
-    # TensorFlow's operation goes the other way, from new to given, and between the centres of pixels.
+    # TensorFlow's operation takes matrices from the new image to the old one, in coordinates of pixel centres.
     way_back = compose(translation(0.5, 0.5), invert(matrices), translation(-0.5, -0.5))
     way_back = tf.reshape(way_back / way_back[:, 2:, 2:], [-1, 9])[:, :8]
     warped = tf.raw_ops.ImageProjectiveTransformV3(
@@ -218,7 +220,15 @@ def warp(
 
 
 def warp_points(points: Any, matrices: tf.Tensor) -> tf.Tensor:
-    """Where points go: `float32 [n, m, 2]` of (x, y) to the same, also those that leave the image."""
+    """Warps points.
+
+    Args:
+        points: Points `float32 [n, m, 2]`, (x, y) in pixels.
+        matrices: Matrices `[n, 3, 3]`.
+
+    Returns:
+        `float32 [n, m, 2]`. Points may lie outside of the image.
+    """
     points = tf.convert_to_tensor(points, tf.float32)
     extended = tf.concat([points, tf.ones_like(points[..., :1])], axis=-1)
     moved = tf.matmul(extended, matrices, transpose_b=True)
@@ -226,14 +236,14 @@ def warp_points(points: Any, matrices: tf.Tensor) -> tf.Tensor:
 
 
 def warp_boxes(boxes: Any, matrices: tf.Tensor) -> tf.Tensor:
-    """The upright boxes around the four corners of each box, wherever the corners go.
+    """Warps boxes: each becomes the upright box around its four moved corners.
 
     Args:
-        boxes: `float32 [n, m, 4]`, xyxy in pixels.
-        matrices: `[n, 3, 3]`.
+        boxes: Boxes `float32 [n, m, 4]`, xyxy in pixels.
+        matrices: Matrices `[n, 3, 3]`.
 
     Returns:
-        `float32 [n, m, 4]`, not clipped: see `visible_boxes`.
+        `float32 [n, m, 4]`. Boxes may reach out of the image, where `visible_boxes` cuts them.
     """
     boxes = tf.convert_to_tensor(boxes, tf.float32)
     corners = tf.gather(boxes, [0, 1, 2, 1, 2, 3, 0, 3], axis=-1)  # x1 y1, x2 y1, x2 y2, x1 y2
@@ -244,15 +254,16 @@ def warp_boxes(boxes: Any, matrices: tf.Tensor) -> tf.Tensor:
 
 
 def visible_boxes(boxes: tf.Tensor, size: Size, *, min_visible: float = 0.25) -> tuple[tf.Tensor, tf.Tensor]:
-    """Boxes cut off at the edges of the image, and which of them are still to be seen.
+    """Cuts boxes at the edges of the image, and tells which of them are still visible.
 
     Args:
-        boxes: `float32 [..., 4]`, xyxy in pixels.
-        size: height and width of the image; numbers, or `[n, 1]` tensors of one for each image.
-        min_visible: the part of its area that a box has to keep, 0 to 1.
+        boxes: Boxes `float32 [..., 4]`, xyxy in pixels.
+        size: Height and width of the image, as numbers, or as tensors `[n, 1]` with one number for each image.
+        min_visible: Smallest part of its area, 0 to 1, that a visible box keeps. Defaults to 0.25.
 
     Returns:
-        `float32 [..., 4]` inside the image, and `bool [...]`: of an area above 0, and visible enough.
+        The boxes `float32 [..., 4]` inside of the image; and `bool [...]`, true for boxes that have an area above 0 and
+        keep at least `min_visible` of it.
 
     Example:
 
@@ -270,13 +281,18 @@ def visible_boxes(boxes: tf.Tensor, size: Size, *, min_visible: float = 0.25) ->
 
 
 def resizing(given: Size, wanted: Size) -> tf.Tensor:
-    """Stretches images of one size to another: `[1, 3, 3]`."""
+    """Returns the matrix `[1, 3, 3]` that stretches images of the size `given` to the size `wanted`."""
     (height, width), (new_height, new_width) = lengths(given), lengths(wanted)
     return scaling(new_width / width, new_height / height)
 
 
 def window(box: Sequence[Any], size: Size) -> tf.Tensor:
-    """Shows only `box` (x1, y1, x2, y2 in pixels), stretched to `size`: a crop and a resize in one."""
+    """Returns matrices that crop images and resize them in one step.
+
+    Args:
+        box: Left, top, right and bottom of the window in pixels, as numbers or tensors `[n]`.
+        size: Height and width to which the window is stretched.
+    """
     x1, y1, x2, y2 = box
     height, width = lengths(size)
     return compose(translation(-x1, -y1), scaling(width / (x2 - x1), height / (y2 - y1)))

@@ -66,8 +66,6 @@ class Adapter:
             "keras_cv" for those that are called with a dict; "other" for those that only change images.
     """
 
-    is_matrix = False
-
     def __init__(self, layer: Any) -> None:
         self.layer = layer
         if hasattr(layer, "get_random_transformation") and hasattr(layer, "transform_bounding_boxes"):
@@ -82,7 +80,7 @@ class Adapter:
         """Whether the seed alone decides what it draws."""
         return self.library == "keras" and type(self.layer).__name__ not in ("RandAugment", "AugMix")
 
-    def change(self, sample: Mapping[str, Any], seed: tf.Tensor) -> dict[str, Any]:
+    def transform_batch(self, sample: Mapping[str, Any], seed: tf.Tensor) -> dict[str, Any]:
         """A batch as the layer changes it.
 
         Raises:

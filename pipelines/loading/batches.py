@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augmenting.transforms import Change
+from pipelines.augmenting.transforms import Transform
 from pipelines.augmenting.transforms import augment as apply_layers
 from pipelines.data import Samples
 from pipelines.loading.adapters import adapt
@@ -153,7 +153,7 @@ def batches(
         return result if weight_of is None else (*result, tf.gather(weight_of, indices))
 
     # Layers with a state of their own have to take the batches one after the other.
-    free = all(isinstance(layer, Change) or adapt(layer).is_stateless for layer in augment or ())
+    free = all(isinstance(layer, Transform) or adapt(layer).is_stateless for layer in augment or ())
     return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE if free else 1).prefetch(tf.data.AUTOTUNE)
 
 

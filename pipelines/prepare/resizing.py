@@ -221,7 +221,7 @@ def restore_mask(mask: Any, matrix: Any, original_size: Any, *, fill_value: floa
     """
     mask = tf.convert_to_tensor(mask)
     flat = mask.shape.rank == 2
-    back = warp.warp(
+    back = warp.warp_images(
         (mask[..., None] if flat else mask)[None],
         warp.invert(tf.reshape(tf.cast(matrix, tf.float32), [1, 3, 3])),
         size=tuple(tf.unstack(tf.cast(original_size, tf.int32))),

@@ -15,6 +15,7 @@ from pipelines import (
     RandomResizedCrop,
     RandomShear,
     RandomZoom,
+    Transform,
     augment,
     augmentation,
 )
@@ -133,3 +134,24 @@ def test_in_a_model_it_rests_unless_training_and_is_saved(tmp_path):
 def test_refusals(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_a_transform_of_ones_own_is_applied_in_its_place_and_saved(tmp_path):
+    @keras.saving.register_keras_serializable(package="tests")
+    class Posterize(Transform):
+        def transform_batch(self, sample, seed):
+            return {**sample, "image": sample["image"] // 64 * 64}
+
+    bright = RandomBrightness((0.1, 0.1))
+    expected = images() + 25.5
+    result = augment(images(), [bright, Posterize(), bright], 0).numpy()
+    np.testing.assert_allclose(result, np.clip(np.clip(expected, 0, 255) // 64 * 64 + 25.5, 0, 255), atol=1e-3)
+    inputs = keras.Input([20, 28, 3])
+    model = keras.Model(inputs, Posterize(name="few_levels")(inputs))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.layers[1].name == "few_levels"
+    np.testing.assert_array_equal(again(images(), training=True), images() // 64 * 64)
+    np.testing.assert_array_equal(again(images()), images())
+    with pytest.raises(NotImplementedError, match=r"Transform has to define transform_batch\(sample, seed\)"):
+        augment(images(), [Transform()], 0)

@@ -170,10 +170,14 @@ def test_mixup_keeps_the_boxes_of_both():
 @pytest.mark.parametrize(
     ("layer", "names", "message"),
     [
-        (MixUp(), ("mask",), "MixUp with `mask`: what is blended has no single value"),
-        (CutMix(), ("boxes", "classes"), "CutMix with `boxes`: an object with a window cut out of it"),
-        (CutMix(), ("points",), "CutMix with `points`"),
-        (Mosaic(), ("points",), "Mosaic with `points`"),
+        (MixUp(), ("mask",), "MixUp cannot transform `mask`: blended masks and points have no meaning"),
+        (
+            CutMix(),
+            ("boxes", "classes"),
+            "CutMix cannot transform `boxes`: an object of which a window is",
+        ),
+        (CutMix(), ("points",), "CutMix cannot transform `points`"),
+        (Mosaic(), ("points",), "Mosaic cannot transform `points`"),
     ],
 )
 def test_what_has_no_meaning_is_refused(layer, names, message):

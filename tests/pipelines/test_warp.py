@@ -235,17 +235,18 @@ def test_a_perspective_takes_corners_where_it_says():
 
 
 def test_a_quarter_turn_is_anticlockwise():
-    turned = warp.warp(ODD[:, :, :23], warp.about(warp.rotation(math.pi / 2), (11.5, 11.5)))
+    turned = warp.warp_images(ODD[:, :, :23], warp.about(warp.rotation(math.pi / 2), (11.5, 11.5)))
     np.testing.assert_allclose(turned, np.rot90(ODD[:, :, :23], axes=(1, 2)), atol=1e-2)
 
 
 def test_warping_in_nearest_keeps_class_numbers_and_dtypes():
     mask = np.random.default_rng(0).choice([0, 7, 200], [2, 15, 22, 1]).astype(np.int32)
-    turned = warp.warp(mask, warp.about(warp.rotation([0.3, 0.4]), (11, 7)), interpolation="nearest")
+    turned = warp.warp_images(mask, warp.about(warp.rotation([0.3, 0.4]), (11, 7)), interpolation="nearest")
     assert turned.dtype == tf.int32
     assert set(np.unique(turned)) == {0, 7, 200}
     pixels = np.uint8([[[[10], [11]]]])
-    assert warp.warp(pixels, warp.translation(0.4, 0.0), fill_mode="nearest").numpy().ravel().tolist() == [10, 11]
+    moved = warp.warp_images(pixels, warp.translation(0.4, 0.0), fill_mode="nearest")
+    assert moved.numpy().ravel().tolist() == [10, 11]
 
 
 def test_masks_get_a_value_of_their_own_where_images_are_filled():
@@ -262,5 +263,5 @@ def test_unknown_sizes_in_a_graph():
 
 
 def test_layers_that_fill_differently_are_refused():
-    with pytest.raises(ValueError, match="need one fill_mode; received 'constant', 'reflect'"):
+    with pytest.raises(ValueError, match="need the same fill_mode; received 'constant', 'reflect'"):
         augment(ODD, [RandomRotation(0.1), RandomZoom(0.1, fill_mode="constant")], 0)
