@@ -309,15 +309,21 @@ def _write(name: str, source: Source, folder: Path) -> None:
     try:
         WRITERS[name](source, folder / artifact)
     except Exception as error:  # Each converter has its own classes of errors.
-        said = str(error).strip() or type(error).__name__
-        raise ExportError(f"{artifact} cannot be written: {said[:2000]}.", artifact=artifact) from error
+        raise ExportError(f"{artifact} cannot be written: {_sentence(error)}", artifact=artifact) from error
+
+
+def _sentence(error: Exception) -> str:
+    """Returns what an error says, which may be long, with a full stop behind it."""
+    return (str(error).strip() or type(error).__name__)[:2000].rstrip(".") + "."
 
 
 def _read_back(path: Path, contract: Contract) -> Engine:
     try:
         engine = open_artifact(path)
     except Exception as error:  # Whatever it is, the artifact is of no use to anyone.
-        raise ExportError(f"{path.name} was written, and cannot be read back: {error}.", artifact=path.name) from error
+        raise ExportError(
+            f"{path.name} was written, and cannot be read back: {_sentence(error)}", artifact=path.name
+        ) from error
     if engine.contract != contract:
         raise ExportError(f"the contract inside {path.name} is not the one that was written.", artifact=path.name)
     return engine

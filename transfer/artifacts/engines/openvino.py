@@ -40,11 +40,9 @@ class OpenVINOEngine(Engine):
         self._local = threading.local()
 
     def outputs(self, way: str, images: np.ndarray) -> Arrays:
-        request = self._request(way, 1 if way == "prepared" and len(images) == 1 else -1)
+        request, ports = self._request(way, 1 if way == "prepared" and len(images) == 1 else -1)
         request.infer([images], share_inputs=True)
-        found = {port.get_any_name(): request.get_tensor(port).data.copy() for port in request.model_outputs}
-        on_canvas = {name: found.pop(ON_CANVAS + name, None) for name in self.contract.box_outputs}
-        return found | on_canvas if way == "prepared" else found
+        return {name: request.get_tensor(port).data.copy() for name, port in ports.items()}
 
     def compiled(self, way: str, batch: int) -> Any:
         """Returns the compiled model for a way in and a batch size; it is compiled the first time.
@@ -63,11 +61,17 @@ class OpenVINOEngine(Engine):
                 self._compiled[way, batch] = self._core.compile_model(model, "CPU", hints)
             return self._compiled[way, batch]
 
-    def _request(self, way: str, batch: int) -> Any:
-        """Returns the request of this thread: a request holds the tensors of one inference."""
+    def _request(self, way: str, batch: int) -> tuple[Any, dict[str, Any]]:
+        """Returns the request of this thread, which holds the tensors of one inference, and its ports by output."""
         requests = self._local.__dict__.setdefault("requests", {})
         if (way, batch) not in requests:
-            requests[way, batch] = self.compiled(way, batch).create_infer_request()
+            request = self.compiled(way, batch).create_infer_request()
+            ports = {}
+            for name in self.contract.outputs():
+                own = ON_CANVAS + name if way == "prepared" and name in self.contract.box_outputs else name
+                # A tensor may have further names, and any of them may come first.
+                ports[name] = next(port for port in request.model_outputs if own in port.get_names())
+            requests[way, batch] = request, ports
         return requests[way, batch]
 
 
@@ -80,7 +84,8 @@ def _without_preparation(model: Any, contract: Any, batch: int) -> Any:
     place = next(node for node in model.get_ops() if node.friendly_name == preparation.endpoint)
     images = operations.parameter((batch, *preparation.size, 3), np.dtype(preparation.dtype), name="images")
     place.output(0).replace(operations.convert(images, "f32").output(0))
-    kept = [result for result in model.get_results() if result.output(0).get_any_name() not in contract.box_outputs]
+    in_photos = set(contract.box_outputs)
+    kept = [result for result in model.get_results() if not in_photos & result.output(0).get_names()]
     return openvino.Model(kept, [images], preparation.endpoint)
 
 

@@ -29,15 +29,16 @@ def write(source: Source, path: Path) -> None:
         path: The file.
     """
     contract, preparation = source.contract, source.contract.preparation
+    network = source.portable  # This makes layers, which is not possible inside a function that is traced.
     public = [name for name, output in contract.outputs().items() if not output.internal]
 
     def images(images):
         shape = tf.shape(images)
-        outputs = source.portable(preparation.portable(images))
+        outputs = network(preparation.portable(images))
         return boxes_on_photos({name: outputs[name] for name in public}, contract, shape[1], shape[2])
 
     def prepared(images):
-        return source.portable(tf.cast(images, tf.float32))
+        return network(tf.cast(images, tf.float32))
 
     photos = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
     canvases = tf.TensorSpec((None, *preparation.size, 3), preparation.dtype, name="images")

@@ -28,13 +28,14 @@ def write(source: Source, path: Path) -> None:
     import onnx
 
     contract, preparation = source.contract, source.contract.preparation
+    network = source.portable  # This makes layers, which is not possible inside a function that is traced.
     canvas = (*preparation.size, 3)
 
     def answer(images, canvases):
         shape = tf.shape(images)
         are_photos = tf.shape(canvases)[0] == 0
         pixels = tf.cond(are_photos, lambda: preparation.portable(images), lambda: tf.cast(canvases, tf.float32))
-        outputs = source.portable(tf.reshape(pixels, [-1, *canvas]))
+        outputs = network(tf.reshape(pixels, [-1, *canvas]))
         moved = boxes_on_photos(outputs, contract, shape[1], shape[2])
         boxes = {name: tf.where(are_photos, moved[name], outputs[name]) for name in contract.box_outputs}
         return {name: (outputs | boxes)[name] for name in contract.outputs()}

@@ -6,7 +6,7 @@ the photo, and with `canvas_` before their names in pixels of the canvas. The or
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from transfer.artifacts.writers.source import Source
 from transfer.contract import Contract
 
 __all__ = ["write"]
+
+_MADE = ("pixels", "corner", "scale", "limit")  # What the way from photos to prepared images gives.
 
 
 def write(source: Source, path: Path) -> None:
@@ -33,7 +35,7 @@ def write(source: Source, path: Path) -> None:
     contract = source.contract
     # The two are joined after their conversion, which would move operations of one into the other.
     network, preparation = _network(source), _preparation(contract)
-    made = {output.get_any_name(): output.get_node().input_value(0) for output in preparation.outputs}
+    made = {_name_of(output, _MADE): output.get_node().input_value(0) for output in preparation.outputs}
     made["pixels"].get_node().set_friendly_name(contract.preparation.endpoint)
     network.inputs[0].get_node().output(0).replace(made["pixels"])
     model = openvino.Model(_results(network, made, contract), preparation.get_parameters(), source.model.name)
@@ -85,7 +87,7 @@ def _results(network: Any, made: dict[str, Any], contract: Contract) -> list[Any
 
     results = []
     for result in network.get_results():
-        value, name = result.input_value(0), result.output(0).get_any_name()
+        value, name = result.input_value(0), _name_of(result.output(0), contract.outputs())
         if name in contract.box_outputs:
             moved = operations.multiply(operations.subtract(value, made["corner"]), made["scale"])
             clipped = operations.minimum(operations.maximum(moved, operations.constant(np.float32(0))), made["limit"])
@@ -95,6 +97,11 @@ def _results(network: Any, made: dict[str, Any], contract: Contract) -> list[Any
         value.set_names({name})
         results.append(operations.result(value))
     return results
+
+
+def _name_of(output: Any, names: Iterable[str]) -> str:
+    """Returns which of some names an output has; it may have others that the conversion gave to it."""
+    return next(name for name in names if name in output.get_names())
 
 
 def _sort_faster(model: Any) -> None:
