@@ -65,7 +65,7 @@ def test_tensors(client, finder, photos):
 
 def test_what_the_server_says_of_itself(client):
     facts = client.get("/model").json()
-    assert (facts["task"], facts["classes"], facts["can_explain"]) == ("detect", 2, False)
+    assert (facts["task"], facts["names"], facts["can_explain"]) == ("detect", ["ant", "bee & co"], False)
     signatures = client.get("/v1/models/run/metadata").json()["metadata"]["signature_def"]["signature_def"]
     assert set(signatures["serving_default"]["outputs"]) == {"boxes", "classes", "scores"}
     answer = client.post("/predict?explain=true", files={"file": b"no image"})

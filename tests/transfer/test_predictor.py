@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from pipelines import EvaluationCrop
 from transfer.artifacts.engines import choosing
 from transfer.artifacts.manifest import MANIFEST
 from transfer.cli import main as cli
-from transfer.predict import writing as predictions
-from transfer.predict.predictor import load
-from transfer.predict.writing import nearest, write_predictions
+from transfer.predict.embeddings import nearest, write_embeddings
+from transfer.predict.loading import load
+from transfer.predict.writing import write_predictions
+from transfer.tasks.task import Options
 
 
 def zoo(*arguments):
@@ -99,7 +101,7 @@ def test_nothing_to_do(quick):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"top": 0}, "at least 1 class"), ({"threshold": 2}, "score in 0..1"), ({"batch_size": 0}, "at least 1 photo")],
+    [({"top": 0}, "at least 1 answer"), ({"threshold": 2}, "score in 0..1"), ({"batch_size": 0}, "at least 1 photo")],
 )
 def test_bad_options_are_said_at_once(quick, options, message):
     with pytest.raises(ValueError, match=message):
@@ -107,28 +109,29 @@ def test_bad_options_are_said_at_once(quick, options, message):
 
 
 def test_thresholds_leave_classes_out(quick):
-    row = np.array([0.05, 0.8, 0.1, 0.05], "float32")
-    assert [found.label for found in quick.likeliest(row, 3)] == ["fly & co", "ant"]  # bee needs 0.9
-    assert [found.label for found in quick.likeliest(row, 3, threshold=0.5)] == ["bee"]
+    outputs = {"probabilities": np.array([0.05, 0.8, 0.1, 0.05], "float32")}
+
+    def labels(**options):
+        answer = quick.answer("x", outputs, (40, 60), Options(**options))
+        return [prediction.label for prediction in answer.predictions]
+
+    assert labels(top=3) == ["fly & co", "ant"], "bee needs 0.9"
+    assert labels(top=3, threshold=0.5) == ["bee"]
 
 
 def test_augmentation_averages_over_four_views(quick):
     pixels = np.random.default_rng(6).integers(0, 256, (50, 70, 3), "uint8")
-    views = predictions_of_views(quick, pixels)
+    crops = [
+        crop(pixels).numpy().astype("uint8") for crop in (quick.contract.preparation, EvaluationCrop((32, 48), 1.0))
+    ]
+    images = np.stack([view for crop in crops for view in (crop, crop[:, ::-1])])
+    views = quick.engine.outputs("prepared", images)["probabilities"]
     assert np.ptp(views, axis=0).max() > 1e-4
     np.testing.assert_allclose(quick.probabilities(pixels, augment=True)[0], views.mean(axis=0), atol=1e-6)
 
 
-def predictions_of_views(quick, pixels):
-    from pipelines import EvaluationCrop
-
-    whole = EvaluationCrop((32, 48), 1.0)
-    crops = [quick.crop(pixels), whole(pixels).numpy().astype("uint8")]
-    return quick.engine.cropped(np.stack([view for crop in crops for view in (crop, crop[:, ::-1])]))
-
-
 def test_embeddings_find_the_photo_itself(quick, pictures, tmp_path):
-    result = zoo("predict", quick_folder(quick), pictures / "more", "--embed", tmp_path / "e.npz", "--engine", "onnx")
+    result = zoo("predict", quick_folder(quick), pictures / "more", "--out", tmp_path / "e.npz", "--engine", "onnx")
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "e.npz") as file:
         names, vectors = file["paths"], file["embeddings"]
@@ -296,7 +299,7 @@ def test_a_stopped_job_goes_on_where_it_was(quick, pictures, tmp_path, monkeypat
     with pytest.raises(ValueError, match="an unfinished job with another top"):
         write_predictions(quick, pictures, out, top=1)
 
-    asked = []
+    asked: list = []
     stream = type(quick).stream
     monkeypatch.setattr(
         type(quick), "stream", lambda self, photos, **options: asked.extend(photos) or stream(self, photos, **options)
@@ -315,16 +318,16 @@ def test_a_stopped_job_goes_on_where_it_was(quick, pictures, tmp_path, monkeypat
 
 
 def test_files_that_cannot_be_written_are_said_first(quick, pictures, tmp_path):
-    with pytest.raises(ValueError, match=r"ends in \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(ValueError, match=r"ends in \.csv, \.jsonl, \.parquet, got"):
         write_predictions(quick, pictures, tmp_path / "out.xlsx")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_predictions(quick, tmp_path / "nowhere", tmp_path / "out.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images"):
         write_predictions(quick, tmp_path / "empty", tmp_path / "out.csv")
-    assert "take one folder" in zoo("predict", quick_folder(quick), pictures / "00 ö.png", "--out", "x.csv").stderr
+    assert "takes one folder" in zoo("predict", quick_folder(quick), pictures / "00 ö.png", "--out", "x.csv").stderr
     with pytest.raises(ValueError, match=r"\.npz"):
-        predictions.write_embeddings(quick, pictures, tmp_path / "out.csv")
+        write_embeddings(quick, pictures, tmp_path / "out.csv")
 
 
 # zoo export, zoo verify
@@ -351,15 +354,16 @@ def test_export_a_run_and_verify_it(finished, tmp_path):
 
 
 def test_quantising_needs_data_and_takes_the_runs_own(finished, tmp_path, make_photos):
-    from transfer.runs.exporting import _labelled, export_run
+    from transfer.runs.exporting import export_run
+    from transfer.runs.held_out import held_out
 
     run, _ = finished
     contract = load(run.folder).contract
-    held_out = _labelled(run.folder, None, contract)
-    assert 0 < len(held_out) < 36
-    others = _labelled(run.folder, str(make_photos(tmp_path / "others", per_class=4)), contract)
+    own = held_out(run.folder, None, contract).part
+    assert 0 < len(own) < 36
+    others = held_out(run.folder, str(make_photos(tmp_path / "others", per_class=4)), contract).part
     assert len(others) == 12
-    for samples in (held_out, others):
+    for samples in (own, others):
         assert all(
             contract.class_names[label] in path for label, path in zip(samples.labels, samples.images, strict=True)
         )
