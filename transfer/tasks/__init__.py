@@ -7,25 +7,15 @@
 import importlib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from transfer.contract import Contract, parse_contract
 from transfer.tasks.settings import Settings
-from transfer.tasks.task import Task
 
 if TYPE_CHECKING:
     from transfer.tasks.learning import Learning
+    from transfer.tasks.task import Task
 
-__all__ = [
-    "TASKS",
-    "Row",
-    "check_task",
-    "learning_of",
-    "read_contract",
-    "settings_class",
-    "task_of",
-    "task_of_settings",
-]
+__all__ = ["TASKS", "Row", "check_task", "learning_of", "settings_class", "task_of", "task_of_settings"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ def check_task(name: str) -> Row:
     return TASKS[name]
 
 
-def task_of(name: str) -> Task:
+def task_of(name: str) -> "Task":
     """Returns the answering half of a task; it loads no TensorFlow."""
     return importlib.import_module(f"{check_task(name).package}.answers").TASK
 
@@ -91,17 +81,3 @@ def task_of_settings(settings: Settings) -> str:
             return name
     known = ", ".join(f"transfer.{row.settings}()" for row in TASKS.values())
     raise ValueError(f"expected the settings of a task ({known}), got {type(settings).__name__}")
-
-
-def read_contract(text: str | bytes) -> Any:
-    """Makes the contract of a JSON document, of whatever task it is; format version 1 is read, too.
-
-    Raises:
-        ValueError: The text is not a contract, one of an unknown task, or one of a newer format version.
-    """
-    document = parse_contract(text)
-    kind: type[Contract] = task_of(document.get("task", "classify")).contract
-    try:
-        return kind.from_version_1(document) if document["format_version"] == 1 else kind.from_document(document)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error

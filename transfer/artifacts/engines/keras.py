@@ -10,7 +10,8 @@ import tensorflow as tf
 import zoo.layers  # noqa: F401  A .keras file names its layers, and Keras has to know those of the zoo.
 from transfer.artifacts.endpoints import endpoints
 from transfer.artifacts.engines.tensorflow import TensorFlowEngine, freeze_graph
-from transfer.tasks import learning_of, read_contract
+from transfer.tasks import learning_of
+from transfer.tasks.contracts import read_contract
 
 __all__ = ["KerasEngine", "open_model"]
 

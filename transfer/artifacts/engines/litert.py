@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from transfer.artifacts.engines.base import Engine
-from transfer.tasks import read_contract
+from transfer.tasks.contracts import read_contract
 from transfer.tasks.task import Arrays
 
 __all__ = ["LiteRTEngine", "open_model"]

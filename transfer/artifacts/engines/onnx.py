@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from transfer.artifacts.engines.base import Engine
-from transfer.tasks import read_contract
+from transfer.tasks.contracts import read_contract
 from transfer.tasks.task import Arrays
 
 __all__ = ["OnnxEngine", "open_model"]

@@ -9,7 +9,7 @@ import openvino
 from openvino import opset13 as operations
 
 from transfer.artifacts.engines.base import ON_CANVAS, Engine
-from transfer.tasks import read_contract
+from transfer.tasks.contracts import read_contract
 from transfer.tasks.task import Arrays
 
 __all__ = ["OpenVINOEngine", "open_model"]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from transfer.artifacts.engines.base import Engine
-from transfer.tasks import read_contract
+from transfer.tasks.contracts import read_contract
 from transfer.tasks.task import Arrays
 
 __all__ = ["SavedModelEngine", "TensorFlowEngine", "freeze_graph", "open_model"]
