@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.training import feature_cache as caching
-from transfer.training import fine_tuning as training
-from transfer.training import freezing
-from transfer.training.feature_cache import CacheNotUsed, FeatureCache, between, divide, extract, through
-from transfer.training.fine_tuning import fine_tune
+from transfer.phase_data.extraction import extract, through
+from transfer.training import extraction as caching
+from transfer.training import freezing, phase_data
+from transfer.training.division import CacheNotUsed, between, divide
+from transfer.training.feature_cache import FeatureCache
+from transfer.training.feature_store import digest_of
+from transfer.training.fine_tuning import Plan, fine_tune
 
 L = keras.layers
 H, W = 19, 27
@@ -318,7 +320,7 @@ def test_nothing_stored_is_unpickled(stored, monkeypatch):
     (folder,) = cache.folder.iterdir()
     np.save(folder / "train-0.npy", np.array([{"a": 1}], object), allow_pickle=True)
     digests = json.loads((folder / "digests.json").read_text())
-    digests["train-0.npy"] = caching._digest(folder / "train-0.npy")
+    digests["train-0.npy"] = digest_of(folder / "train-0.npy")
     (folder / "digests.json").write_text(json.dumps(digests))
     counted = runs(monkeypatch)
     extract(division, model, photos(), photos(9), cache)
@@ -343,7 +345,8 @@ def test_bad_settings(arguments, message):
 
 
 def tune(model, train, valid, **arguments):
-    return fine_tune(model, train, valid, head_epochs=2, epochs=2, unfreeze=0.5, progress=False, **arguments)
+    plan = Plan(head_epochs=2, epochs=2, unfreeze=0.5)
+    return fine_tune(model, train, valid, plan=plan, progress=False, **arguments)
 
 
 def test_training_on_stored_activations_is_training_of_the_whole():
@@ -370,7 +373,7 @@ def test_what_cannot_be_stored_is_said_and_trained_all_the_same():
 
 def test_with_all_unfrozen_only_the_head_phase_is_stored():
     model = network()
-    history = fine_tune(model, photos(), photos(9), head_epochs=1, epochs=1, unfreeze="all", progress=False)
+    history = fine_tune(model, photos(), photos(9), plan=Plan(1, 1, "all"), progress=False)
     assert history.phases[0].cached
 
 
@@ -394,7 +397,7 @@ def test_callbacks_see_the_whole_model(tmp_path):
 
 @pytest.mark.parametrize(("epochs", "views"), [(0, 2), (5, 4)])
 def test_a_head_alone_gets_fewer_views(monkeypatch, epochs, views):
-    kept, original = [], training.extract
-    monkeypatch.setattr(training, "extract", lambda *a, **k: kept.append(original(*a, **k)) or kept[-1])
-    fine_tune(network(), photos(8), photos(9), head_epochs=5, epochs=epochs, unfreeze=0.5, progress=False)
+    kept, original = [], phase_data.extract
+    monkeypatch.setattr(phase_data, "extract", lambda *a, **k: kept.append(original(*a, **k)) or kept[-1])
+    fine_tune(network(), photos(8), photos(9), plan=Plan(5, epochs, 0.5), progress=False)
     assert kept[0][0].passes == views

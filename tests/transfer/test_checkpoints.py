@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from pipelines import EvaluationCrop, Samples, augmentation, batches
 from transfer.training.checkpoints import Checkpoint, Position
-from transfer.training.fine_tuning import fine_tune
+from transfer.training.fine_tuning import Plan, fine_tune
 from transfer.training.optimization import Optimization
 
 H, W = 13, 17
@@ -53,10 +54,17 @@ class StopAt(keras.callbacks.Callback):
                 raise Stopped
 
 
+def planned(arguments):
+    """The arguments of `fine_tune`, with those of its plan in one."""
+    names = {field.name for field in fields(Plan)}
+    rest = {name: value for name, value in arguments.items() if name not in names}
+    return rest | {"plan": Plan(**{name: value for name, value in arguments.items() if name in names})}
+
+
 def tune(model, **arguments):
     settings = {"head_epochs": 2, "epochs": 3, "unfreeze": 0.5, "learning_rate": 0.01, "progress": False, "seed": 4}
     train = photos(shuffle=True, augment=augmentation("light"))
-    return fine_tune(model, train, photos(9, 1), **{**settings, **arguments})
+    return fine_tune(model, train, photos(9, 1), **planned({**settings, **arguments}))
 
 
 @pytest.fixture(scope="module")

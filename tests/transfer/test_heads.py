@@ -8,7 +8,7 @@ import tensorflow as tf
 from pipelines import EvaluationCrop
 from transfer.models.backbones import Backbone
 from transfer.models.heads import Head, classifier, multi_label, regressor, several_heads, swap_head
-from transfer.training.objectives import MultiLabel, Regression, SingleLabel, Tasks
+from transfer.training.objectives import MultiLabel, Objectives, Regression, SingleLabel
 
 H, W = 21, 34
 
@@ -81,15 +81,20 @@ def test_several_heads_train_together_and_are_saved(trunk, tmp_path):
     assert {name: output.shape for name, output in model.output.items()} == {
         "kind": (None, 3), "age": (None, 1), "tags": (None, 2),
     }  # fmt: skip
-    tasks = Tasks({"kind": SingleLabel(), "age": Regression(), "tags": MultiLabel()}, weights={"age": 0.1})
+    objectives = Objectives({"kind": SingleLabel(), "age": Regression(), "tags": MultiLabel()}, weights={"age": 0.1})
     labels = {
         "kind": np.array([0, 1, 2, 1, 0]),
         "age": np.array([1, 4, 7, 6, 3], "float32"),
         "tags": np.array([[0, 1], [1, 0], [1, 1], [0, 0], [0, 1]]),
     }
     data = tf.data.Dataset.from_tensor_slices((photos(), labels)).batch(2)
-    tasks.check_labels(data.element_spec[1], model, "train")
-    model.compile(keras.optimizers.Adam(0.05), tasks.loss(), metrics=tasks.metrics(), loss_weights=tasks.loss_weights())
+    objectives.check_labels(data.element_spec[1], model, "train")
+    model.compile(
+        keras.optimizers.Adam(0.05),
+        objectives.loss(),
+        metrics=objectives.metrics(),
+        loss_weights=objectives.loss_weights(),
+    )
     losses = model.fit(data, epochs=10, verbose=0, shuffle=False).history
     for name in ("loss", "kind_loss", "age_loss"):
         assert losses[name][-1] < losses[name][0]

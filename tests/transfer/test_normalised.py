@@ -8,7 +8,7 @@ import pytest
 import skimage.data
 import tensorflow as tf
 
-from transfer import fine_tune
+from transfer import Plan, fine_tune
 from transfer.training.normalised_images import LooksNormalised, warn_if_normalised
 from zoo.blocks import normalise
 
@@ -53,7 +53,7 @@ def tune(images, *, normalises=True):
     x = keras.layers.Conv2D(4, 3, strides=2)(normalise(image, "symmetric" if normalises else "none"))
     model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x)))
     data = tf.data.Dataset.from_tensor_slices((images, [0, 1, 0, 1])).batch(2)
-    fine_tune(model, data, data, head_epochs=1, epochs=0, progress=False)
+    fine_tune(model, data, data, plan=Plan(head_epochs=1, epochs=0), progress=False)
 
 
 def test_fine_tuning_warns_where_the_model_normalises_too():

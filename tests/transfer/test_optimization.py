@@ -1,18 +1,21 @@
 """Optimizers: rates over time and depth, averages and accumulation, in a plain compile and fit and in fine_tune."""
 
+from dataclasses import fields
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from transfer.training import freezing
-from transfer.training.fine_tuning import TrainingDiverged, fine_tune
+from transfer.training.fine_tuning import Plan, TrainingDiverged, fine_tune
 from transfer.training.guard import TrainableChanged
 from transfer.training.optimization import Optimization, layer_rates, learning_rate_of
 from transfer.training.soft_labels import SoftLabel
 
 L = keras.layers
 H, W = 19, 27
+HEAD_ALONE = Plan(head_epochs=1, epochs=0)
 
 
 def network(seed=0, norms=True):
@@ -34,9 +37,16 @@ def photos(n=20, seed=0, batch_size=8):
     return tf.data.Dataset.from_tensor_slices((120 * images, labels)).batch(batch_size)
 
 
+def planned(arguments):
+    """The arguments of `fine_tune`, with those of its plan in one."""
+    names = {field.name for field in fields(Plan)}
+    rest = {name: value for name, value in arguments.items() if name not in names}
+    return rest | {"plan": Plan(**{name: value for name, value in arguments.items() if name in names})}
+
+
 def tune(model, **arguments):
     settings = {"head_epochs": 1, "epochs": 2, "unfreeze": "c2", "progress": False, "learning_rate": 0.01}
-    return fine_tune(model, photos(), photos(9, 1), **{**settings, **arguments})
+    return fine_tune(model, photos(), photos(9, 1), **planned({**settings, **arguments}))
 
 
 # Depth
@@ -170,11 +180,11 @@ def test_mixed_labels_are_trained_on():
         return data.map(lambda images, labels: (images, tf.one_hot(labels, 3)))
 
     history = fine_tune(
-        network(), soft(photos()), soft(photos(9)), task=SoftLabel(), head_epochs=1, epochs=0, progress=False
+        network(), soft(photos()), soft(photos(9)), objective=SoftLabel(), plan=HEAD_ALONE, progress=False
     )
     assert history.phases[0].cached
     with pytest.raises(ValueError, match=r"labels of train have to be shares of the classes"):
-        fine_tune(network(), photos(), soft(photos(9)), task=SoftLabel(), progress=False)
+        fine_tune(network(), photos(), soft(photos(9)), objective=SoftLabel(), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +192,7 @@ def test_mixed_labels_are_trained_on():
     [
         ({"batch_norms": "free"}, 'batch_norms is "frozen" or "re-estimated"'),
         ({"patience": 0}, "patience is a number of epochs"),
-        ({"class_weight": {0: 1.0}, "task": SoftLabel()}, "class_weight is for a single label"),
+        ({"class_weight": {0: 1.0}, "objective": SoftLabel()}, "class_weight is for a single label"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -214,7 +224,7 @@ def test_labels_outside_the_classes_are_named():
     wrong = photos().map(lambda images, labels: (images, labels + 1))
     for cache in (True, False):
         with pytest.raises(ValueError, match=r"labels of train have to be in 0\.\.2"):
-            fine_tune(network(), wrong, photos(9), cache=cache, head_epochs=1, epochs=0, progress=False)
+            fine_tune(network(), wrong, photos(9), cache=cache, plan=HEAD_ALONE, progress=False)
     with pytest.raises(ValueError, match=r"labels of valid have to be in 0\.\.2"):
         fine_tune(network(), photos(), wrong, progress=False)
 
@@ -228,7 +238,7 @@ def test_the_batch_that_gives_nan_is_written_and_the_first_weights_come_back(cac
     model = network()
     before = model.get_weights()
     with pytest.raises(TrainingDiverged, match=r"that it began with.* labels of this batch are in .*\.npz") as error:
-        fine_tune(model, data, photos(9), cache=cache, head_epochs=1, epochs=0, progress=False)
+        fine_tune(model, data, photos(9), cache=cache, plan=HEAD_ALONE, progress=False)
     path = str(error.value).split("this batch are in ")[1].split(". Try")[0]
     with np.load(path) as batch:
         assert np.isnan(batch["inputs"]).any()

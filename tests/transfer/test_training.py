@@ -1,13 +1,14 @@
 """Fine-tuning on problems small enough to be learnt in seconds, and every way in which it can go wrong."""
 
 import copy
+from dataclasses import fields
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.training.fine_tuning import TrainingDiverged, fine_tune
+from transfer.training.fine_tuning import Plan, TrainingDiverged, fine_tune
 from transfer.training.freezing import FrozenWeightsChanged
 
 H, W = 19, 27
@@ -40,10 +41,17 @@ def data():
     return colours(50, 0), colours(20, 1)
 
 
+def planned(arguments):
+    """The arguments of `fine_tune`, with those of its plan in one."""
+    names = {field.name for field in fields(Plan)}
+    rest = {name: value for name, value in arguments.items() if name not in names}
+    return rest | {"plan": Plan(**{name: value for name, value in arguments.items() if name in names})}
+
+
 def tune(model, data, **arguments):
     defaults = {"head_epochs": 2, "epochs": 2, "unfreeze": "c2", "progress": False}
     rates = {"head_learning_rate": 0.02, "learning_rate": 0.01}
-    return fine_tune(model, *data, **{**defaults, **rates, **arguments})
+    return fine_tune(model, *data, **planned({**defaults, **rates, **arguments}))
 
 
 def accuracy(model, dataset):

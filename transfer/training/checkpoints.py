@@ -24,21 +24,19 @@ class Position:
     """Where a training stands.
 
     Attributes:
-        phase: number of the phase, from 0.
-        epoch: epochs of it that are done.
-        batch: batches of the next epoch that are done.
-        passes: through the training data that have begun: each pass has an order and an augmentation of its own.
-        goodness: of the best epoch so far.
-        rows: of the epochs of this phase; see `History.rows`.
-        phases: those before, as dicts.
-        seconds: that this phase took so far.
+        phase: The number of the phase, from 0.
+        epoch: How many epochs of this phase are done.
+        batch: How many batches of the next epoch are done.
+        goodness: How good the best epoch so far was; empty before the first one.
+        rows: The rows of the epochs of this phase, as `History.rows` describes them.
+        phases: The phases that are done, as dicts.
+        seconds: How long this phase took so far.
     """
 
     phase: int = 0
     epoch: int = 0
     batch: int = 0
-    passes: int = 0
-    goodness: tuple[float, ...] | None = None
+    goodness: tuple[float, ...] = ()
     rows: list[dict[str, Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -48,9 +46,12 @@ class Checkpoint:
     """A file that holds the state of a training.
 
     Args:
-        path: of the file, in a folder that is made if need be.
-        share: of the time that saving may take, in 0..1. With one, the state is saved in the middle of epochs, too, and
-            not oftener than that; without one, after each epoch.
+        path: The path of the file; its folder is made if need be.
+        share: The share of the time that saving may take, above 0 and at most 1. With a share, the state is saved in
+            the middle of epochs, too, and not more often than that; without one, it is saved after each epoch.
+
+    Raises:
+        ValueError: The share is out of its range.
 
     Example:
 
@@ -70,20 +71,25 @@ class Checkpoint:
         self._pause, self._saved = 0.0, time.perf_counter()
 
     def is_due(self) -> bool:
-        """Whether enough time has passed since the state was saved last."""
+        """Returns whether enough time has passed since the state was saved last."""
         return time.perf_counter() - self._saved >= self._pause
 
-    def position(self) -> Position:
-        """What was saved last; the beginning if nothing was.
+    def position(self) -> Position | None:
+        """Returns where the training stood when it was saved last; None if it was never saved.
 
         Raises:
-            ValueError: the file is no checkpoint, or damaged.
+            ValueError: The file is no checkpoint, or it is damaged.
         """
         if not self.path.exists():
-            return Position()
-        known = json.loads(str(self._read()["position"]))
-        goodness = known.pop("goodness")
-        return Position(**known, goodness=None if goodness is None else tuple(goodness))
+            return None
+        try:
+            known = json.loads(str(self._read()["position"]))
+            return Position(**{**known, "goodness": tuple(known["goodness"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path} is the state of a training of another version, which this one cannot go on with; delete "
+                "it to begin anew"
+            ) from error
 
     def save(
         self,
@@ -96,13 +102,14 @@ class Checkpoint:
         """Puts the state in place of the one before.
 
         Args:
-            position: where the training stands.
-            model, optimizer: whose values are kept.
-            best: the weights of the best epoch.
-            metrics: variables of the metrics in the middle of an epoch.
+            position: Where the training stands.
+            model: The model whose values are kept.
+            optimizer: The optimizer whose values are kept.
+            best: The weights of the best epoch, or None.
+            metrics: The variables of the metrics, in the middle of an epoch.
 
         Raises:
-            OSError: it cannot be written. The state before is as it was.
+            OSError: The file cannot be written. The state before is as it was.
         """
         start = time.perf_counter()
         arrays = {"position": np.array(json.dumps(vars(position)))}
@@ -118,7 +125,7 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
-            new.unlink(missing_ok=True)  # on a full disk there is better use for the room
+            new.unlink(missing_ok=True)  # On a full disk there is better use for the room.
             raise
         new.replace(self.path)
         self._saved = time.perf_counter()
@@ -126,19 +133,22 @@ class Checkpoint:
             self._pause = (self._saved - start) * (1 / self.share - 1)
 
     def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> list[np.ndarray] | None:
-        """Gives a model and a built optimizer the saved state, and returns the weights of the best epoch.
+        """Gives a model and a built optimizer the saved state.
+
+        Returns:
+            The weights of the best epoch; None where no epoch was done.
 
         Raises:
-            ValueError: the state is of another model or optimizer; nothing is changed then.
+            ValueError: The state is of another model or optimizer; nothing is changed then.
         """
         arrays = self._read()
         groups = {name: _group(arrays, name) for name in ("model", "optimizer", "best")}
         targets = {"model": _state(model), "optimizer": optimizer.variables}
         for name, variables in targets.items():
-            found, expected = [value.shape for value in groups[name]], [tuple(each.shape) for each in variables]
-            if found != expected:
+            shapes = [value.shape for value in groups[name]]
+            if shapes != [tuple(variable.shape) for variable in variables]:
                 raise ValueError(
-                    f"{self.path} is the state of another {name}: {len(found)} values, not {len(expected)}, or of "
+                    f"{self.path} is the state of another {name}: {len(shapes)} values, not {len(variables)}, or of "
                     "other shapes. Delete it to begin anew"
                 )
         for name, variables in targets.items():
@@ -147,7 +157,7 @@ class Checkpoint:
         return groups["best"] or None
 
     def metrics(self) -> list[np.ndarray]:
-        """Values of the metrics' variables, where the state is one in the middle of an epoch."""
+        """Returns the values of the metrics' variables, where the state is one in the middle of an epoch."""
         return _group(self._read(), "metrics")
 
     def _read(self) -> dict[str, np.ndarray]:
@@ -161,7 +171,7 @@ class Checkpoint:
 
 
 def _state(model: keras.Model) -> list[Any]:
-    """The weights, and the states of random generators such as those of dropout."""
+    """Returns the weights, and the states of random generators such as those of dropout."""
     generators = [each for each in model.non_trainable_variables if each.path.endswith("seed_generator_state")]
     return [*model.weights, *generators]
 

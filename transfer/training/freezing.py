@@ -1,10 +1,12 @@
 """Which layers of a model train, and proof that the others stayed what they were.
 
-A classifier is a *trunk*, from the image to the last feature map, and a *head* above it. Nothing marks the border:
-it is read from the shapes, so that it is found again in a model that was saved and loaded.
+A classifier is a *trunk*, from the image to the last feature map, and a *head* above it. Nothing marks the border: it
+is
+read from the shapes, so that it is found again in a model that was saved and loaded. A detector names its trunk itself:
+it is the `backbone` that it was built on, and all other layers are its head.
 
-Batch norms of the trunk stay frozen whatever is unfrozen: `trainable = False` is what keeps their moving statistics
-(a call with `training=False` inside a functional model does not, `fit` overrides it).
+Batch norms of a pretrained trunk stay frozen, whatever is unfrozen: `trainable = False` is what keeps their moving
+statistics. (A call with `training=False` inside a functional model does not, since `fit` overrides it.)
 """
 
 import hashlib
@@ -23,6 +25,7 @@ __all__ = [
     "frozen_layers",
     "raise_if_changed",
     "trunk",
+    "trunk_levels",
     "unfreeze",
 ]
 
@@ -32,12 +35,18 @@ class FrozenWeightsChanged(RuntimeError):
 
 
 def trunk(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers from the input to the last feature map, in the order of the graph.
+    """Returns the layers from the input to the last feature map, in the order of the graph.
+
+    Of a detector, these are the layers of its `backbone`.
 
     Raises:
-        ValueError: the model has no feature map, or a trunk that is a model inside a model: freezing part of it, and
-            telling its batch norms, takes a flat graph.
+        ValueError: The model has no feature map, or a trunk that is a model inside a model: freezing a part of it, and
+            recognising its batch norms, takes a flat graph.
     """
+    backbone = _own_backbone(model)
+    if backbone is not None:
+        own = {id(layer) for layer in model.layers}
+        return [layer for layer in backbone.layers if id(layer) in own]
     end = model.layers.index(model.get_layer(last_feature_map(model)))
     layers = model.layers[: end + 1]
     nested = [layer.name for layer in layers if isinstance(layer, keras.Model)]
@@ -49,28 +58,41 @@ def trunk(model: keras.Model) -> list[keras.layers.Layer]:
     return layers
 
 
+def trunk_levels(model: keras.Model) -> dict[str, str]:
+    """Returns the last layer at each stride of the trunk: level "c1", "c2", ... (stride 2, 4, ...) -> layer name."""
+    return levels(_own_backbone(model) or model)
+
+
+def _own_backbone(model: keras.Model) -> keras.Model | None:
+    """Returns the model that a detector was built on, whose layers are the detector's own; None of other models."""
+    backbone = getattr(model, "backbone", None)
+    nested = any(layer is backbone for layer in model.layers)
+    return backbone if isinstance(backbone, keras.Model) and not nested else None
+
+
 def freeze(model: keras.Model) -> None:
-    """Freezes the trunk, in place; the head trains. As `unfreeze(model, "none")`.
+    """Freezes the trunk, in place; the head trains. This is `unfreeze(model, "none")`.
 
     Compile the model afterwards: what a compiled model trains does not change (`fine_tune` compiles).
     """
     unfreeze(model, "none")
 
 
-def unfreeze(model: keras.Model, part: str | float) -> None:
+def unfreeze(model: keras.Model, part: str | float, *, batch_norms: bool = False) -> None:
     """Sets, in place, which part of the trunk trains: the given one, and no other. The head always trains.
 
-    Batch norms of the trunk stay frozen, their statistics with them. Compile the model afterwards: what a compiled
-    model trains does not change (`fine_tune` compiles).
+    Compile the model afterwards: what a compiled model trains does not change (`fine_tune` compiles).
 
     Args:
-        model: a flat functional classifier.
-        part: "none"; "all"; a level such as "c4", for what lies above level c3 (the layers that make the maps of
-            stride 16 and deeper); the name of a layer of the trunk, for it and what comes after it; or a fraction in
-            0..1 of the trunk's layers, counted from the top.
+        model: A flat functional classifier, or a detector.
+        part: "none"; "all"; a level such as "c4", for what lies above level c3 (the layers that make the maps of stride
+            16 and deeper); the name of a layer of the trunk, for this layer and those after it; or a fraction in 0..1
+            of the trunk's layers, counted from the top.
+        batch_norms: Whether the batch norms in that part train, too. By default all batch norms of the trunk stay
+            frozen, and their statistics with them.
 
     Raises:
-        ValueError: a level that the model does not have, a fraction outside 0..1.
+        ValueError: The model does not have that level or layer, or the fraction is outside of 0..1.
 
     Example:
 
@@ -82,15 +104,19 @@ def unfreeze(model: keras.Model, part: str | float) -> None:
     """
     layers = trunk(model)
     first = _first_trainable(model, layers, part)
+    frozen = {
+        id(layer)
+        for index, layer in enumerate(layers)
+        if index < first or (isinstance(layer, keras.layers.BatchNormalization) and not batch_norms)
+    }
     model.trainable = True
     # Layer by layer: setting what the model already has is ignored on this backend, and does not reach its layers.
-    for index, layer in enumerate(model.layers):
-        held = isinstance(layer, keras.layers.BatchNormalization) and index < len(layers)
-        layer.trainable = index >= first and not held
+    for layer in model.layers:
+        layer.trainable = id(layer) not in frozen
 
 
 def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part: str | float) -> int:
-    """Index of the lowest layer of the trunk that the part holds."""
+    """Returns the index of the lowest layer of the trunk that belongs to the part."""
     if part == "none":
         return len(layers)
     if part == "all":
@@ -100,7 +126,7 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
         if not 0 <= fraction <= 1:
             raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {part}")
         return len(layers) - round(fraction * len(layers))
-    known = levels(model)
+    known = trunk_levels(model)
     names = [layer.name for layer in layers]
     if part in names and part not in known:
         return names.index(str(part))
@@ -114,7 +140,7 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
 
 
 def as_fraction(part: str | float) -> float | None:
-    """The part as a number, also where it is one in writing, as on a command line; None if it is none.
+    """Returns a part as a number, also where it is a number in writing, as on a command line; None if it is none.
 
     >>> as_fraction(0.3), as_fraction("0.3"), as_fraction("c4")
     (0.3, 0.3, None)
@@ -128,12 +154,14 @@ def as_fraction(part: str | float) -> float | None:
 
 
 def frozen_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers that have weights and do not train, batch norms among them."""
+    """Returns the layers that have weights and do not train, batch norms among them."""
     return [layer for layer in model.layers if layer.weights and not layer.trainable]
 
 
 def fingerprints(layers: Iterable[keras.layers.Layer]) -> dict[str, list[str]]:
-    """A digest of each weight of each layer, moving statistics included: equal if and only if bit-identical.
+    """Computes a digest of each weight of each layer, moving statistics included.
+
+    Two digests are equal if and only if the weights are bit-identical.
 
     Returns:
         Layer name -> digests, in the order of the layer's weights.
@@ -145,14 +173,14 @@ def fingerprints(layers: Iterable[keras.layers.Layer]) -> dict[str, list[str]]:
 
 
 def raise_if_changed(model: keras.Model, before: dict[str, list[str]]) -> None:
-    """Compares weights with what they were.
+    """Compares the weights of frozen layers with what they were before the training.
 
     Args:
-        model: the model after training.
-        before: `fingerprints` of its frozen layers before training.
+        model: The model after the training.
+        before: The `fingerprints` of its frozen layers before the training.
 
     Raises:
-        FrozenWeightsChanged: a weight is not bit-identical; the message names the layers.
+        FrozenWeightsChanged: A weight is not bit-identical; the message names the layers.
     """
     after = fingerprints(model.get_layer(name) for name in before)
     changed = [name for name in before if before[name] != after[name]]

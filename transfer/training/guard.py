@@ -1,6 +1,6 @@
 """What is said to be frozen stays so, and a training that goes wrong stops where it does.
 
-`fine_tune` has all of it built in. `Guard` is the same for a `compile` and `fit` of one's own.
+`fine_tune` has all of this built in. `Guard` is the same for your own `compile` and `fit`.
 """
 
 import tempfile
@@ -14,7 +14,14 @@ import numpy as np
 from transfer.training import freezing
 from transfer.training.freezing import FrozenWeightsChanged
 
-__all__ = ["Guard", "TrainableChanged", "TrainingDiverged", "write_batch"]
+__all__ = [
+    "Guard",
+    "TrainableChanged",
+    "TrainingDiverged",
+    "raise_if_trainable_changed",
+    "trainable_layers",
+    "write_batch",
+]
 
 
 class TrainingDiverged(ArithmeticError):
@@ -26,8 +33,10 @@ class TrainableChanged(FrozenWeightsChanged):
 
 
 class Guard(keras.callbacks.Callback):
-    """A callback for a `fit` of one's own: frozen weights, batch norms' statistics included, stay bit-identical, and
-    what trains is what `trainable` says.
+    """A callback for your own `fit` that watches over what is frozen.
+
+    Frozen weights, batch norms' statistics included, have to stay bit-identical, and what trains has to be what
+    `trainable` says.
 
     Example, of the usual mistake:
 
@@ -43,14 +52,17 @@ class Guard(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Notes what trains, and the weights of what does not."""
         self._check_compiled()
         self._trainable = trainable_layers(self.model)
         self._before = freezing.fingerprints(freezing.frozen_layers(self.model))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Checks that `trainable` is what it was."""
         raise_if_trainable_changed(self.model, self._trainable)
 
     def on_train_end(self, logs: Any = None) -> None:
+        """Checks that the frozen weights are what they were."""
         freezing.raise_if_changed(self.model, self._before)
         raise_if_trainable_changed(self.model, self._trainable)
 
@@ -59,26 +71,26 @@ class Guard(keras.callbacks.Callback):
         if not optimizer.built:
             return
         trained = {variable.path for variable in optimizer._trainable_variables}
-        said = {variable.path for variable in self.model.trainable_variables}
+        trainable = {variable.path for variable in self.model.trainable_variables}
         layers = [
             layer.name
             for layer in self.model.layers
-            if any((variable.path in trained) != (variable.path in said) for variable in layer.weights)
+            if any((variable.path in trained) != (variable.path in trainable) for variable in layer.weights)
         ]
         if layers:
             raise TrainableChanged(_message(layers))
 
 
 def trainable_layers(model: keras.Model) -> dict[str, bool]:
-    """Layer name -> whether it trains, for layers with weights."""
+    """Returns for each layer with weights, by its name, whether it trains."""
     return {layer.name: layer.trainable for layer in model.layers if layer.weights}
 
 
 def raise_if_trainable_changed(model: keras.Model, before: dict[str, bool]) -> None:
-    """Compares with what `trainable_layers` gave when the model was compiled.
+    """Compares what trains with what `trainable_layers` gave when the model was compiled.
 
     Raises:
-        TrainableChanged: it is another now.
+        TrainableChanged: Another layer trains now.
     """
     now = trainable_layers(model)
     changed = [name for name in before if now[name] != before[name]]
@@ -95,9 +107,15 @@ def _message(layers: Sequence[str]) -> str:
 
 
 def write_batch(inputs: Any, labels: Any) -> Path:
-    """Writes a batch to look at later: an `.npz` file in the folder for temporary files.
+    """Writes a batch to an `.npz` file in the folder for temporary files, so that somebody can look at it.
 
-    Its arrays are `inputs` and `labels`; of several, `inputs_0`, `inputs_1`, ... in Keras' order.
+    Args:
+        inputs: An array, or a structure of arrays.
+        labels: An array, or a structure of arrays, such as a dict.
+
+    Returns:
+        The path of the file. Its arrays are `inputs` and `labels`; where there are several arrays, they are numbered
+        in Keras' order (`inputs_0`, `inputs_1`, ...), or named where they are entries of a dict (`labels_boxes`).
 
     Example:
 
@@ -110,7 +128,11 @@ def write_batch(inputs: Any, labels: Any) -> Path:
     arrays: dict[str, Any] = {}
     for name, value in (("inputs", inputs), ("labels", labels)):
         flat = keras.tree.flatten(value)
-        arrays |= {name if len(flat) == 1 else f"{name}_{i}": np.asarray(each) for i, each in enumerate(flat)}
+        if isinstance(value, dict) and len(flat) == len(value):
+            arrays |= {f"{name}_{key}": np.asarray(array) for key, array in value.items()}
+        else:
+            names = [name] if len(flat) == 1 else [f"{name}_{number}" for number in range(len(flat))]
+            arrays |= {key: np.asarray(array) for key, array in zip(names, flat, strict=True)}
     with tempfile.NamedTemporaryFile(prefix="batch-", suffix=".npz", delete=False) as file:
         np.savez(file, **arrays)
     return Path(file.name)

@@ -1,20 +1,20 @@
-"""What a network is trained to tell: one class of several, any number of labels, numbers, or several of these at once.
+"""What a network is trained for: one class of several, any number of labels, numbers, or several of these at once.
 
-A task says which loss and metrics a training has, which of its epochs was the best, and what labels have to look like.
-`fine_tune(..., task=...)` takes one; `transfer.models.heads` has the head for each.
+An objective says which loss and metrics a training has, which of its epochs is the best, and what labels have to look
+like. `fine_tune(..., objective=...)` takes one, and `transfer.models.heads` has the head for each.
 
 ===============  ==============================  ==========================================================
 `SingleLabel`    softmax `[n, k]`                labels int `[n]`, the index of the class
 `MultiLabel`     sigmoid `[n, k]`                labels 0 or 1, `[n, k]`, a column for each class
 `Regression`     linear `[n, k]`                 labels float `[n, k]`, or `[n]` where there is one number
-`Tasks`          a dict of these                 a dict of labels with the same names
+`Objectives`     a dict of these                 a dict of labels with the same names
 ===============  ==============================  ==========================================================
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -22,80 +22,146 @@ import tensorflow as tf
 
 from zoo.losses import SparseFocalCrossentropy
 
-__all__ = ["MultiLabel", "Regression", "SingleLabel", "Task", "Tasks"]
+__all__ = [
+    "ONE_LABEL",
+    "MultiLabel",
+    "Objective",
+    "Objectives",
+    "OneOutput",
+    "Regression",
+    "SelfValidating",
+    "SingleLabel",
+    "with_validation",
+]
 
 
-class Task(Protocol):
-    """What `fine_tune` asks of a task."""
+class Objective(Protocol):
+    """What `fine_tune` asks of an objective.
+
+    An objective whose training images have to be new ones in each epoch may set `needs_new_views = True`. What layers
+    give is then stored for the head's phase only, unless the user says how many views are to be stored.
+    """
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the logs that are kept of an epoch."""
+        """The names of the logs that are kept of each epoch; those of validation begin with `val_`."""
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        """What the report draws over the epochs: pairs of a column, without `val_`, and its title."""
 
     def loss(self) -> Any:
-        """What `keras.Model.compile` takes as `loss`."""
+        """Returns what `keras.Model.compile` takes as `loss`; None where the model computes its own loss."""
 
-    def loss_weights(self) -> dict[str, float] | None:
-        """What `keras.Model.compile` takes as `loss_weights`."""
+    def loss_weights(self) -> Any:
+        """Returns what `keras.Model.compile` takes as `loss_weights`."""
 
     def metrics(self) -> Any:
-        """What `keras.Model.compile` takes as `metrics`: new objects at each call."""
+        """Returns what `keras.Model.compile` takes as `metrics`: new objects at each call."""
 
     def goodness(self, row: Mapping[str, Any]) -> tuple[float, ...]:
-        """How good an epoch was, by its logs; larger is better, and later numbers decide between equals."""
+        """Returns how good an epoch was, from its row in the history.
+
+        Larger is better, and later numbers decide between equals.
+        """
 
     def check_labels(self, spec: Any, model: keras.Model, name: str) -> None:
-        """Raises `ValueError` where labels of such shape and dtype cannot train the model.
+        """Raises a `ValueError` where labels of such a shape and type cannot train the model.
 
         Args:
-            spec: of a batch of labels, as `dataset.element_spec[1]` has it.
-            model: that is to be trained.
-            name: of the data set, for the message.
+            spec: The specification of a batch of labels, as `dataset.element_spec[1]` has it.
+            model: The model that is going to be trained.
+            name: The name of the data set, for the message.
         """
 
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
-        """Raises `ValueError` where labels have values that the task does not know.
+        """Raises a `ValueError` where labels have values that the objective does not know.
 
         Args:
-            labels: arrays, of any number of images.
-            model: that is to be trained.
-            name: of the data set, for the message.
+            labels: Arrays, of any number of images.
+            model: The model that is going to be trained.
+            name: The name of the data set, for the message.
         """
 
 
-class _OneHead(ABC):
-    """What tasks with one output have in common."""
+@runtime_checkable
+class SelfValidating(Protocol):
+    """An objective that measures the model itself; `fine_tune` then takes no validation data."""
 
-    def loss_weights(self) -> dict[str, float] | None:
+    def validate(self, model: keras.Model, epoch: int, last: bool) -> Mapping[str, float] | None:
+        """Measures a model. Where weights are averaged, the model has the averaged ones meanwhile.
+
+        Args:
+            model: The whole model.
+            epoch: The number of the epoch that has just ended, counted from 1 over all phases.
+            last: Whether this is the last epoch of the training.
+
+        Returns:
+            The values by the names of their columns, without `val_`; None where this epoch is not measured.
+        """
+
+
+class OneOutput(ABC):
+    """What objectives for models with one output have in common."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The names of the logs that are kept of each epoch."""
+
+    @property
+    @abstractmethod
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        """What the report draws over the epochs: pairs of a column and its title."""
+
+    @abstractmethod
+    def loss(self) -> keras.losses.Loss:
+        """Returns what `keras.Model.compile` takes as `loss`."""
+
+    def loss_weights(self) -> None:
+        """Returns None: there is one loss."""
         return None
 
+    @abstractmethod
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Returns new metrics for `keras.Model.compile`."""
+
+    @abstractmethod
+    def goodness(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """Returns how good an epoch was; larger is better."""
+
     def check_labels(self, spec: Any, model: keras.Model, name: str) -> None:
+        """Raises a `ValueError` where labels of such a shape and type cannot train the model."""
         if len(model.outputs) != 1:
             raise ValueError(
                 f"{type(self).__name__} is for a model with one output, and {model.name} has "
-                f"{len(model.outputs)}; give Tasks with a task for each"
+                f"{len(model.outputs)}; give Objectives with an objective for each"
             )
-        self._check_spec(spec, model.outputs[0].shape[-1], name)
+        self.check_spec(spec, model.outputs[0].shape[-1], name)
 
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
-        self._check_values(np.asarray(labels), model.outputs[0].shape[-1], name)
+        """Raises a `ValueError` where labels have values that the objective does not know."""
+        self.check_array(np.asarray(labels), model.outputs[0].shape[-1], name)
 
     @abstractmethod
-    def _check_spec(self, spec: Any, width: int, name: str) -> None:
-        """Raises `ValueError` where labels of that shape and dtype are none for an output of `width` numbers."""
+    def check_spec(self, spec: Any, width: int, name: str) -> None:
+        """Raises a `ValueError` where labels of that specification do not fit an output of `width` numbers."""
 
     @abstractmethod
-    def _check_values(self, labels: np.ndarray, width: int, name: str) -> None:
-        """Raises `ValueError` where their values are none."""
+    def check_array(self, labels: np.ndarray, width: int, name: str) -> None:
+        """Raises a `ValueError` where the values of labels do not fit an output of `width` numbers."""
 
 
 @dataclass(frozen=True)
-class SingleLabel(_OneHead):
-    """One class of several for each image; the best epoch is that of the highest accuracy, then of the lowest loss.
+class SingleLabel(OneOutput):
+    """One class of several for each image.
+
+    The best epoch is the one of the highest accuracy, and of several such epochs the one of the lowest loss.
 
     Args:
-        label_smoothing: in [0, 1); see `zoo.losses.SparseFocalCrossentropy`.
-        focal_gamma: at least 0, likewise; 0 is plain cross-entropy.
+        label_smoothing: Share in [0, 1) of each label that is spread evenly over all classes. Defaults to 0.
+        focal_gamma: Exponent of the focal loss, 0 or more: the larger it is, the less do answers count that are right
+            already. Defaults to 0, which is plain cross-entropy. See `zoo.losses.SparseFocalCrossentropy`.
 
     Example:
 
@@ -113,7 +179,11 @@ class SingleLabel(_OneHead):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return "loss", "accuracy", "val_loss", "val_accuracy"
+        return with_validation("loss", "accuracy")
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        return ("accuracy", "Accuracy"), ("loss", "Loss")
 
     def loss(self) -> keras.losses.Loss:
         if self.label_smoothing or self.focal_gamma:
@@ -127,18 +197,18 @@ class SingleLabel(_OneHead):
         # On a small validation set many epochs have the same accuracy.
         return row["val_accuracy"], -row["val_loss"]
 
-    def _check_spec(self, spec: Any, width: int, name: str) -> None:
+    def check_spec(self, spec: Any, width: int, name: str) -> None:
         expected = f"class indices, int [n] in 0..{width - 1}"
         shape, dtype = _shape_and_dtype(spec, expected, name)
         if shape.rank == 2 and shape[-1] == width and width > 1:
             raise ValueError(
                 f"the labels of {name} have to be {expected}, not one-hot rows: got {shape} of {dtype.name}. Take "
-                "their argmax; or, if several classes may be in one image, train with task=MultiLabel()"
+                "their argmax; or, if several classes may be in one image, train with objective=MultiLabel()"
             )
         if shape.rank != 1 or not dtype.is_integer:
             raise ValueError(f"the labels of {name} have to be {expected}; got labels {shape} of {dtype.name}")
 
-    def _check_values(self, labels: np.ndarray, width: int, name: str) -> None:
+    def check_array(self, labels: np.ndarray, width: int, name: str) -> None:
         if labels.size and (labels.min() < 0 or labels.max() >= width):
             raise ValueError(
                 f"the labels of {name} have to be in 0..{width - 1}, for the model tells {width} classes apart; got "
@@ -147,17 +217,18 @@ class SingleLabel(_OneHead):
 
 
 @dataclass(frozen=True)
-class MultiLabel(_OneHead):
-    """Any number of labels for each image, none of them included.
+class MultiLabel(OneOutput):
+    """Any number of labels for each image, which may also have none.
 
-    The best epoch is that of the highest average precision (area under the curve of precision over recall, mean over
-    the labels), which depends on no threshold, then of the lowest loss. Thresholds are chosen afterwards: see
-    `transfer.choose_thresholds`.
+    The best epoch is the one of the highest average precision (area under the curve of precision over recall, mean over
+    the labels), which depends on no threshold, and of several such epochs the one of the lowest loss. Thresholds are
+    chosen afterwards: see `transfer.choose_thresholds`.
 
     Args:
-        label_smoothing: in [0, 1): the share by which 0 and 1 are moved towards 0.5.
-        focal_gamma: at least 0: the larger, the less count answers that are already right; 0 is plain cross-entropy.
-            Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4.
+        label_smoothing: Share in [0, 1) by which 0 and 1 are moved towards 0.5. Defaults to 0.
+        focal_gamma: Exponent of the focal loss, 0 or more: the larger it is, the less do answers count that are right
+            already. Defaults to 0, which is plain cross-entropy. Source: Lin et al. 2017, "Focal Loss for Dense Object
+            Detection", equation 4.
 
     Example:
 
@@ -173,7 +244,11 @@ class MultiLabel(_OneHead):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return _with_validation("loss", "average_precision", "f1")
+        return with_validation("loss", "average_precision", "f1")
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        return ("average_precision", "Mean average precision"), ("f1", "F1, mean over the labels"), ("loss", "Loss")
 
     def loss(self) -> keras.losses.Loss:
         if self.focal_gamma:
@@ -189,29 +264,30 @@ class MultiLabel(_OneHead):
     def goodness(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         return row["val_average_precision"], -row["val_loss"]
 
-    def _check_spec(self, spec: Any, width: int, name: str) -> None:
+    def check_spec(self, spec: Any, width: int, name: str) -> None:
         expected = f"0 or 1 for each class, [n, {width}]"
         shape, dtype = _shape_and_dtype(spec, expected, name)
         if shape.rank != 2 or shape[-1] not in (None, width):
-            hint = " Class indices are for task=SingleLabel()." if shape.rank == 1 else ""
+            hint = " Class indices are for objective=SingleLabel()." if shape.rank == 1 else ""
             raise ValueError(f"the labels of {name} have to be {expected}; got {shape} of {dtype.name}.{hint}")
         if not (dtype.is_integer or dtype.is_floating or dtype.is_bool):
             raise ValueError(f"the labels of {name} have to be {expected}; got {dtype.name}")
 
-    def _check_values(self, labels: np.ndarray, width: int, name: str) -> None:
+    def check_array(self, labels: np.ndarray, width: int, name: str) -> None:
         wrong = labels[(labels != 0) & (labels != 1)]
         if wrong.size:
             raise ValueError(f"the labels of {name} have to be 0 or 1; got {wrong[0]}, {wrong.size} such in all")
 
 
 @dataclass(frozen=True)
-class Regression(_OneHead):
-    """One or more numbers for each image; the best epoch is that of the lowest mean absolute error.
+class Regression(OneOutput):
+    """One or more numbers for each image. The best epoch is the one of the lowest mean absolute error.
 
     Args:
-        error: what is minimised: "squared"; "absolute"; or "huber", squared up to `delta` and absolute from there on,
-            for labels some of which are far off. Source: Huber 1964, "Robust Estimation of a Location Parameter".
-        delta: of "huber", in the labels' unit.
+        error: The error that is minimised: "squared", the default; "absolute"; or "huber", which is squared up to
+            `delta` and absolute from there on, for labels some of which are far off. Source: Huber 1964, "Robust
+            Estimation of a Location Parameter".
+        delta: The error at which "huber" becomes absolute, in the unit of the labels. Defaults to 1.
 
     Example:
 
@@ -230,7 +306,11 @@ class Regression(_OneHead):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return _with_validation("loss", "mean_absolute_error")
+        return with_validation("loss", "mean_absolute_error")
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        return ("mean_absolute_error", "Mean absolute error"), ("loss", "Loss")
 
     def loss(self) -> keras.losses.Loss:
         if self.error == "huber":
@@ -243,93 +323,115 @@ class Regression(_OneHead):
     def goodness(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         return -row["val_mean_absolute_error"], -row["val_loss"]
 
-    def _check_spec(self, spec: Any, width: int, name: str) -> None:
+    def check_spec(self, spec: Any, width: int, name: str) -> None:
         expected = f"numbers, float [n, {width}]" + (" or [n]" if width == 1 else "")
         shape, dtype = _shape_and_dtype(spec, expected, name)
         fits = (shape.rank == 2 and shape[-1] == width) or (shape.rank == 1 and width == 1)
         if not fits or not (dtype.is_floating or dtype.is_integer):
             raise ValueError(f"the labels of {name} have to be {expected}; got {shape} of {dtype.name}")
 
-    def _check_values(self, labels: np.ndarray, width: int, name: str) -> None:
+    def check_array(self, labels: np.ndarray, width: int, name: str) -> None:
         if not np.isfinite(labels).all():
             raise ValueError(f"the labels of {name} have to be finite numbers; got NaN or infinity among them")
 
 
 @dataclass(frozen=True)
-class Tasks:
-    """Several heads on one trunk, each with a task of its own; the best epoch is that of the lowest weighted loss.
+class Objectives:
+    """Several heads on one trunk, each with an objective of its own. The best epoch is that of the lowest weighted
+    loss.
 
     Source: Caruana 1997, "Multitask Learning".
 
     Args:
-        tasks: by the names of the model's outputs, as `transfer.several_heads` gives them.
-        weights: of each loss in the sum that is minimised; 1 unless told.
+        objectives: The objectives by the names of the model's outputs, as `transfer.several_heads` gives them.
+        weights: The factor of each loss in the sum that is minimised, by the name of its output. Defaults to 1 for each
+            output.
 
     Raises:
-        ValueError: no task, or a weight for an unknown one, or one that is not positive.
+        ValueError: There is no objective, a weight for an unknown one, or a weight that is not positive.
 
     Example:
 
-    >>> tasks = Tasks({"species": SingleLabel(), "age": Regression()}, weights={"age": 0.1})
-    >>> tasks.loss_weights()
+    >>> objectives = Objectives({"species": SingleLabel(), "age": Regression()}, weights={"age": 0.1})
+    >>> objectives.loss_weights()
     {'species': 1.0, 'age': 0.1}
-    >>> tasks.columns[:4]
+    >>> objectives.columns[:4]
     ('loss', 'species_loss', 'species_accuracy', 'age_loss')
+    >>> objectives.curves[0]
+    ('species_accuracy', 'species: Accuracy')
     """
 
-    tasks: Mapping[str, SingleLabel | MultiLabel | Regression]
+    objectives: Mapping[str, OneOutput]
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.tasks:
-            raise ValueError("expected at least one task by the name of its output, got none")
+        if not self.objectives:
+            raise ValueError("expected at least one objective by the name of its output, got none")
         for name, weight in self.weights.items():
-            if name not in self.tasks or not weight > 0:
+            if name not in self.objectives or not weight > 0:
                 raise ValueError(
-                    f"weights are positive numbers for some of {', '.join(self.tasks)}; got {weight} for {name!r}"
+                    f"weights are positive numbers for some of {', '.join(self.objectives)}; got {weight} for {name!r}"
                 )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        own = [f"{name}_{column}" for name, task in self.tasks.items() for column in _without_validation(task)]
-        return _with_validation("loss", *own)
+        own = [
+            f"{name}_{column}"
+            for name, objective in self.objectives.items()
+            for column in objective.columns
+            if not column.startswith("val_")
+        ]
+        return with_validation("loss", *own)
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        own = [
+            (f"{name}_{column}", f"{name}: {title}")
+            for name, objective in self.objectives.items()
+            for column, title in objective.curves
+            if column != "loss"
+        ]
+        return *own, ("loss", "Loss, weighted sum")
 
     def loss(self) -> dict[str, keras.losses.Loss]:
-        return {name: task.loss() for name, task in self.tasks.items()}
+        return {name: objective.loss() for name, objective in self.objectives.items()}
 
     def loss_weights(self) -> dict[str, float]:
-        return {name: float(self.weights.get(name, 1.0)) for name in self.tasks}
+        return {name: float(self.weights.get(name, 1.0)) for name in self.objectives}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
-        return {name: task.metrics() for name, task in self.tasks.items()}
+        return {name: objective.metrics() for name, objective in self.objectives.items()}
 
     def goodness(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         return (-row["val_loss"],)
 
     def check_labels(self, spec: Any, model: keras.Model, name: str) -> None:
-        if not isinstance(model.output, Mapping) or sorted(model.output) != sorted(self.tasks):
+        names = ", ".join(sorted(self.objectives))
+        if not isinstance(model.output, Mapping) or sorted(model.output) != sorted(self.objectives):
             has = f"a dict of {', '.join(sorted(model.output))}" if isinstance(model.output, Mapping) else "no dict"
             raise ValueError(
-                f"there are tasks for {', '.join(sorted(self.tasks))}, and {model.name} has {has} as output; build it "
-                "with an output for each, as transfer.several_heads does"
+                f"there are objectives for {names}, and {model.name} has {has} as output; build it with an output for "
+                "each, as transfer.several_heads does"
             )
-        if not isinstance(spec, Mapping) or sorted(spec) != sorted(self.tasks):
-            found = f"labels for {', '.join(sorted(spec))}" if isinstance(spec, Mapping) else f"{spec}"
-            raise ValueError(f"{name} has to have a dict of labels for {', '.join(sorted(self.tasks))}; got {found}")
-        for each, output in model.output.items():
-            self.tasks[each]._check_spec(spec[each], output.shape[-1], f"{name} for {each!r}")
+        if not isinstance(spec, Mapping) or sorted(spec) != sorted(self.objectives):
+            received = f"labels for {', '.join(sorted(spec))}" if isinstance(spec, Mapping) else f"{spec}"
+            raise ValueError(f"{name} has to have a dict of labels for {names}; got {received}")
+        for output, tensor in model.output.items():
+            self.objectives[output].check_spec(spec[output], tensor.shape[-1], f"{name} for {output!r}")
 
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
-        for each, output in model.output.items():
-            self.tasks[each]._check_values(np.asarray(labels[each]), output.shape[-1], f"{name} for {each!r}")
+        for output, tensor in model.output.items():
+            array = np.asarray(labels[output])
+            self.objectives[output].check_array(array, tensor.shape[-1], f"{name} for {output!r}")
 
 
-def _with_validation(*columns: str) -> tuple[str, ...]:
+def with_validation(*columns: str) -> tuple[str, ...]:
+    """Returns columns and, after them, those of the same names in validation.
+
+    >>> with_validation("loss", "accuracy")
+    ('loss', 'accuracy', 'val_loss', 'val_accuracy')
+    """
     return *columns, *(f"val_{column}" for column in columns)
-
-
-def _without_validation(task: Task) -> tuple[str, ...]:
-    return tuple(column for column in task.columns if not column.startswith("val_"))
 
 
 def _check_loss(label_smoothing: float, focal_gamma: float) -> None:
@@ -343,3 +445,6 @@ def _shape_and_dtype(spec: Any, expected: str, name: str) -> tuple[tf.TensorShap
     if not isinstance(spec, tf.TensorSpec):
         raise ValueError(f"the labels of {name} have to be {expected}; got {spec}")
     return spec.shape, spec.dtype
+
+
+ONE_LABEL = SingleLabel()  # What a training is for unless something else is given.

@@ -1,4 +1,4 @@
-"""Shows how a training goes on: a bar with the time left on a terminal, and one line an epoch anywhere."""
+"""Shows how a training goes on: a bar with the time left on a terminal, and one line for each epoch anywhere."""
 
 import sys
 import time
@@ -15,12 +15,12 @@ __all__ = ["Progress"]
 class Progress:
     """A context in which training is shown, over one or several calls of `fit`.
 
-    Terminals get a moving bar. Notebooks and pipes get lines only, each with the time left: what moves is lost there.
-    A notebook's lines go to its output, all others to stderr, so that a program's results on stdout stay clean.
+    Terminals get a moving bar. Notebooks and pipes get lines only, each with the time left, since what moves is lost
+    there. A notebook's lines go to its output, all others to stderr, so that a program's results on stdout stay clean.
 
     Args:
-        epochs: how many there will be in all.
-        enabled: False shows nothing.
+        epochs: Number of epochs in all.
+        enabled: Whether anything is shown. Defaults to True.
 
     Example:
 
@@ -54,27 +54,34 @@ class Progress:
         self.bar.stop()
 
     def callback(self, phase: str) -> keras.callbacks.Callback:
-        """What tells the bar about one call of `fit`."""
+        """Returns the callback that tells the bar about one call of `fit`."""
         return _Tell(self, phase)
 
     def extraction(self, share: float) -> None:
-        """Activations of frozen layers are computed for a share in 0..1 of the images."""
+        """Shows for which share in 0..1 of the images the activations of frozen layers are computed."""
         self.bar.update(self.task, completed=share, description="frozen layers, once")
 
     def step(self, phase: str, share: float) -> None:
-        """A batch is done, and with it a share in 0..1 of the epoch."""
+        """Shows that a batch is done, and with it a share in 0..1 of the epoch."""
         self.bar.update(self.task, completed=self.done + share, description=f"{phase}, epoch {self.done + 1}")
 
     def epoch(self, phase: str, logs: dict[str, Any], seconds: float, *, to_come: int) -> None:
-        """An epoch is done; `to_come` more of this phase will take about as long."""
+        """Shows that an epoch is done.
+
+        Args:
+            phase: The name of the phase.
+            logs: What was measured.
+            seconds: How long the epoch took.
+            to_come: How many more epochs of this phase there are, which will take about as long each.
+        """
         self.done += 1
         self.bar.update(self.task, completed=self.done)
         if "val_accuracy" in logs:
-            found = f"accuracy {logs['accuracy']:.3f}  validation {logs['val_accuracy']:.3f}"
+            measured = f"accuracy {logs['accuracy']:.3f}  validation {logs['val_accuracy']:.3f}"
         else:
-            found = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "loss")
+            measured = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "loss")
         line = (
-            f"epoch {self.done:>{len(str(self.epochs))}}/{self.epochs} {phase:<5} loss {logs['loss']:.4f}  {found}  "
+            f"epoch {self.done:>{len(str(self.epochs))}}/{self.epochs} {phase:<5} loss {logs['loss']:.4f}  {measured}  "
             f"{seconds:.1f} s"
         )
         if to_come:

@@ -8,17 +8,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer.training.objectives import OneOutput, with_validation
+
 __all__ = ["SoftLabel"]
 
 
 @dataclass(frozen=True)
-class SoftLabel:
-    """The task of images that were mixed: labels float `[n, k]`, each row of sum 1; those of validation one-hot.
+class SoftLabel(OneOutput):
+    """The objective for images that were mixed.
 
-    The best epoch is that of the highest accuracy, then of the lowest loss.
+    Labels are float `[n, k]`, and each row has the sum 1; those of the validation data are one-hot rows. The best epoch
+    is the one of the highest accuracy, and of several such epochs the one of the lowest loss.
 
     Args:
-        label_smoothing: in [0, 1).
+        label_smoothing: Share in [0, 1) of each label that is spread evenly over all classes. Defaults to 0.
 
     Example:
 
@@ -35,13 +38,14 @@ class SoftLabel:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return "loss", "accuracy", "val_loss", "val_accuracy"
+        return with_validation("loss", "accuracy")
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        return ("accuracy", "Accuracy"), ("loss", "Loss")
 
     def loss(self) -> keras.losses.Loss:
         return keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
-
-    def loss_weights(self) -> None:
-        return None
 
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
@@ -49,18 +53,17 @@ class SoftLabel:
     def goodness(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         return row["val_accuracy"], -row["val_loss"]
 
-    def check_labels(self, spec: Any, model: keras.Model, name: str) -> None:
-        width = model.outputs[0].shape[-1]
+    def check_spec(self, spec: Any, width: int, name: str) -> None:
         fits = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 2 and spec.shape[-1] in (None, width)
         if not (fits and spec.dtype.is_floating):
-            found = f"{spec.shape} of {spec.dtype.name}" if isinstance(spec, tf.TensorSpec) else f"{spec}"
+            received = f"{spec.shape} of {spec.dtype.name}" if isinstance(spec, tf.TensorSpec) else f"{spec}"
             raise ValueError(
-                f"the labels of {name} have to be shares of the classes, float [n, {width}]; got {found}. One-hot rows "
-                "are such: tf.one_hot(labels, num_classes)"
+                f"the labels of {name} have to be shares of the classes, float [n, {width}]; got {received}. One-hot "
+                "rows are such labels: tf.one_hot(labels, num_classes)"
             )
 
-    def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
-        sums = np.asarray(labels).sum(axis=-1)
+    def check_array(self, labels: np.ndarray, width: int, name: str) -> None:
+        sums = labels.sum(axis=-1)
         if not np.allclose(sums, 1, atol=1e-3):
             raise ValueError(f"each row of the labels of {name} has to have the sum 1; got {sums.min()}..{sums.max()}")
 

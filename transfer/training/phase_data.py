@@ -1,0 +1,149 @@
+"""What a phase is trained on: the whole model on images, or its top on stored activations."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from transfer.training import freezing
+from transfer.training.division import CacheNotUsed, Division, between, divide
+from transfer.training.extraction import extract, through
+from transfer.training.feature_cache import VIEWS, VIEWS_OF_HEAD, FeatureCache
+from transfer.training.features import Features
+from transfer.training.objectives import Objective
+from transfer.training.plan import Plan, Stage
+
+__all__ = ["PhaseData", "stored_phases"]
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """The model that a phase fits, and the data that it is fitted on.
+
+    Attributes:
+        model: The whole model, or its part above what is frozen.
+        train: Images and labels, or stored activations.
+        valid: The same for validation; None where the objective measures the model itself.
+    """
+
+    model: keras.Model
+    train: tf.data.Dataset | Features
+    valid: tf.data.Dataset | Features | None
+
+    @property
+    def stored(self) -> bool:
+        """Whether these are stored activations."""
+        return isinstance(self.train, Features)
+
+    def training(self, seed: int, epoch: int, batch: int) -> Any:
+        """Returns what `fit` takes, from a batch of an epoch on."""
+        if isinstance(self.train, Features):
+            return self.train.batches(seed=seed, epoch=epoch, batch=batch)
+        return self.train.skip(batch) if batch else self.train
+
+    def validation(self) -> Any:
+        """Returns what `fit` takes as `validation_data`."""
+        return self.valid.batches() if isinstance(self.valid, Features) else self.valid
+
+    def batch_spec(self) -> tuple[Any, Any]:
+        """Returns a batch of training data, or something of its structure, shapes and types."""
+        return self.train.batches()[0] if isinstance(self.train, Features) else self.train.element_spec
+
+    def check(self, model: keras.Model, objective: Objective) -> None:
+        """Raises a `ValueError` where a stored label is none that the objective knows."""
+        for features, name in ((self.train, "train"), (self.valid, "valid")):
+            if isinstance(features, Features):
+                flat = keras.tree.map_structure(lambda array: array.reshape(-1, *array.shape[2:]), features.labels)
+                objective.check_values(flat, model, name)
+
+    def steps(self) -> int | None:
+        """Returns the number of batches in an epoch; None if that is not known."""
+        number = len(self.train.batches()) if isinstance(self.train, Features) else int(self.train.cardinality())
+        return number if number >= 0 else None
+
+
+def stored_phases(
+    model: keras.Model,
+    plan: Plan,
+    train: tf.data.Dataset,
+    valid: tf.data.Dataset | None,
+    cache: FeatureCache | bool,
+    *,
+    objective: Objective,
+    tell: Callable[[float], None],
+) -> tuple[dict[int, PhaseData], str]:
+    """Computes what frozen layers give, for each phase in which something is frozen.
+
+    Args:
+        model: The model, in place of which only its top then trains.
+        plan: The phases.
+        train: Batches of images and labels.
+        valid: The same for validation, or None.
+        cache: Whether and how activations are stored.
+        objective: What is trained for; it may need new views in each epoch.
+        tell: A function that is called with the share in 0..1 that is done.
+
+    Returns:
+        The top of the model and its data, by the number of the phase; or none of that, and the reason why.
+    """
+    if cache is False:
+        return {}, "it was not asked for"
+    cache = FeatureCache() if cache is True else cache
+    try:
+        divisions = _divisions(model, plan, cache, objective)
+        # What is frozen in all phases runs on the images; what is frozen in one only, on what comes out there.
+        lowest = min(divisions.values(), key=lambda division: len(division.trunk.operations))
+        epochs = sum(stage.epochs for number, stage in enumerate(plan.stages) if number in divisions)
+        # Where a phase goes through the images itself, how often they were gone through before decides what it sees.
+        folder = cache.folder if len(divisions) == len(plan.stages) else None
+        head_alone = all(plan.stages[number].unfreeze == "none" for number in divisions)
+        views = cache.views or (VIEWS_OF_HEAD if head_alone else VIEWS)
+        cache = replace(cache, views=min(views, epochs), folder=folder)
+        images = extract(lowest, model, train, valid, cache, tell=tell)
+        room = cache.limit - sum(features.nbytes for features in images if features is not None)
+        phases = {}
+        for number, division in divisions.items():
+            phases[number] = data = _carried(lowest, division, *images, room)
+            if data.train is not images[0]:
+                room -= data.train.nbytes + (0 if data.valid is None else data.valid.nbytes)  # type: ignore[union-attr]
+        return phases, ""
+    except CacheNotUsed as reason:
+        return {}, str(reason)
+
+
+def _divisions(model: keras.Model, plan: Plan, cache: FeatureCache, objective: Objective) -> dict[int, Division]:
+    """Divides the model as it is frozen in each phase, for those whose activations are to be stored."""
+    new_views = cache.views is None and getattr(objective, "needs_new_views", False)
+    divisions = {}
+    for number, stage in enumerate(plan.stages):
+        if new_views and stage.unfreeze != "none":
+            continue
+        if (division := _division(model, plan, stage)) is not None:
+            divisions[number] = division
+    if not divisions:
+        raise CacheNotUsed(
+            "its images have to be new ones in each epoch, unless the head alone is trained"
+            if new_views
+            else "nothing is frozen"
+        )
+    return divisions
+
+
+def _division(model: keras.Model, plan: Plan, stage: Stage) -> Division | None:
+    freezing.unfreeze(model, stage.unfreeze, batch_norms=plan.train_batch_norms)
+    return divide(model)
+
+
+def _carried(lowest: Division, division: Division, train: Features, valid: Features | None, room: int) -> PhaseData:
+    """Carries activations on to where a phase's frozen part ends, if there is room for what comes out there."""
+    rest = between(lowest, division)
+    if rest is None:
+        return PhaseData(division.top, train, valid)
+    an_image = sum(4 * math.prod(tensor.shape[1:]) for tensor in rest.outputs)
+    number = sum(features.passes * features.images for features in (train, valid) if features is not None)
+    if an_image * number > room:
+        return PhaseData(lowest.top, train, valid)
+    return PhaseData(division.top, through(rest, train), None if valid is None else through(rest, valid))
