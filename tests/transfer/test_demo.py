@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from transfer.predict.predictor import load
+from transfer.predict.loading import load
 from transfer.runs.demo import BACKBONE, photos
 
 

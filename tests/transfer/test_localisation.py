@@ -29,10 +29,10 @@ def test_labels_are_of_the_largest_object():
         scene("one", [[20, 10, 40, 30]], [1]),
         scene("none", [], []),
     ]
-    ((images, (classes, boxes, found)),) = localisation_batches(scenes, (H, W), resize="squash", objectness=True)
+    ((images, (classes, boxes, found)),) = localisation_batches(scenes, (H, W), objectness=True)
     assert images.shape == (3, H, W, 3)
     assert classes.numpy().tolist() == [0, 1, -1]
-    np.testing.assert_allclose(boxes, [[0.5, 0, 1, 0.5], [0.25, 0.25, 0.5, 0.75], [0, 0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(boxes, [[0.5, 1 / 8, 1, 1 / 2], [0.25, 5 / 16, 0.5, 11 / 16], [0, 0, 0, 0]], atol=1e-6)
     assert found.numpy().tolist() == [[1.0], [1.0], [0.0]]
 
 
@@ -51,7 +51,9 @@ def test_boxes_change_with_their_images():
     pixels = np.zeros((H, W, 3), np.uint8)
     pixels[4:12, :16] = 255
     scenes = [Scene(pixels, "bright", (H, W), [[0, 4, 16, 12]], [1])] * 8
-    ((images, (_, boxes)),) = localisation_batches(scenes, (H, W), layers=[RandomFlip("horizontal")], seed=3)
+    ((images, (_, boxes)),) = localisation_batches(
+        scenes, (H, W), shuffle=True, layers=[RandomFlip("horizontal")], seed=3
+    )
     lefts = set()
     for image, box in zip(images.numpy(), boxes.numpy(), strict=True):
         x1, y1, x2, y2 = np.round(box * [W, H, W, H]).astype(int)
@@ -130,7 +132,7 @@ def test_training_on_stored_activations_learns_what_and_where(digits, epochs):
     frozen = [weight.numpy() for weight in model.get_layer(model.layers[3].name).weights]
     task = Localisation(class_weight=0.5, box_weight=0.5, box_loss="giou")
     history = fine_tune(
-        model, train, valid, task=task, head_epochs=epochs, epochs=0, head_learning_rate=1e-3, progress=False
+        model, train, valid, objective=task, head_epochs=epochs, epochs=0, head_learning_rate=1e-3, progress=False
     )
     assert history.phases[0].cached
     assert {"val_label_accuracy", "val_box_iou"} <= set(history.rows[0])
@@ -203,12 +205,12 @@ def test_labels_that_are_none(classes, boxes, message):
 def test_labels_of_another_form():
     data = localisation_batches([scene("one", [[20, 10, 40, 30]], [1])] * 2, (H, W))
     with pytest.raises(ValueError, match=r"expected those of transfer.localiser with objectness=False"):
-        fine_tune(small(), data, data, task=Localisation(), progress=False)
+        fine_tune(small(), data, data, objective=Localisation(), progress=False)
     with pytest.raises(ValueError, match=r"has to have labels \(classes int \[n\], boxes float \[n, 4\], objectness"):
-        fine_tune(small(), data, data, task=Localisation(objectness=True), progress=False)
+        fine_tune(small(), data, data, objective=Localisation(objectness=True), progress=False)
     only_classes = data.map(lambda images, labels: (images, labels[0]))
     with pytest.raises(ValueError, match=r"has to have labels \(classes int \[n\], boxes float \[n, 4\]\)"):
-        fine_tune(small(objectness=False), only_classes, only_classes, task=Localisation(), progress=False)
+        fine_tune(small(objectness=False), only_classes, only_classes, objective=Localisation(), progress=False)
 
 
 @pytest.mark.parametrize("arguments", [{"box_weight": 0}, {"class_weight": -1}, {"box_loss": "l1"}])

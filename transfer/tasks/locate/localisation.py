@@ -3,7 +3,7 @@
     model = transfer.localiser(transfer.backbone("efficientnet_lite0"), num_classes=5)
     train = transfer.localisation_batches(data.train, model.input_shape[1:3], shuffle=True)
     valid = transfer.localisation_batches(data.valid, model.input_shape[1:3])
-    transfer.fine_tune(model, train, valid, task=transfer.Localisation())
+    transfer.fine_tune(model, train, valid, objective=transfer.Localisation())
 
 `zoo.detection.SlidingWindow` makes a detector of several objects of such a model.
 """
@@ -16,9 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import ResizePolicy, Scene, augment, padded_batches, scene_dataset
+from pipelines import ResizePolicy, Scene, padded_batches, scene_dataset
+from pipelines.prepare.letterbox import FILL
 from transfer.models.backbones import Backbone
 from transfer.models.heads import Head
+from transfer.tasks.detect.batches import training_batches
 from zoo import heads as tops
 from zoo.boxes import clip, convert, decode_sqrt
 from zoo.detection.one_object import LocationIoU, LocationLoss, ObjectAccuracy
@@ -90,7 +92,7 @@ def localiser(
 
 @dataclass(frozen=True)
 class Localisation:
-    """The task of `localiser`: labels are `(classes, boxes)`, or `(classes, boxes, objectness)`.
+    """What `localiser` is trained for: labels are `(classes, boxes)`, or `(classes, boxes, objectness)`.
 
     Classes are int `[n]`; boxes float `[n, 4]`, `rel_xyxy`: corners as shares of width and height; objectness float
     `[n, 1]`. Images without an object have class -1, a box of zeros and objectness 0, and teach only the last. The best
@@ -131,6 +133,10 @@ class Localisation:
         own = ["loss", "label_loss", "label_accuracy", "box_loss", "box_iou"]
         own += ["objectness_loss", "objectness_accuracy"] if self.objectness else []
         return *own, *(f"val_{name}" for name in own)
+
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]:
+        return (("label_accuracy", "Accuracy of the class"), ("box_iou", "Overlap of the box (IoU)"), ("loss", "Loss"))
 
     def loss(self) -> list[keras.losses.Loss]:
         losses = [
@@ -192,29 +198,32 @@ def localisation_batches(
     *,
     batch_size: int = 32,
     shuffle: bool = False,
-    layers: Sequence[Any] = (),
+    layers: Sequence[keras.layers.Layer] = (),
     seed: int = 0,
-    resize: str = "pad",
     objectness: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of images and what `Localisation` learns of them: the largest object of each image.
+    """Makes batches of images and of what `Localisation` learns from them: the largest object of each image.
+
+    Photos are resized to fit onto a grey canvas (`pipelines.Letterbox`), as they are when the model is asked.
 
     Args:
-        scenes: of `pipelines.read_scenes`, or `pipelines.SyntheticScenes`.
-        size: (height, width) of the model's images.
-        batch_size: images in a batch.
-        shuffle: in a new order each epoch.
-        layers: of `pipelines` or Keras that change images and boxes at random, such as `pipelines.RandomFlip`.
-        seed: of order and changes.
-        resize: see `pipelines.ResizePolicy`.
-        objectness: whether images without an object take part, and a third label says so.
+        scenes: What `pipelines.read_scenes` returned for a split, or a `pipelines.SyntheticScenes`.
+        size: Height and width of the model's images, in pixels.
+        batch_size: Number of images in a batch. Defaults to 32.
+        shuffle: Whether the images come in a new order in each epoch. The order and the changes depend on the seed and
+            on the number of the epoch alone.
+        layers: Layers of `pipelines` that change images and boxes at random, such as `pipelines.RandomFlip`. They take
+            part only with `shuffle`.
+        seed: Seed of the order and of the changes. Defaults to 0.
+        objectness: Whether images without an object take part, and a third label says so.
 
     Returns:
-        A data set of (images float32 `[b, height, width, 3]` in 0..255, `(classes, boxes)` or `(classes, boxes,
-        objectness)`): see `Localisation`.
+        A data set, one epoch long, of images, float32 `[b, height, width, 3]` in 0..255, and labels, `(classes, boxes)`
+        or `(classes, boxes, objectness)`: see `Localisation`.
 
     Raises:
-        ValueError: no scenes, or one without objects where `objectness` is not asked for; the message counts them.
+        ValueError: There are no scenes, or one without objects where `objectness` is not asked for; the message counts
+            them.
 
     Example:
 
@@ -231,22 +240,22 @@ def localisation_batches(
         )
 
     @tf.autograph.experimental.do_not_convert
-    def labelled(batch: Mapping[str, tf.Tensor], number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-        changed = augment(batch, layers, number) if layers else batch
-        boxes, classes = changed["boxes"], changed["classes"]
+    def labelled(images: tf.Tensor, truths: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        boxes, classes = truths["boxes"], truths["classes"]
         areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-        # Rows of padding have no area; a batch in which nothing has any has no row at all.
+        # Rows of padding have no area; a batch in which no image has an object has no row at all.
         boxes, classes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), tf.pad(classes, [[0, 0], [0, 1]], constant_values=-1)
         largest = tf.argmax(tf.pad(areas, [[0, 0], [0, 1]], constant_values=1e-6), axis=1)
-        box, label = (tf.gather(each, largest, batch_dims=1) for each in (boxes, classes))
+        box, label = (tf.gather(values, largest, batch_dims=1) for values in (boxes, classes))
         box = convert(box, "xyxy", "rel_xyxy", image_size=size)
-        found = tf.cast(label >= 0, tf.float32)[:, None]
-        labels = (label, box, found) if objectness else (label, box)
-        return tf.cast(changed["image"], tf.float32), labels
+        present = tf.cast(label >= 0, tf.float32)[:, None]
+        return images, (label, box, present) if objectness else (label, box)
 
-    dataset = scene_dataset(scenes, shuffle=shuffle, seed=seed).map(ResizePolicy(resize, size), tf.data.AUTOTUNE)
-    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    batches = tf.data.Dataset.zip(padded_batches(dataset, batch_size), numbers)
+    if shuffle:
+        batches = training_batches(scenes, size, batch_size=batch_size, layers=layers, seed=seed)
+    else:
+        resized = scene_dataset(scenes).map(ResizePolicy("pad", size, pad_value=FILL), tf.data.AUTOTUNE)
+        batches = padded_batches(resized, batch_size).map(lambda batch: (tf.cast(batch["image"], tf.float32), batch))
     return batches.map(labelled, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 

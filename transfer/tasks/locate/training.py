@@ -79,12 +79,17 @@ class LocateLearning(Learning):
 
     def batches(self, data: Data, settings: Locate, built: Built, batch_size: int) -> tuple[Any, Any]:
         size = built.contract.preparation.size
-        common = {"batch_size": batch_size, "objectness": settings.objectness, "seed": settings.seed}
         layers = augmentation(settings.augment, flip=settings.flip, seed=settings.seed)
-        return (
-            localisation_batches(data.train, size, shuffle=True, layers=layers, **common),
-            localisation_batches(data.valid, size, **common),
+        train = localisation_batches(
+            data.train,
+            size,
+            batch_size=batch_size,
+            shuffle=True,
+            layers=layers,
+            seed=settings.seed,
+            objectness=settings.objectness,
         )
+        return train, localisation_batches(data.valid, size, batch_size=batch_size, objectness=settings.objectness)
 
     def views_key(self, settings: Locate) -> str:
         return f"{super().views_key(settings)} flip={settings.flip} objectness={settings.objectness}"
