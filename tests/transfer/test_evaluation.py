@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.measuring.classes import Evaluation, evaluate
+from transfer.measuring.classes import Evaluation
 from transfer.measuring.intervals import share_interval
+from transfer.measuring.models import evaluate
 
 NAMES = ("ant", "bee", "wasp")
 
@@ -134,3 +135,23 @@ def test_what_does_not_fit_is_refused():
     empty = tf.data.Dataset.from_tensor_slices((tf.zeros((0, 4, 6, 3)), tf.zeros((0,), tf.int32))).batch(2)
     with pytest.raises(ValueError, match="empty data set"):
         evaluate(model, empty, NAMES)
+
+
+def test_metrics_and_tables_are_the_same_numbers():
+    result = random_evaluation()
+    assert result.metrics() == {"accuracy": result.accuracy, "interval": list(result.intervals.accuracy)}
+    assert (result.headline, result.score) == ("accuracy", result.accuracy)
+    (table,) = result.tables()
+    low, high = result.intervals.f1[1]
+    assert table.rows[1][3] == f"{100 * result.f1[1]:.1f}% ({100 * low:.0f}–{100 * high:.0f})"
+    assert [row[0] for row in table.rows] == list(NAMES)
+    assert [int(row[4]) for row in table.rows] == result.support.tolist()
+    assert f"{result.calibration_error:.3f}" in table.note
+
+
+def test_classes_that_do_not_occur_are_counted_in_the_table():
+    labels = np.array([0, 1], "int32")
+    (table,) = Evaluation(("a", "b", "c", "d"), labels, np.eye(4)[[0, 2]]).tables()
+    assert [row[0] for row in table.rows] == ["a", "b", "c"], "c was predicted"
+    assert table.rows[2][1:3] == ("0.0% (0–79)", "–")
+    assert "1 class without images and predictions is left out" in table.note

@@ -8,10 +8,13 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop
-from transfer import export, load
+from transfer import TagContract, export, load
 from transfer.measuring.classes import Evaluation
-from transfer.measuring.labels import MultiLabelEvaluation, RegressionEvaluation, measure
-from transfer.training.objectives import MultiLabel, Regression, SingleLabel, Tasks
+from transfer.measuring.heads import HeadsEvaluation
+from transfer.measuring.labels import MultiLabelEvaluation
+from transfer.measuring.models import measure
+from transfer.measuring.numbers import RegressionEvaluation
+from transfer.training.objectives import MultiLabel, Objectives, Regression, SingleLabel
 
 NAMES = ("ant", "bee", "fly")
 
@@ -48,9 +51,8 @@ def test_thresholds_are_better_than_one_half_and_go_into_the_contract(tmp_path):
     image = keras.Input((32, 48, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
     model = keras.Model(image, keras.layers.Dense(3, "sigmoid")(x))
-    export(
-        model, tmp_path / "run", class_names=NAMES, crop=EvaluationCrop((32, 48)), formats=["keras"], thresholds=best
-    )
+    contract = TagContract(NAMES, thresholds=best, preparation=EvaluationCrop((32, 48)))
+    export(model, tmp_path / "run", contract, formats=["keras"])
     predictor = load(tmp_path / "run")
     assert predictor.contract.thresholds == pytest.approx(best)
     photos = [np.full((40, 60, 3), shade, "uint8") for shade in (0, 128, 255)]
@@ -96,7 +98,82 @@ def test_an_error_that_is_always_the_same_has_no_interval(recwarn):
     assert not recwarn.list
 
 
-def test_several_heads_are_judged_each_by_its_task():
+def test_metrics_and_tables_of_tags():
+    found = tags().with_thresholds([0.3, 0.5, 0.6])
+    assert found.metrics() == {
+        "mean_average_precision": found.mean_average_precision,
+        "mean_f1": found.f1.mean(),
+        "exact_match": found.exact_match,
+    }
+    (table,) = found.tables()
+    assert [row[0] for row in table.rows] == list(NAMES)
+    assert [row[5] for row in table.rows] == ["0.30", "0.50", "0.60"]
+    assert table.rows[0][1] == f"{found.average_precision[0]:.3f}"
+    assert f"{100 * found.exact_match:.1f}%" in table.note
+    never = MultiLabelEvaluation(NAMES, np.array([[0, 1, 1]]), np.array([[0.1, 0.2, 0.9]], "float32"))
+    assert never.tables()[0].rows[0][1:5] == ("–", "–", "–", "–")
+    assert MultiLabelEvaluation(NAMES, np.zeros((2, 3)), np.zeros((2, 3))).metrics()["mean_average_precision"] is None
+
+
+def test_calibration_of_tags_is_that_of_all_labels_together():
+    found = tags()
+    error = sum(abs(bin.accuracy - bin.confidence) * bin.count for bin in found.reliability() if bin.count)
+    assert found.calibration_error == pytest.approx(error / found.labels.size)
+    assert found.as_dict()["calibration_error"] == found.calibration_error
+
+
+def test_metrics_and_tables_of_numbers():
+    labels = np.array([[1.0, 100.0], [2.0, 300.0], [6.0, 200.0]])
+    both = RegressionEvaluation(("age", "weight"), labels, labels + [[1.0, 0.0], [0.0, 10.0], [-2.0, 0.0]])
+    mean = (1 + 10 / 3) / 2
+    assert both.metrics() == {"mean_absolute_error": pytest.approx(mean), "r2": pytest.approx(both.r2.mean())}
+    one = RegressionEvaluation(("age",), both.labels[:, :1], both.predictions[:, :1])
+    assert one.metrics()["interval"] == list(one.intervals[0])
+    low, high = one.intervals[0]
+    assert one.tables()[0].rows == (
+        ("age", f"1.000 ({low:.4g}–{high:.4g})", f"{one.root_mean_squared_error[0]:.3f}", "-0.333", f"{one.r2[0]:.3f}"),
+    )
+    far = RegressionEvaluation(("age",), labels[:, :1], -labels[:, :1])
+    assert far.r2[0] < 0
+    assert far.score == 0
+
+
+def test_numbers_of_one_image_have_no_variance(recwarn):
+    found = RegressionEvaluation(("age",), np.ones((1, 1)), np.zeros((1, 1)))
+    assert found.metrics() == {"mean_absolute_error": 1.0, "r2": None, "interval": None}
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["numbers"][0]["r2"] is None
+    assert not recwarn.list
+
+
+def heads():
+    labels = np.arange(83) % 3
+    classes = Evaluation(NAMES, labels.astype("int32"), np.eye(3)[labels * (labels != 2)])
+    numbers = RegressionEvaluation(("days",), np.arange(83.0)[:, None], np.arange(83.0)[:, None] * 1.1)
+    return HeadsEvaluation({"kind": classes, "tags": tags(), "age": numbers})
+
+
+def test_heads_have_a_mean_score_and_their_own_headlines():
+    found = heads()
+    kind, several, age = found.results.values()
+    assert found.metrics() == {
+        "score": pytest.approx((kind.accuracy + several.mean_average_precision + age.r2[0]) / 3),
+        "kind_accuracy": kind.accuracy,
+        "tags_mean_average_precision": several.mean_average_precision,
+        "age_mean_absolute_error": age.mean_absolute_error[0],
+    }
+    assert [table.title for table in found.tables()] == ["kind", "tags", "age"]
+    document = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert document["heads"]["age"]["numbers"][0]["name"] == "days"
+
+
+def test_heads_have_to_be_measured_on_the_same_images():
+    with pytest.raises(ValueError, match=r"the same images, got \{'a': 83, 'b': 2\}"):
+        HeadsEvaluation({"a": tags(), "b": RegressionEvaluation(("x",), np.zeros((2, 1)), np.zeros((2, 1)))})
+    with pytest.raises(ValueError, match="one or more heads"):
+        HeadsEvaluation({})
+
+
+def test_several_heads_are_measured_each_by_its_objective():
     image = keras.Input((5, 7, 3))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
     outputs = {
@@ -113,8 +190,9 @@ def test_several_heads_are_judged_each_by_its_task():
     }
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
     names = {"kind": NAMES, "tags": ("wing", "leg"), "age": ("years",)}
-    tasks = Tasks({"kind": SingleLabel(), "tags": MultiLabel(), "age": Regression()})
-    found = measure(model, dataset, tasks, names, mirror=True)
+    objectives = Objectives({"kind": SingleLabel(), "tags": MultiLabel(), "age": Regression()})
+    found = measure(model, dataset, objectives, names, mirror=True)
+    assert isinstance(found, HeadsEvaluation)
     assert isinstance(found["kind"], Evaluation)
     assert isinstance(found["tags"], MultiLabelEvaluation)
     mirrored = {key: (value + model(images[:, :, ::-1])[key]) / 2 for key, value in model(images).items()}

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines import Letterbox, Scene, canvases
 from pipelines.prepare.preparation import Preparation
-from transfer.measuring.table import Table, as_number, defined
+from transfer.measuring.table import Table, as_number, count, defined
 from zoo.metrics.detection import CocoResult, PascalResult, coco, pascal_voc, unbatch
 from zoo.metrics.errors import ErrorBreakdown, errors
 
@@ -171,7 +171,8 @@ class DetectionEvaluation:
         )
         note = ""
         if unused := len(self.class_names) - len(rows):
-            note = f"The images show no object of the other {unused} classes."
+            verb = "is" if unused == 1 else "are"
+            note = f"{count(unused, 'class', 'classes')} without objects {verb} left out."
         numbers = tuple((COCO_METRICS[name], as_number(value)) for name, value in self.summary().items())
         return [Table(("class", "AP50", "AP", "objects"), rows, note), Table(("COCO's metrics", "value"), numbers)]
 

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from transfer.measuring.calibration import cooled, find_temperature
 from transfer.measuring.intervals import Interval, f1_intervals, share_interval
-from transfer.measuring.table import Table, as_percent
+from transfer.measuring.table import Table, as_percent, count
 
 __all__ = ["Bin", "Evaluation", "Intervals", "calibration_error", "reliability"]
 
@@ -232,7 +232,8 @@ class Evaluation:
             f"{self.temperature:.2f}; above 1, the probabilities are too high."
         )
         if unused := len(self.class_names) - len(used):
-            note += f" No image shows the other {unused} classes, and none of them was predicted."
+            verb = "is" if unused == 1 else "are"
+            note += f" {count(unused, 'class', 'classes')} without images and predictions {verb} left out."
         return [Table(("class", "precision", "recall", "F1", "images"), tuple(rows), note)]
 
     def as_dict(self) -> dict[str, Any]:

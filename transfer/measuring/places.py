@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines import Scene
 from transfer.measuring.intervals import Interval, share_interval
-from transfer.measuring.table import Table, as_number, as_percent, defined
+from transfer.measuring.table import Table, as_number, as_percent, count, defined
 from zoo.boxes import iou
 
 __all__ = ["IOU", "NO_OBJECT", "LocalisationEvaluation", "largest_objects"]
@@ -182,8 +182,8 @@ class LocalisationEvaluation:
         note = "An answer is right where the class is right and the boxes overlap with an IoU of at least 0.5."
         if uncounted := int((~self.counted).sum()):
             note += (
-                f" The metrics leave out {uncounted} {'image' if uncounted == 1 else 'images'} without an object, "
-                "since the model does not tell whether there is one."
+                f" The metrics leave out {count(uncounted, 'image')} without an object, since the model does not tell "
+                "whether there is one."
             )
         return [Table(("class", "right class and IoU ≥ 0.5", "right class", "mean IoU", "images"), rows, note)]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Table", "as_number", "as_percent", "defined"]
+__all__ = ["Table", "as_number", "as_percent", "count", "defined"]
 
 UNDEFINED = "–"  # What stands where a number is not defined, such as a share of nothing.
 
@@ -25,6 +25,15 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     title: str = ""
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Returns a number of things in words.
+
+    >>> count(1, "class", "classes"), count(1200, "image")
+    ('1 class', '1,200 images')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def defined(value: float | None) -> float | None:

@@ -1,7 +1,6 @@
 """What a data set holds, split by split, for data of any kind."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,10 @@ Rows = list[tuple[str, ...]]
 def count_table(data: Data) -> Table:
     """Returns how often each class or label occurs in each split, the range of each number, and how many images there
     are."""
-    rows = COUNTS[data.kind](data) if data.kind in COUNTS else []
+    if data.kind in OWN:
+        rows = OWN[data.kind](data.class_names, _labels(data))
+    else:
+        rows = COUNTS[data.kind](data) if data.kind in COUNTS else []
     images = ("(images)", *(f"{len(part):,}" for part in data.splits.values()))
     return Table(("", *SPLITS.values()), (*rows, images))
 
@@ -47,12 +49,8 @@ def _labels(data: Data) -> list[np.ndarray]:
 def _several(data: Data) -> Rows:
     rows: Rows = []
     for target in data.targets:
-        own = [labels[:, target.columns] for labels in _labels(data)]
-        if target.kind == "classes":
-            counted = _of_classes(target.class_names, [labels[:, 0] for labels in own])
-        else:
-            counted = (_of_labels if target.kind == "labels" else _of_numbers)(target.class_names, own)
-        rows += [(f"{target.name}: {name}", *cells) for name, *cells in counted]
+        own = [data.unpack(labels)[target.name] for labels in _labels(data)]
+        rows += [(f"{target.name}: {name}", *cells) for name, *cells in OWN[target.kind](target.class_names, own)]
     return rows
 
 
@@ -62,10 +60,10 @@ def _boxes(data: Data) -> Rows:
     return [*_of_classes(data.class_names, classes), ("(images without an object)", *(f"{n:,}" for n in empty))]
 
 
-COUNTS: dict[str, Callable[[Any], Rows]] = {
-    "classes": lambda data: _of_classes(data.class_names, _labels(data)),
-    "labels": lambda data: _of_labels(data.class_names, _labels(data)),
-    "numbers": lambda data: _of_numbers(data.class_names, _labels(data)),
-    "several": _several,
-    "boxes": _boxes,
+# By the kind of the labels, and by the kind of the data.
+OWN: dict[str, Callable[[Sequence[str], Sequence[np.ndarray]], Rows]] = {
+    "classes": _of_classes,
+    "labels": _of_labels,
+    "numbers": _of_numbers,
 }
+COUNTS: dict[str, Callable[[Data], Rows]] = {"several": _several, "boxes": _boxes}

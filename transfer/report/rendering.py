@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-__all__ = ["SPLITS", "count", "duration", "render", "render_page", "times"]
+__all__ = ["SPLITS", "duration", "render", "render_page", "times"]
 
 PACKAGE = "transfer.report"
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}  # What the splits are called on pages.
@@ -39,15 +39,6 @@ def render(name: str, macro: str, values: Mapping[str, Any], *, package: str = P
     """
     module = _environment(package).get_template(name).module
     return Markup(getattr(module, macro)(**values))
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Returns a number of things in words.
-
-    >>> count(1, "class", "classes"), count(1200, "image")
-    ('1 class', '1,200 images')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:

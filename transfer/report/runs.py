@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from transfer.measuring.table import as_number, as_percent
+from transfer.measuring.table import as_number, as_percent, count
 from transfer.report.markdown import as_list
-from transfer.report.rendering import SPLITS, count, duration
+from transfer.report.rendering import SPLITS, duration
 from transfer.report.sections import Tile
 from transfer.tasks.learning import Finished
 from transfer.tasks.task import Metric

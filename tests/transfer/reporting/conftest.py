@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines import Data, EvaluationCrop, Fault, Letterbox, Samples, Scene
+from pipelines import Data, EvaluationCrop, Fault, Letterbox, Samples, Scene, Target
 from transfer.contract import Agreement, Check, Proof
 from transfer.measuring.boxes import DetectionEvaluation, truths_of
 from transfer.measuring.classes import Evaluation
@@ -95,6 +95,10 @@ def samples(labels, part):
     return Samples(images, labels, [f"{part}/{i} {EVIL}.jpg" for i in range(len(labels))])
 
 
+def splits(labels):
+    return [samples(labels, part) for part in ("train", "valid", "test")]
+
+
 def evaluation(labels, names=NAMES, *, seed=0, sure=1.0):
     logits = np.random.default_rng(seed).normal(size=(len(labels), len(names)))
     probabilities = np.exp(sure * logits) / np.exp(sure * logits).sum(axis=1, keepdims=True)
@@ -120,33 +124,34 @@ class Runs:
         if not test:
             nothing = data.test[:0]
             data, measured = replace(data, test=nothing), {"valid": measured["valid"]}
-        values = dict(
-            task=task,
-            metrics={},
-            data=data,
-            settings={
+        values = {
+            "task": task,
+            "metrics": {},
+            "data": data,
+            "settings": {
                 "data": f"/somewhere/my `photos` | {EVIL}",
                 "backbone": "efficientnet_lite0",
+                "detector": "yolo_tiny",
                 "weights": "imagenet",
                 "image_size": None,
                 "unfreeze": 0.3,
                 "audit": False,
                 **dict(settings),
             },
-            config={
+            "config": {
                 "weights_licence": "Apache-2.0",
                 "thresholds": getattr(contract, "thresholds", {}),
                 "versions": {"keras": "3.15.1", "transfer-zoo": "0.1.0"},
             },
-            history=history("accuracy", "loss"),
-            measured=measured,
-            outputs={},
-            model=model,
-            contract=contract,
-            proof=Proof((Check("saved_model", "image_bytes", 5, 3.2e-7),), 10, 1e-4),
-            seconds={"listing the data": 0.02, "training": 4000.0, "measuring": 61},
-            headline=task_of(task).metrics[0],
-        )
+            "history": history("accuracy", "loss"),
+            "measured": measured,
+            "outputs": {},
+            "model": model,
+            "contract": contract,
+            "proof": Proof((Check("saved_model", "image_bytes", 5, 3.2e-7),), 10, 1e-4),
+            "seconds": {"listing the data": 0.02, "training": 4000.0, "measuring": 61},
+            "headline": task_of(task).metrics[0],
+        }
         return Finished(**{**values, **changes})
 
     def contract(self, task, *facts, preparation=CROP, **more):
@@ -154,7 +159,7 @@ class Runs:
 
     def classify(self, names=NAMES, labels=None, *, per_class=6, sure=1.0, wrong=True, faults=FAULTS, **changes):
         labels = np.repeat(np.arange(len(names)), per_class) if labels is None else labels
-        parts = [samples(labels, part) for part in ("train", "valid", "test")]
+        parts = splits(labels)
         test = evaluation(labels, names, sure=sure)
         if not wrong:
             test = replace(test, labels=test.predictions.astype("int32"))
@@ -171,9 +176,7 @@ class Runs:
             split: MultiLabelEvaluation(NAMES, labels, scores.astype("float32"), [0.5, 0.4, 0.6])
             for split in ("test", "valid")
         }
-        data = Data(
-            NAMES, *(samples(labels, part) for part in ("train", "valid", "test")), faults=faults, kind="labels"
-        )
+        data = Data(NAMES, *splits(labels), faults=faults, kind="labels")
         return self.finished("tag", data, measured, self.contract("tag", NAMES), **changes)
 
     def regress(self, names=("age", f"weight {EVIL}"), *, wrong=True, faults=FAULTS, **changes):
@@ -181,9 +184,7 @@ class Runs:
         labels = rng.normal(40, 15, (20, len(names))).astype("float32").astype(float)
         predictions = labels + rng.normal(1, 4, labels.shape) * wrong
         measured = {split: RegressionEvaluation(names, labels, predictions) for split in ("test", "valid")}
-        data = Data(
-            names, *(samples(labels, part) for part in ("train", "valid", "test")), faults=faults, kind="numbers"
-        )
+        data = Data(names, *splits(labels), faults=faults, kind="numbers")
         return self.finished("regress", data, measured, self.contract("regress", names, [15.0] * len(names)), **changes)
 
     def heads(self, *, wrong=True, faults=FAULTS, **changes):
@@ -200,18 +201,17 @@ class Runs:
             for split in ("test", "valid")
         }
         labels = np.concatenate([np.reshape(m.labels, (18, -1)) for m in measured["test"].results.values()], axis=1)
-        data = Data(
-            tuple(names.values()), *(samples(labels, part) for part in ("train", "valid", "test")), faults=faults,
-            kind="several",
-        )  # fmt: skip
+        targets = [
+            Target(names["kind"], "classes", NAMES, 0),
+            Target(names["tags"], "labels", NAMES, 1),
+            Target(names["age"], "numbers", ("age", f"weight {EVIL}"), 4),
+        ]
+        data = Data(tuple(names.values()), *splits(labels), faults=faults, kind="several", targets=targets)
         image = keras.Input((*CROP.size, 3))
         x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image))
         outputs = {name: keras.layers.Dense(3, "softmax")(x) for name in names.values()}
-        facts = [
-            {"name": names["kind"], "kind": "classes", "names": NAMES},
-            {"name": names["tags"], "kind": "labels", "names": NAMES},
-            {"name": names["age"], "kind": "numbers", "names": ("age", "weight"), "deviations": (15, 15)},
-        ]
+        facts = [{"name": target.name, "kind": target.kind, "names": target.class_names} for target in targets]
+        facts[2]["deviations"] = (15, 15)
         contract = self.contract("heads", facts)
         return self.finished("heads", data, measured, contract, model=keras.Model(image, outputs), **changes)
 
@@ -264,9 +264,8 @@ class Runs:
             measured[split] = DetectionEvaluation(NAMES[:2], truths, tuple(detections))
         thresholds = dict.fromkeys(NAMES[:2], 0.42)
         contract = self.contract("detect", NAMES[:2], thresholds=thresholds, preparation=Letterbox((64, 96)))
-        settings = {"detector": "yolo_tiny"}
         data = Data(NAMES[:2], *parts, faults=faults)
-        return self.finished("detect", data, measured, contract, settings=settings, **changes)
+        return self.finished("detect", data, measured, contract, **changes)
 
     def make(self, task, **changes):
         return getattr(self, task)(**changes)

@@ -146,13 +146,17 @@ def test_an_audit_is_linked(runs, tmp_path):
 
 
 def test_counts_of_every_kind_of_data(runs):
-    rows = {task: dict((name, cells) for name, *cells in count_table(runs.make(task).data).rows) for task in SECTIONS
-            if task != "heads"}  # fmt: skip
+    tables = {task: count_table(runs.make(task).data) for task in SECTIONS}
+    rows = {task: {name: cells for name, *cells in table.rows} for task, table in tables.items()}
     assert rows["classify"] == {**dict.fromkeys(runs.names, ["6"] * 3), "(images)": ["18"] * 3}
     labels = runs.tag().data.test.labels
     assert rows["tag"]["ant"] == [str(int(labels[:, 0].sum()))] * 3
     ages = runs.regress().data.test.labels[:, 0]
     assert rows["regress"]["age: mean, and range"][2] == f"{ages.mean():.4g} ({ages.min():.4g}–{ages.max():.4g})"
+    assert rows["heads"]["species: ant"] == ["6"] * 3
+    assert (
+        rows["heads"]["age: age: mean, and range"][0] == f"{ages[:18].mean():.4g} ({ages.min():.4g}–{ages.max():.4g})"
+    )
     assert rows["detect"]["ant"] == ["11"] * 3
     assert rows["locate"]["(images without an object)"] == ["1"] * 3
     assert rows["locate"]["(images)"] == ["12"] * 3

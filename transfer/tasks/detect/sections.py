@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 from pipelines import Scene
 from transfer.measuring.boxes import DetectionEvaluation, Mistakes
-from transfer.measuring.table import Table, as_number, defined
+from transfer.measuring.table import Table, as_number, count, defined
 from transfer.predict.drawing import colour_of, draw
 from transfer.report.figures import GREY, INK, STYLE, as_svg, new_figure
 from transfer.report.markdown import as_list
 from transfer.report.pictures import embedded, pixels
-from transfer.report.rendering import SPLITS, count, render
+from transfer.report.rendering import SPLITS, render
 from transfer.report.runs import few_warning, headline_tiles, measured_on, measured_split, subtitle, training_note
 from transfer.report.sections import Card, Section, Sections
 from transfer.tasks.learning import Finished

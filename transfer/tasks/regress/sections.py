@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import cast
 
 from transfer.measuring.numbers import RegressionEvaluation
-from transfer.measuring.table import as_number
+from transfer.measuring.table import as_number, count
 from transfer.report.markdown import as_list, as_text
 from transfer.report.numbers import number_sections
-from transfer.report.rendering import SPLITS, count
+from transfer.report.rendering import SPLITS
 from transfer.report.runs import headline_sentence, headline_tiles, measured_split, subtitle, training_note
 from transfer.report.sections import Card, Sections
 from transfer.tasks.learning import Finished
