@@ -8,7 +8,8 @@ import tensorflow as tf
 from zoo import boxes as box_geometry
 from zoo.blocks import conv_bn
 from zoo.detection import create, matching
-from zoo.detection.faster_rcnn import VARIANCES, Proposals, RoIAlign, region_anchors, roi_align
+from zoo.detection.anchors import VARIANCES
+from zoo.detection.faster_rcnn import Proposals, RoIAlign, region_anchors, roi_align
 
 SIZE = (64, 96)
 

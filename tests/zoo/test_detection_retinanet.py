@@ -8,7 +8,8 @@ import tensorflow as tf
 from zoo import boxes as box_geometry
 from zoo.blocks import conv_bn
 from zoo.detection import anchors, create, matching
-from zoo.detection.dense import STRIDES, VARIANCES, dense_loss
+from zoo.detection.anchors import VARIANCES
+from zoo.detection.dense import STRIDES, dense_loss
 
 SIZE = (64, 96)
 

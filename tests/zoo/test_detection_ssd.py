@@ -9,7 +9,8 @@ import zoo
 from zoo import boxes as box_geometry
 from zoo.blocks import conv_bn
 from zoo.detection import anchors, create, matching
-from zoo.detection.ssd import LAYOUTS, VARIANCES, ScaledL2Normalisation, hard_negatives
+from zoo.detection.anchors import VARIANCES
+from zoo.detection.ssd import LAYOUTS, ScaledL2Normalisation, hard_negatives
 
 SIZE = (64, 96)
 

@@ -12,7 +12,7 @@ kept; integers and lists become float32.
 
 from zoo.boxes.arrays import Array
 from zoo.boxes.codes import MAX_GROWTH, decode, decode_sqrt, encode, encode_sqrt
-from zoo.boxes.formats import ABSOLUTE, FORMATS, RELATIVE_REACH, check, clip, convert
+from zoo.boxes.formats import ABSOLUTE, FORMATS, RELATIVE_REACH, centres, check, clip, convert
 from zoo.boxes.overlaps import area, ciou, diou, giou, intersection, iou, overlap_matrix
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "RELATIVE_REACH",
     "Array",
     "area",
+    "centres",
     "check",
     "ciou",
     "clip",

@@ -6,7 +6,7 @@ import numpy as np
 
 from zoo.boxes.arrays import Array, as_floats, coordinates
 
-__all__ = ["ABSOLUTE", "FORMATS", "FROM_CORNERS", "RELATIVE_REACH", "TO_CORNERS", "check", "clip", "convert"]
+__all__ = ["ABSOLUTE", "FORMATS", "FROM_CORNERS", "RELATIVE_REACH", "TO_CORNERS", "centres", "check", "clip", "convert"]
 
 # The formats in absolute pixels; those that begin with "rel_" are fractions of the image's width and height.
 ABSOLUTE = ("xyxy", "yxyx", "xywh", "cxcywh")
@@ -152,6 +152,16 @@ def clip(boxes: Array, image_size: Sequence[Array]) -> Array:
         for coordinate, side in zip(coordinates(boxes), (width, height, width, height), strict=True)
     ]
     return library.stack(inside, axis=-1)
+
+
+def centres(boxes: Array) -> Array:
+    """Computes the centres (x, y) `[..., 2]` of boxes `[..., 4]` (xyxy).
+
+    >>> centres([[0, 0, 4, 3], [10, 20, 30, 60]]).tolist()
+    [[2.0, 1.5], [20.0, 40.0]]
+    """
+    _, boxes = as_floats(boxes)
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def _check_format(name: str) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 
 from zoo.boxes import Array
 
-__all__ = ["anchor_grid", "anchor_shapes", "cluster_shapes", "map_sizes", "ssd_scales", "ssd_shapes"]
+__all__ = ["VARIANCES", "anchor_grid", "anchor_shapes", "cluster_shapes", "map_sizes", "ssd_scales", "ssd_shapes"]
 
 # RetinaNet's: three sizes within an octave, by which sizes double from level to level, and three ratios.
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)
+# The variances of `zoo.boxes.encode` for all detectors with anchors; those of SSD.
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
 
 def map_sizes(image_size: Sequence[Any], strides: Sequence[int]) -> list[tuple[Any, Any]]:

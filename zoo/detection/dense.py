@@ -18,17 +18,16 @@ import keras
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
 from zoo.detection import anchors, matching, targets
+from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
+from zoo.detection.nms import Suppression
 
-__all__ = ["PRIOR", "STRIDES", "VARIANCES", "DenseDetector", "dense_anchors", "dense_loss"]
+__all__ = ["STRIDES", "DenseDetector", "dense_anchors", "dense_loss"]
 
 STRIDES = (8, 16, 32, 64, 128)
 # Equation 5 and section 5.1: positives count alpha, negatives 1 - alpha.
 ALPHA = 0.25
-# What an anchor says of a class before it has learned anything (section 3.3).
-PRIOR = 0.01
 POSITIVE, NEGATIVE = 0.5, 0.4
-VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
 
 class DenseDetector(Detector):
@@ -49,9 +48,7 @@ class DenseDetector(Detector):
         *,
         variant: Any,
         num_classes: int,
-        score_threshold: float,
-        iou_threshold: float,
-        max_detections: int,
+        suppression: Suppression,
         name: str,
     ):
         super().__init__(
@@ -59,9 +56,7 @@ class DenseDetector(Detector):
             build,
             num_classes=num_classes,
             loss_weights={"box_loss": 1.0, "class_loss": 1.0},
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
         self.variant = variant
@@ -124,8 +119,7 @@ def dense_loss(
     of_classes = wanted.shape[-1] * keras.losses.binary_focal_crossentropy(
         wanted, outputs["logits"], apply_class_balancing=True, alpha=ALPHA, gamma=gamma, from_logits=True
     )
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    background = ops.cast(rows == -1, "float32") * matching.outside_crowds(centres, truths)
+    background = ops.cast(rows == -1, "float32") * matching.outside_crowds(box_geometry.centres(boxes), truths)
     return {
         "box_loss": ops.sum(of_boxes * positive) / count,
         "class_loss": ops.sum(of_classes * (positive + background)) / count,

@@ -4,7 +4,9 @@ A detector is one file that says what its network looks like, what its numbers m
 been (`loss_parts`). The rest is here.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,11 @@ import numpy as np
 from zoo.boxes import Array
 from zoo.detection import nms, targets
 
-__all__ = ["Detector"]
+__all__ = ["PRIOR_LOGIT", "Detector"]
+
+# The logit of a class before training, at each point or anchor: a probability of 0.01. With an even chance, the many
+# points on background would drown the others (Lin et al. 2017, "Focal Loss for Dense Object Detection", section 3.3).
+PRIOR_LOGIT = math.log(0.01 / 0.99)
 
 
 class Detector(keras.Model):
@@ -52,6 +58,7 @@ class Detector(keras.Model):
 
     # Height and width are multiples of it: the largest stride of the backbone's maps.
     LARGEST_STRIDE = 32
+    SUPPRESSION = nms.Suppression()
 
     def __init__(
         self,
@@ -60,22 +67,34 @@ class Detector(keras.Model):
         *,
         num_classes: int,
         loss_weights: dict[str, float],
-        score_threshold: float,
-        iou_threshold: float,
-        max_detections: int,
+        suppression: nms.Suppression,
         name: str,
     ):
         if num_classes < 1:
             raise ValueError(f"expected 1 class or more, got num_classes={num_classes}")
-        nms.check_settings(iou_threshold, score_threshold, max_detections)
         height, width = backbone.input_shape[1:3]
         self.check_size(height or self.LARGEST_STRIDE, width or self.LARGEST_STRIDE)
         super().__init__(inputs=backbone.input, outputs=build(backbone), name=name)
         self.backbone = backbone
         self.num_classes = num_classes
-        self.score_threshold, self.iou_threshold, self.max_detections = score_threshold, iou_threshold, max_detections
+        self.suppression = suppression
         self.loss_weights = loss_weights
         self.loss_metrics = {part: keras.metrics.Mean(name=part) for part in loss_weights}
+
+    @property
+    def score_threshold(self) -> float:
+        """The scores up to which `predict` and `detect` leave boxes out."""
+        return self.suppression.score_threshold
+
+    @property
+    def iou_threshold(self) -> float:
+        """The IoU over which `predict` and `detect` take two boxes of one class for one object."""
+        return self.suppression.iou_threshold
+
+    @property
+    def max_detections(self) -> int:
+        """The maximum number of detections per image that `predict` and `detect` give."""
+        return self.suppression.max_detections
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
         """Boxes and scores of all points (or anchors, or proposals), before suppression.
@@ -204,28 +223,22 @@ class Detector(keras.Model):
     def predict_step(self, data):
         images = _images_and_truths(data)[0]
         boxes, scores = self.decode(self(images, training=False), keras.ops.shape(images)[1:3])
-        return nms.suppress(
-            boxes,
-            scores,
-            iou_threshold=self.iou_threshold,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        return nms.suppress(boxes, scores, **asdict(self.suppression))
 
     def get_config(self):
         return {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_classes": self.num_classes,
-            "score_threshold": self.score_threshold,
-            "iou_threshold": self.iou_threshold,
-            "max_detections": self.max_detections,
+            **asdict(self.suppression),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
-        return cls(**{**config, "backbone": backbone})
+        arguments = dict(config)
+        backbone = keras.saving.deserialize_keras_object(arguments.pop("backbone"), custom_objects=custom_objects)
+        settings = {field.name: arguments.pop(field.name) for field in fields(nms.Suppression)}
+        return cls(backbone, suppression=nms.Suppression(**settings), **arguments)
 
 
 class _DetectorPart(keras.Model):

@@ -11,7 +11,8 @@
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -22,8 +23,9 @@ from zoo.detection.detector import Detector
 __all__ = ["create", "list_detectors"]
 
 
-# Each detector's class, and the rows of its variants: by name, what the class is given.
-FAMILIES: tuple[tuple[Callable[..., Detector], Mapping[str, Any]], ...] = (
+# The class of each detector, and its variants: name -> a dataclass with arguments of the class. The classes are typed
+# as `Any`, since each of them takes other arguments.
+FAMILIES: tuple[tuple[Any, Mapping[str, Any]], ...] = (
     (yolo.YOLO, yolo.VARIANTS),
     (ssd.SSD, ssd.VARIANTS),
     (ssd.SSD300, ssd.VARIANTS_300),
@@ -74,16 +76,11 @@ def create(
     if not isinstance(backbone, keras.Model):
         hint = "; pass its .model" if isinstance(getattr(backbone, "model", None), keras.Model) else ""
         raise ValueError(f"expected the backbone as a keras.Model, got {type(backbone).__name__}{hint}")
-    thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
     family, row = _BY_NAME[name]
-    detector = family(
-        backbone,
-        num_classes,
-        **vars(row),
-        **{setting: value for setting, value in thresholds.items() if value is not None},
-        max_detections=max_detections,
-        name=name,
-    )
+    settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "max_detections": max_detections}
+    given = {setting: value for setting, value in settings.items() if value is not None}
+    suppression = replace(family.SUPPRESSION, **given)
+    detector = family(backbone, num_classes, **vars(row), suppression=suppression, name=name)
     if image_size is not None:
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         detector.check_size(*size)

@@ -17,10 +17,11 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from zoo.detection import anchors, fpn
-from zoo.detection.dense import PRIOR, DenseDetector
+from zoo.detection.dense import DenseDetector
+from zoo.detection.detector import PRIOR_LOGIT
+from zoo.detection.nms import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["SCALING", "VARIANTS", "EfficientDet", "FastFusion", "Magnify", "Scaling", "Variant", "compound_scaling"]
@@ -113,9 +114,7 @@ class EfficientDet(DenseDetector):
         cells: int = 3,
         depth: int = 3,
         anchor_scale: float = 4.0,
-        score_threshold: float = 0.05,
-        iou_threshold: float = 0.5,
-        max_detections: int = 100,
+        suppression: Suppression = DenseDetector.SUPPRESSION,
         name: str = "efficientdet",
     ):
         variant = Variant(filters, cells, depth, anchor_scale)
@@ -124,9 +123,7 @@ class EfficientDet(DenseDetector):
             partial(_outputs, num_classes=num_classes, variant=variant),
             variant=variant,
             num_classes=num_classes,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
 
@@ -242,7 +239,7 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
 
     shapes = len(anchors.OCTAVES) * len(anchors.RATIOS)
     outputs = {}
-    for branch, channels, bias in (("codes", 4, 0.0), ("logits", num_classes, float(np.log(PRIOR / (1 - PRIOR))))):
+    for branch, channels, bias in (("codes", 4, 0.0), ("logits", num_classes, PRIOR_LOGIT)):
         convolutions = [
             keras.layers.SeparableConv2D(variant.filters, 3, padding="same", name=f"{branch}_{i}")
             for i in range(1, variant.depth + 1)

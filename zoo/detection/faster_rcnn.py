@@ -33,7 +33,9 @@ import numpy as np
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, nms, targets
+from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
+from zoo.detection.nms import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["VARIANTS", "FasterRCNN", "Proposals", "RoIAlign", "Variant", "region_anchors", "roi_align"]
@@ -51,7 +53,6 @@ REGION_SAMPLE, REGION_SHARE = 256, 0.5
 SAMPLE, SHARE = 64, 0.25
 # Regions that overlap more than this are one (section 3.3).
 REGION_IOU = 0.7
-VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,7 @@ class FasterRCNN(Detector):
         filters: int = 256,
         units: int = 1024,
         proposals: int = 300,
-        score_threshold: float = 0.05,
-        iou_threshold: float = 0.5,
-        max_detections: int = 100,
+        suppression: Suppression = Detector.SUPPRESSION,
         name: str = "faster_rcnn",
     ):
         variant = Variant(filters, units, proposals)
@@ -121,9 +120,7 @@ class FasterRCNN(Detector):
             partial(_outputs, num_classes=num_classes, variant=variant),
             num_classes=num_classes,
             loss_weights={"region_box_loss": 1.0, "region_loss": 1.0, "box_loss": 1.0, "class_loss": 1.0},
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
         self.variant = variant
@@ -145,7 +142,8 @@ class FasterRCNN(Detector):
         rows = matching.by_overlap(
             grid, truths["boxes"], real, positive=REGION_POSITIVE, negative=REGION_NEGATIVE, rescue="best"
         )
-        on, off = _sample(rows, matching.outside_crowds(_centres(grid), truths), REGION_SAMPLE, REGION_SHARE)
+        clear = matching.outside_crowds(box_geometry.centres(grid), truths)
+        on, off = _sample(rows, clear, REGION_SAMPLE, REGION_SHARE)
         objects, _ = matching.matched(truths, rows)
         region_box_loss = _box_loss(objects, grid, outputs["region_codes"], on)
         holds_object = ops.cast(rows >= 0, "float32")[..., None]
@@ -155,7 +153,7 @@ class FasterRCNN(Detector):
         # Regions are given to the second stage: its loss does not move them.
         regions = ops.stop_gradient(outputs["proposals"])
         rows = matching.by_overlap(regions, truths["boxes"], real, positive=POSITIVE, negative=POSITIVE)
-        clear = matching.outside_crowds(_centres(regions)[:, None], truths)
+        clear = matching.outside_crowds(box_geometry.centres(regions)[:, None], truths)
         clear = clear * ops.cast(box_geometry.area(regions) > 0, "float32")
         on, off = _sample(rows, clear, SAMPLE, SHARE)
         objects, classes = matching.matched(truths, rows)
@@ -323,10 +321,6 @@ def _box_loss(objects: Array, boxes: Array, codes: Array, weights: Array) -> Any
     wanted = ops.where(weights[..., None] > 0, wanted, 0.0)
     each = 4 * keras.losses.huber(wanted, codes, delta=1.0)
     return ops.sum(each * weights) / ops.maximum(ops.sum(weights), 1.0)
-
-
-def _centres(boxes: Array) -> Any:
-    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:

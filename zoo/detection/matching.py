@@ -305,7 +305,7 @@ def _distances(points: Array, boxes: Array) -> Any:
 
 def _offsets(points: Array, boxes: Array) -> Any:
     """From the centre of each box to each point, `[b, m, n, 2]`."""
-    return points - ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, :, None, :]
+    return points - box_geometry.centres(boxes)[:, :, None, :]
 
 
 def _with_nearest(candidates: Any, inside: Any, points: Array, boxes: Array) -> Any:

@@ -11,6 +11,7 @@ too) and `suppress_soft`. Those three give what a detector's `predict` gives:
 Boxes are xyxy; a box is suppressed by a better one of its class if their IoU is over the threshold, not at it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,33 @@ import numpy as np
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
 
-__all__ = ["check_settings", "hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
+__all__ = ["Suppression", "check_settings", "hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
 
 # Where the scores of an image add up to more than MANY, `suppress` first tries TRIED times as many boxes as it may
 # keep. Both were measured (benchmarks/boxes.py).
 MANY = 10_000.0
 TRIED = 5
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """The settings with which a detector suppresses its boxes.
+
+    Attributes:
+        score_threshold: Only boxes with a larger score than this are kept, in 0..1. Defaults to 0.05.
+        iou_threshold: Two boxes of one class with a larger IoU than this are one object, in 0..1. Defaults to 0.5.
+        max_detections: Maximum number of detections per image, the ones with the best scores. Defaults to 100.
+
+    Raises:
+        ValueError: If a threshold lies outside 0..1, or if `max_detections` is below 1.
+    """
+
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        check_settings(self.iou_threshold, self.score_threshold, self.max_detections)
 
 
 def hard_nms(

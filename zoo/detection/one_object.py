@@ -9,6 +9,7 @@ Source: Sermanet et al. 2014, "OverFeat", sections 3.3 (a box from the same feat
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -151,11 +152,10 @@ class SlidingWindow:
                 f"expected a model with the outputs classes, box (4 numbers) and, if it has one, objectness (1); got "
                 f"outputs of {widths} numbers. transfer.localiser makes such models"
             )
-        nms.check_settings(iou_threshold, score_threshold, max_detections)
+        self.suppression = nms.Suppression(score_threshold, iou_threshold, max_detections)
         self.window = model.input_shape[1:3]
         self.network = to_fully_convolutional(model)
         self.stride = int(max(strides(self.network).values()))
-        self.score_threshold, self.iou_threshold, self.max_detections = score_threshold, iou_threshold, max_detections
 
     def grid(self, images: Array) -> np.ndarray:
         """What the network says at each position of the window.
@@ -204,13 +204,8 @@ class SlidingWindow:
             `boxes` (xyxy, in pixels, within the image), `classes`, `scores` and `valid`: see `zoo.detection.YOLO`.
         """
         boxes, scores = self.decode(self.grid(images))
-        found = nms.suppress(
-            box_geometry.clip(boxes, np.shape(images)[1:3]),
-            scores,
-            score_threshold=self.score_threshold,
-            iou_threshold=self.iou_threshold,
-            max_detections=self.max_detections,
-        )
+        boxes = box_geometry.clip(boxes, np.shape(images)[1:3])
+        found = nms.suppress(boxes, scores, **asdict(self.suppression))
         return {name: np.asarray(values) for name, values in found.items()}
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import keras
-import numpy as np
 
 from zoo.detection import anchors, fpn
-from zoo.detection.dense import PRIOR, DenseDetector
+from zoo.detection.dense import DenseDetector
+from zoo.detection.detector import PRIOR_LOGIT
+from zoo.detection.nms import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["LEVELS", "VARIANTS", "RetinaNet", "Variant"]
@@ -71,9 +72,7 @@ class RetinaNet(DenseDetector):
         filters: int = 256,
         depth: int = 4,
         anchor_scale: float = 4.0,
-        score_threshold: float = 0.05,
-        iou_threshold: float = 0.5,
-        max_detections: int = 100,
+        suppression: Suppression = DenseDetector.SUPPRESSION,
         name: str = "retinanet",
     ):
         variant = Variant(filters, depth, anchor_scale)
@@ -82,9 +81,7 @@ class RetinaNet(DenseDetector):
             partial(_outputs, num_classes=num_classes, variant=variant),
             variant=variant,
             num_classes=num_classes,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
 
@@ -94,7 +91,7 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
     pyramid = fpn.further_levels(fpn.top_down(features(backbone, LEVELS).output, variant.filters), 2)
     shapes = len(anchors.OCTAVES) * len(anchors.RATIOS)
     outputs = {}
-    for branch, channels, bias in (("codes", 4, 0.0), ("logits", num_classes, float(np.log(PRIOR / (1 - PRIOR))))):
+    for branch, channels, bias in (("codes", 4, 0.0), ("logits", num_classes, PRIOR_LOGIT)):
         layers = [
             keras.layers.Conv2D(
                 variant.filters,

@@ -21,12 +21,13 @@ from zoo import boxes as box_geometry
 from zoo.blocks import DefaultConv2D, conv_bn, conv_relu
 from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, targets
+from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
+from zoo.detection.nms import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["LAYOUTS", "SSD", "SSD300", "Layout", "ScaledL2Normalisation", "hard_negatives"]
 
-VARIANCES = (0.1, 0.1, 0.2, 0.2)
 # An anchor has the object that it overlaps by half (section 2.2, Matching strategy).
 OVERLAP = 0.5
 # SSD300 has priors of 2.5 to 3.75 strides. As shares of a small image, they would be so small that objects fall between
@@ -109,15 +110,15 @@ class SSD(Detector):
     {'codes': (None, 768, 4), 'logits': (None, 768, 4)}
     """
 
+    SUPPRESSION = Suppression(score_threshold=0.05, iou_threshold=0.45)
+
     def __init__(
         self,
         backbone: keras.Model,
         num_classes: int,
         *,
         layout: str = "ssd",
-        score_threshold: float = 0.05,
-        iou_threshold: float = 0.45,
-        max_detections: int = 100,
+        suppression: Suppression = SUPPRESSION,
         name: str = "ssd",
     ):
         if layout not in LAYOUTS:
@@ -127,9 +128,7 @@ class SSD(Detector):
             partial(_outputs, num_classes=num_classes, layout=LAYOUTS[layout]),
             num_classes=num_classes,
             loss_weights={"box_loss": 1.0, "class_loss": 1.0},
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
         self.layout = layout
@@ -167,8 +166,7 @@ class SSD(Detector):
         # Keras takes the mean of the four coordinates; the paper adds them up.
         of_boxes = 4 * keras.losses.huber(codes, outputs["codes"], delta=1.0)
         of_classes = ops.sparse_categorical_crossentropy(classes + 1, outputs["logits"], from_logits=True)
-        centres = (priors[:, :2] + priors[:, 2:]) / 2
-        background = (rows == -1) & (matching.outside_crowds(centres, truths) > 0)
+        background = (rows == -1) & (matching.outside_crowds(box_geometry.centres(priors), truths) > 0)
         wanted = NEGATIVES * ops.maximum(ops.sum(positive, axis=1), 1.0)
         negative = ops.cast(hard_negatives(ops.stop_gradient(of_classes), background, wanted), "float32")
         return {
@@ -208,18 +206,14 @@ class SSD300(SSD):
         num_classes: int,
         *,
         layout: str = "ssd300",
-        score_threshold: float = 0.05,
-        iou_threshold: float = 0.45,
-        max_detections: int = 100,
+        suppression: Suppression = SSD.SUPPRESSION,
         name: str = "ssd300",
     ):
         super().__init__(
             backbone,
             num_classes,
             layout=layout,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
 

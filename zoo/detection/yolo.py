@@ -18,21 +18,17 @@ from zoo import boxes as box_geometry
 from zoo.blocks import conv_bn, csp_stage, residual_add
 from zoo.boxes import Array
 from zoo.detection import fpn, matching, targets
-from zoo.detection.detector import Detector
+from zoo.detection.detector import PRIOR_LOGIT, Detector
 from zoo.detection.losses import OverlapLoss
+from zoo.detection.nms import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["LEVELS", "STRIDES", "VARIANTS", "YOLO", "Variant"]
 
 LEVELS = ("c3", "c4", "c5")
 STRIDES = (8, 16, 32)
-# What a point says of a class before it has learned anything, so that the many points on background do not drown the
-# rest: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 3.3.
-PRIOR = 0.01
 # A new network's boxes reach two strides to each side.
 FIRST_REACH = 2.0
-# Average precision counts what is found at low scores, too; YOLOX's is measured from here on.
-SCORE_THRESHOLD = 0.01
 # Of the two losses, as Ultralytics' YOLOv8 has them. With 2.0 for the classes, ten digits were learned in fewer steps,
 # and blood cells, of which there are few photos, worse (benchmarks/RESULTS.md).
 BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
@@ -79,6 +75,9 @@ class YOLO(Detector):
     {'boxes': (2, 100, 4), 'classes': (2, 100), 'scores': (2, 100), 'valid': (2,)}
     """
 
+    # Average precision counts what is found at low scores, too; YOLOX's is measured from a score of 0.01 on.
+    SUPPRESSION = Suppression(score_threshold=0.01, iou_threshold=0.6)
+
     def __init__(
         self,
         backbone: keras.Model,
@@ -87,9 +86,7 @@ class YOLO(Detector):
         filters: int = 64,
         depth: int = 1,
         units: int = 0,
-        score_threshold: float = SCORE_THRESHOLD,
-        iou_threshold: float = 0.6,
-        max_detections: int = 100,
+        suppression: Suppression = SUPPRESSION,
         name: str = "yolo",
     ):
         variant = Variant(filters, depth, units)
@@ -98,9 +95,7 @@ class YOLO(Detector):
             partial(_outputs, num_classes=num_classes, variant=variant),
             num_classes=num_classes,
             loss_weights={"box_loss": BOX_WEIGHT, "class_loss": CLASS_WEIGHT},
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
+            suppression=suppression,
             name=name,
         )
         self.variant = variant
@@ -166,7 +161,7 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
             for level, x in fpn.bottom_up(pyramid).items()
         }
     outputs: dict[str, list] = {"codes": [], "logits": []}
-    first = {"codes": float(np.log(FIRST_REACH)), "logits": float(np.log(PRIOR / (1 - PRIOR)))}
+    first = {"codes": float(np.log(FIRST_REACH)), "logits": PRIOR_LOGIT}
     for level, feature in pyramid.items():
         for branch, channels in (("codes", 4), ("logits", num_classes)):
             x = feature
