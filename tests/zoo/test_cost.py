@@ -172,7 +172,7 @@ def test_explicit_padding_and_what_does_not_fit():
         conv_output_size(7, 3, dilation_rate=4)
     with pytest.raises(ValueError, match="got 'full'"):
         conv_output_size(7, 3, padding="full")
-    with pytest.raises(ValueError, match="strides is at least 1, got 0"):
+    with pytest.raises(ValueError, match="expected strides of at least 1, got 0"):
         same_padding(7, 3, strides=0)
 
 
@@ -286,7 +286,7 @@ def test_open_sizes_are_given_or_refused():
     assert cost(model, (7, 9, 3)).layers[0].output_shape == (1, 3, 4, 4)
     with pytest.raises(ValueError, match=r"open sizes \(None, None, 3\).*input_shape=\(224, 224, 3\)"):
         cost(model)
-    with pytest.raises(ValueError, match="batch_size is at least 1, got 0"):
+    with pytest.raises(ValueError, match="expected a batch_size of at least 1, got 0"):
         cost(model, (7, 9, 3), batch_size=0)
     with pytest.raises(ValueError, match=r"Conv2D .* does not work on \(1, 2, 2, 3\)"):
         cost(model, (2, 2, 3))

@@ -232,7 +232,7 @@ def test_what_is_refused():
         largest_batch(model, "500MB")
     with pytest.raises(ValueError, match="got '8 gigs'"):
         largest_batch(model, "8 gigs")
-    with pytest.raises(ValueError, match="batch_size is at least 1, got 0"):
+    with pytest.raises(ValueError, match="expected a batch_size of at least 1, got 0"):
         predict_memory(model, 0)
     image = keras.Input((None, None, 3), name="image")
     with pytest.raises(ValueError, match="give input_shape"):

@@ -1,1 +1,1 @@
-"""What a network costs and how it compares with others; these tools work on any `keras.Model`."""
+"""The costs of networks, and comparisons of networks by their costs; the tools work on any `keras.Model`."""

@@ -1,4 +1,4 @@
-"""The arithmetic of layers: the size of what comes out, the padding that goes in, the products in between."""
+"""The arithmetic of layers: the size of their output, the padding of their input, and the number of products."""
 
 import math
 from collections.abc import Sequence
@@ -26,22 +26,23 @@ Shape = Sequence[int]
 def conv_output_size(
     size: int, kernel_size: int, *, strides: int = 1, padding: str | int = "valid", dilation_rate: int = 1
 ) -> int:
-    """Height or width of what a convolution or pooling puts out.
+    """Computes the height or width of the output of a convolution or pooling.
 
-    "valid" gives `ceil((size - kernel + 1) / strides)`, "same" `ceil(size / strides)`, and `padding=p` on both sides
-    `floor((size + 2 p - kernel) / strides) + 1`, where a dilated kernel covers `(kernel_size - 1) * dilation_rate + 1`.
+    "valid" gives `ceil((size - kernel + 1) / strides)`, "same" gives `ceil(size / strides)`, and `padding=p` on both
+    sides gives `floor((size + 2 p - kernel) / strides) + 1`, where a dilated kernel covers `(kernel_size - 1) *
+    dilation_rate + 1`.
 
     Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning", relationships 6 and 14.
 
     Args:
-        size: height or width of the input, in pixels.
-        kernel_size: height or width of the kernel or pool.
-        strides: distance between two positions of the kernel.
-        padding: "valid", "same", or the pixels added on each of the two sides.
-        dilation_rate: distance between two values of the kernel.
+        size: Height or width of the input, in pixels.
+        kernel_size: Height or width of the kernel or pool.
+        strides: Distance between two positions of the kernel. Defaults to 1.
+        padding: "valid", "same", or the number of pixels that are added on each of the two sides. Defaults to "valid".
+        dilation_rate: Distance between two values of the kernel. Defaults to 1.
 
     Raises:
-        ValueError: a kernel larger than the padded input, sizes below 1, or an unknown padding.
+        ValueError: If the kernel is larger than the padded input, if a size is below 1, or if the padding is unknown.
 
     Example:
 
@@ -54,7 +55,7 @@ def conv_output_size(
         return math.ceil(size / strides)
     border = 0 if padding == "valid" else padding
     if not isinstance(border, int) or border < 0:
-        raise ValueError(f'padding is "valid", "same" or a number of pixels from 0 up, got {padding!r}')
+        raise ValueError(f'expected a padding of "valid", "same" or a number of pixels of at least 0, got {padding!r}')
     if kernel > size + 2 * border:
         raise ValueError(
             f"a kernel that covers {kernel} pixels does not fit into {size} with {border} added on each side: use a "
@@ -64,12 +65,19 @@ def conv_output_size(
 
 
 def same_padding(size: int, kernel_size: int, *, strides: int = 1, dilation_rate: int = 1) -> tuple[int, int]:
-    """Pixels that "same" padding adds (before, after), so that every input pixel is seen.
+    """Computes the pixels that "same" padding adds (before, after) so that every input pixel is covered.
 
-    `(ceil(size / strides) - 1) * strides + kernel - size` in all, and never below 0. Where that is odd, the pixel left
-    over goes after, as in TensorFlow and Keras; PyTorch pads both sides alike.
+    Together they are `(ceil(size / strides) - 1) * strides + kernel - size`, and at least 0. If that is odd, the
+    additional pixel goes after the input, as in TensorFlow and Keras; PyTorch pads both sides equally.
 
-    Args, Raises: as for `conv_output_size`.
+    Args:
+        size: Height or width of the input, in pixels.
+        kernel_size: Height or width of the kernel or pool.
+        strides: Distance between two positions of the kernel. Defaults to 1.
+        dilation_rate: Distance between two values of the kernel. Defaults to 1.
+
+    Raises:
+        ValueError: If a size is below 1.
 
     Example:
 
@@ -88,11 +96,11 @@ def _covered(kernel_size: int, dilation_rate: int) -> int:
 def _at_least_one(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
-            raise ValueError(f"{name} is at least 1, got {size}")
+            raise ValueError(f"expected {name} of at least 1, got {size}")
 
 
-# Layers that multiply no weights with a sum over inputs. Their work (an activation, a mean, a copy) grows with the
-# number of values only, and is not part of the count that papers print.
+# Layers without a sum of products of weights and inputs. Their work (an activation, a mean, a copy) only grows with the
+# number of values, and papers do not count it.
 _L = keras.layers
 WITHOUT_PRODUCTS: tuple[type, ...] = (
     *(_L.Activation, _L.ReLU, _L.LeakyReLU, _L.PReLU, _L.ELU, _L.Softmax, _L.Identity, _L.InputLayer, _L.Masking),
@@ -113,7 +121,7 @@ WITHOUT_PRODUCTS: tuple[type, ...] = (
 )
 # Layers of keras.applications that have no public name.
 PRIVATE_WITHOUT_PRODUCTS = {("keras.src.applications.convnext", "LayerScale")}
-# Operations of `keras.ops` that do sum products, apart from those counted below; all others do not.
+# Operations of `keras.ops` that sum products, apart from those that are counted below. All others have no products.
 OPS_WITH_PRODUCTS = {
     *("Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv", "DotProductAttention", "Tensordot", "Vdot", "Inner"),
     *("Outer", "Cross", "Correlate", "Convolve", "FFT", "FFT2", "IFFT2", "RFFT", "IRFFT", "STFT", "ISTFT"),
@@ -124,20 +132,20 @@ OPS_WITH_PRODUCTS = {
 
 @singledispatch
 def multiply_adds(operation: keras.Operation, inputs: Sequence[Shape], output: Shape) -> int | None:
-    """Multiply-adds of one call of a layer on one sample: each product of a weight (in attention, of two activations)
-    that is added to a sum. Biases, activations, pooling and normalisation are not counted.
+    """Counts the multiply-adds of one call of a layer on one sample.
 
-    A layer of one's own is added with `multiply_adds.register(MyLayer)(function)`.
+    Each product of a weight (in attention, of two activations) that is added to a sum counts. Biases, activations,
+    pooling and normalisation do not count. To add a layer of your own, use `multiply_adds.register(MyLayer)(function)`.
 
     Args:
-        operation: a built layer, or an operation of `keras.ops`.
-        inputs: shape of each input, without the batch.
-        output: shape of the output, without the batch.
+        operation: A built layer, or an operation of `keras.ops`.
+        inputs: Shape of each input, without the batch.
+        output: Shape of the output, without the batch.
 
     Returns:
-        The number, or None if the type is not known.
+        The number, or None if the type of the operation is not known.
 
-    Example, 5 * 5 * 3 products for each of 150 * 100 * 200 values:
+    Example: 5 * 5 * 3 products for each of 150 * 100 * 200 values.
 
     >>> layer = keras.layers.Conv2D(200, 5, padding="same")
     >>> layer(keras.Input((150, 100, 3))).shape
@@ -158,7 +166,7 @@ def multiply_adds(operation: keras.Operation, inputs: Sequence[Shape], output: S
 
 
 def _convolution(layer, inputs, output):
-    # Each kernel value, of all input and output channels (of a group), meets each position once
+    # Each value of the kernel, for all input and output channels (of a group), is used once at each position.
     return prod(layer.kernel.shape) * prod(output) // layer.filters
 
 
@@ -193,12 +201,12 @@ def _(layer: keras.layers.Dense, inputs, output):
 
 @multiply_adds.register
 def _(layer: keras.layers.EinsumDense, inputs, output):
-    # The equation's first letter or its "..." is the batch
+    # The first letter of the equation, or its "...", is the batch.
     return _einsum(layer.equation, (1, *inputs[0]), layer.kernel.shape)
 
 
 def _einsum(equation: str, *shapes: Shape) -> int | None:
-    """Products of `np.einsum(equation, ...)`: one for each combination of its indices."""
+    """Counts the products of `np.einsum(equation, ...)`: one for each combination of its indices."""
     terms = equation.replace(" ", "").split("->")[0].split(",")
     if len(terms) != len(shapes) or "" in terms:
         return None
@@ -207,7 +215,7 @@ def _einsum(equation: str, *shapes: Shape) -> int | None:
         before, dots, after = term.partition("...")
         rest = len(shape) - len(before) - len(after)
         labels = [*before, *((dots, -i) for i in range(rest, 0, -1)), *after]
-        # Broadcast axes have size 1 in one of the operands
+        # Axes that broadcast have size 1 in one of the operands.
         sizes.update({label: max(size, sizes.get(label, 1)) for label, size in zip(labels, shape, strict=True)})
     return prod(sizes.values())
 
@@ -266,13 +274,19 @@ def _(layer: RadialBasis, inputs, output):
 
 
 def extra_operations(operation: keras.Operation, inputs: Sequence[Shape], output: Shape) -> int:
-    """Operations of one call on one sample that `fvcore` counts besides multiply-adds, and so most published GMACs do.
+    """Counts the operations of one call on one sample that `fvcore` and so most published GMACs add to multiply-adds.
 
-    Batch norm in inference: 2 a value (scale and shift). Normalisation by the sample's own statistics: 5 a value. The
-    mean of each map before a classifier: 1 for each value that goes in. All else, none: not even the means of
-    squeeze-and-excitation.
+    A batch norm in inference has 2 per value (scale and shift). Normalisation by the statistics of the sample has 5 per
+    value. The mean of each map before a classifier has 1 per input value. All other operations have none, not even the
+    means of squeeze-and-excitation.
 
-    Args, Returns: as for `multiply_adds`.
+    Args:
+        operation: A built layer, or an operation of `keras.ops`.
+        inputs: Shape of each input, without the batch.
+        output: Shape of the output, without the batch.
+
+    Returns:
+        The number.
 
     >>> extra_operations(keras.layers.BatchNormalization(), [(7, 9, 2)], (7, 9, 2))
     252

@@ -1,4 +1,4 @@
-"""Which network should I choose? The zoo's side by side: what each costs, and how well it did on ImageNet.
+"""Which network should I choose? This module compares the zoo's networks: their costs and their accuracy on ImageNet.
 
 zoo.compare("*net*")                     # in a notebook or a rich console: the table
 zoo.compare("mobilenet*", measure=True)  # with milliseconds on this machine's CPU
@@ -26,12 +26,18 @@ if TYPE_CHECKING:
 __all__ = ["Accuracy", "Comparison", "ModelCost", "compare", "milliseconds", "published_accuracy"]
 
 BATCH_SIZES = (1, 32)
-SECONDS = 2.0  # of measuring each network at each batch size, and at least three runs
+SECONDS = 2.0  # for which each network is measured at each batch size; at least three runs
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Published accuracy on ImageNet's validation photos, in percent, one central crop; None where not published."""
+    """Published accuracy on the validation photos of ImageNet, with one central crop.
+
+    Attributes:
+        top1: Top-1 accuracy in percent, or None if it is not published.
+        top5: Top-5 accuracy in percent, or None if it is not published.
+        source: Where the numbers are published.
+    """
 
     top1: float | None
     top5: float | None
@@ -43,13 +49,15 @@ class ModelCost:
     """One row of the table.
 
     Attributes:
-        name: as `zoo.create_model` takes it.
-        image_size: height and width in pixels, of what follows.
-        parameters: all, batch-norm statistics included.
-        megabytes: of the parameters in float32 (10**6 bytes).
-        multiply_adds: of one image.
-        top1, top5, source: see `Accuracy`; None and "" where nothing is published.
-        milliseconds: batch size -> time of one call on this CPU; empty if it was not measured.
+        name: Name of the network, as `zoo.create_model` takes it.
+        image_size: Height and width of the images, in pixels, to which the other numbers refer.
+        parameters: Number of all parameters, including the statistics of batch norms.
+        megabytes: Size of the parameters in float32, in MB (10**6 bytes).
+        multiply_adds: Number of multiply-adds for one image.
+        top1: Top-1 accuracy on ImageNet in percent, or None if it is not published.
+        top5: Top-5 accuracy on ImageNet in percent, or None if it is not published.
+        source: Where the accuracy is published; "" if it is not.
+        milliseconds: A dict from the batch size to the time of one call on this CPU; empty if it was not measured.
     """
 
     name: str
@@ -65,18 +73,24 @@ class ModelCost:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks from the most accurate to the least; those without a published accuracy last."""
+    """Networks from the most accurate to the least accurate. Those without a published accuracy come last.
+
+    Attributes:
+        models: One row per network.
+    """
 
     models: tuple[ModelCost, ...]
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """Those that were measured."""
+        """The batch sizes that were measured."""
         return tuple(self.models[0].milliseconds)
 
     def frame(self) -> "pandas.DataFrame":
-        """The rows as a data frame; one column of milliseconds for each batch size. See
-        `zoo.analysis.costs.data_frame`.
+        """Returns the rows as a data frame, with one column of milliseconds for each batch size.
+
+        Raises:
+            ImportError: If the package `pandas` is not installed.
         """
         rows = [asdict(model) for model in self.models]
         for row in rows:
@@ -84,7 +98,7 @@ class Comparison:
         return data_frame(rows)
 
     def table(self) -> "rich.table.Table":
-        """The rows as a table for `rich.print`."""
+        """Returns the rows as a table for `rich.print`."""
         from rich.table import Table
 
         caption = "Accuracy on ImageNet in percent, as published. Multiply-adds of one image."
@@ -111,12 +125,13 @@ class Comparison:
         return self.table()
 
     def plot(self) -> "matplotlib.figure.Figure":
-        """Accuracy over time, or over multiply-adds where time was not measured; a bubble's area is the size in MB.
+        """Plots the accuracy over the time, or over the multiply-adds if the time was not measured.
 
-        Time is that of a batch of one. Networks without a published accuracy are left out.
+        The area of a bubble is the size of the parameters in MB. The time is that of the smallest batch. Networks
+        without a published accuracy are left out.
 
         Raises:
-            ValueError: none of the networks has one.
+            ValueError: If none of the networks has a published accuracy.
         """
         from matplotlib.figure import Figure
 
@@ -146,21 +161,26 @@ def compare(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Builds networks of the zoo, one after the other, and lists what they cost and what they reached on ImageNet.
+    """Builds networks of the zoo, one after the other, and lists their costs and their accuracy on ImageNet.
 
     Args:
-        pattern: shell-style, as for `zoo.list_models`, or several names or patterns.
-        measure: also time each on this machine's CPU, with random weights; takes seconds each.
-        batch_sizes: that are timed.
-        progress: called with the name of each network before its turn.
+        pattern: A shell-style pattern, as for `zoo.list_models`, or several names or patterns. Defaults to all
+            networks.
+        measure: Whether to also measure the time of each network on this machine's CPU, with random weights. That takes
+            seconds per network. Defaults to False.
+        batch_sizes: The batch sizes that are measured. Defaults to 1 and 32.
+        progress: A function that is called with the name of each network before it is built.
+
+    Returns:
+        One row per network, the most accurate first.
 
     Raises:
-        ValueError: no network matches.
+        ValueError: If no network matches.
 
     Example:
 
-    >>> found = compare(["lenet5", "mobilenet_v1_025"])
-    >>> [(model.name, model.parameters, model.top1) for model in found.models]
+    >>> comparison = compare(["lenet5", "mobilenet_v1_025"])
+    >>> [(model.name, model.parameters, model.top1) for model in comparison.models]
     [('mobilenet_v1_025', 475544, 50.6), ('lenet5', 61706, None)]
     """
     patterns = [pattern] if isinstance(pattern, str) else pattern
@@ -191,15 +211,15 @@ def _model_cost(name: str, batch_sizes: Sequence[int]) -> ModelCost:
 
 
 def milliseconds(model: "keras.Model", batch_size: int = 1, *, seconds: float = SECONDS) -> float:
-    """Time of one call of the compiled model on the CPU, in milliseconds: the median after a warm-up.
+    """Measures the time of one call of the compiled model on the CPU: the median after a warm-up, in milliseconds.
 
     Args:
-        model: with known input sizes.
-        batch_size: images in a call.
-        seconds: for which it is repeated, at least three times.
+        model: A model with known input sizes.
+        batch_size: Number of images per call. Defaults to 1.
+        seconds: How long calls are repeated, in seconds; at least three times. Defaults to 2.
 
     Raises:
-        ValueError: a batch below 1, or sizes that are open.
+        ValueError: If the batch size is below 1, or if input sizes are open.
 
     >>> import zoo
     >>> milliseconds(zoo.create_model("lenet5"), 2, seconds=0.01) > 0
@@ -226,7 +246,7 @@ def milliseconds(model: "keras.Model", batch_size: int = 1, *, seconds: float = 
 
 @cache
 def published_accuracy() -> dict[str, Accuracy]:
-    """Name of a network of the zoo -> its published accuracy on ImageNet, from `zoo/data/accuracy.csv`.
+    """Returns a dict from the names of networks to their published accuracy on ImageNet, from `zoo/data/accuracy.csv`.
 
     >>> published_accuracy()["vgg16"]
     Accuracy(top1=71.3, top5=90.1, source='keras.io/api/applications')

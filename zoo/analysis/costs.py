@@ -1,11 +1,11 @@
-"""What a model costs: parameters, multiply-adds, memory of activations and receptive field, layer by layer.
+"""The costs of a model, layer by layer: parameters, multiply-adds, memory of activations and receptive field.
 
     zoo.cost(model)                         # in a notebook or a rich console: the table
     zoo.cost(model, batch_size=100).frame() # a pandas.DataFrame
     zoo.cost(model).plot()                  # a matplotlib figure
 
-Bytes here are those of the textbook: what the layers put out, in their dtypes, each kept as a whole. What TensorFlow
-keeps of it is the matter of `zoo.predict_memory`.
+The bytes are those of the textbook: the outputs of all layers, in their dtypes, where each output is kept as a whole.
+`zoo.predict_memory` predicts what TensorFlow keeps.
 """
 
 from collections.abc import Sequence
@@ -32,17 +32,19 @@ class LayerCost:
     """One row of the table: one call of a layer.
 
     Attributes:
-        name: after the names of the models that the layer stands in.
-        type: class of the layer.
-        output_shape: with the batch; of the first output.
-        parameters: 0 where a shared layer is called again.
-        trainable: those of the parameters that training changes.
-        multiply_adds: of one image; None for a type that is not known.
-        extra_operations: of one image; see `zoo.analysis.arithmetic.extra_operations`.
-        activation_bytes: of all outputs, for the whole batch.
+        name: Name of the layer, after the names of the models that contain it.
+        type: Class of the layer.
+        output_shape: Shape of the first output, with the batch.
+        parameters: Number of parameters; 0 where a shared layer is called again.
+        trainable: Number of the parameters that training changes.
+        multiply_adds: Number of multiply-adds for one image; None if the type of the layer is not known.
+        extra_operations: Number of other operations for one image; see `zoo.analysis.arithmetic.extra_operations`.
+        activation_bytes: Bytes of all outputs, for the whole batch.
         receptive_field: (height, width) in input pixels that one output value depends on, as far as the image reaches;
-            None where no image came in. Gates computed from the whole map (squeeze-and-excitation) do not count.
-        stride: (vertical, horizontal) input pixels from one output pixel to the next; None where the output is no map.
+            None for a layer to which no image leads. Gates that are computed from the whole map
+            (squeeze-and-excitation) do not count.
+        stride: (vertical, horizontal) distance of neighbouring output pixels, in input pixels; None if the output is
+            not a feature map.
     """
 
     name: str
@@ -59,19 +61,20 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What `cost` finds: the rows of the table, and totals.
+    """The result of `cost`: the rows of the table, and totals.
 
     Attributes:
-        name: of the model.
-        batch_size: that the bytes are for.
-        layers: in an order in which they can be executed.
+        name: Name of the model.
+        batch_size: Number of images to which the bytes refer.
+        layers: One row per call of a layer, in an order in which they can be executed.
         unknown: "name (type)" of the layers whose multiply-adds are not known, and not in the sum.
-        parameter_bytes: of all parameters, in the dtypes they are stored in.
-        gradient_bytes: of the trainable parameters.
-        optimizer_bytes: of the optimizer's slots.
-        input_bytes: of the images, for the whole batch.
-        inference_activation_bytes: the most that is held at once when each layer's output is dropped after its last
-            use. For a chain of layers those are the two largest consecutive ones, the image being the first.
+        parameter_bytes: Bytes of all parameters, in the dtypes in which they are stored.
+        gradient_bytes: Bytes of the gradients of the trainable parameters.
+        optimizer_bytes: Bytes of the slots of the optimizer.
+        input_bytes: Bytes of the images, for the whole batch.
+        inference_activation_bytes: The largest number of bytes that are held at once if the output of each layer is
+            dropped after its last use. For a chain of layers these are the two largest consecutive outputs, where the
+            image counts as the first.
     """
 
     name: str
@@ -86,49 +89,57 @@ class Cost:
 
     @property
     def parameters(self) -> int:
-        """All of them, batch-norm statistics included."""
+        """Number of all parameters, including the statistics of batch norms."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def trainable(self) -> int:
-        """Parameters that training changes."""
+        """Number of the parameters that training changes."""
         return sum(layer.trainable for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Of one image, as papers count: products of convolutions, dense layers and attention."""
+        """Number of multiply-adds for one image, as papers count them: for convolutions, dense layers and attention."""
         return sum(layer.multiply_adds or 0 for layer in self.layers)
 
     @property
     def gmacs(self) -> float:
-        """10**9 multiply-adds of one image as `fvcore` and timm's tables count them: with `extra_operations`.
+        """10**9 multiply-adds for one image as `fvcore` and the tables of timm count them: with `extra_operations`.
 
-        A few percent more than `multiply_adds`, most of all where depthwise convolutions make those cheap.
+        It is a few percent more than `multiply_adds`. The difference is largest where depthwise convolutions make those
+        cheap.
         """
         return (self.multiply_adds + sum(layer.extra_operations for layer in self.layers)) / 1e9
 
     @property
     def activation_bytes(self) -> int:
-        """Of all layers' outputs, for the whole batch."""
+        """Bytes of the outputs of all layers, for the whole batch."""
         return sum(layer.activation_bytes for layer in self.layers)
 
     @property
     def inference_bytes(self) -> int:
-        """Parameters, and the activations that are held at once."""
+        """Bytes of the parameters and of the activations that are held at once."""
         return self.parameter_bytes + self.inference_activation_bytes
 
     @property
     def training_bytes(self) -> int:
-        """Parameters, gradients, optimizer slots, images, and all activations: backpropagation needs them again."""
+        """Bytes of parameters, gradients, optimizer slots, images and all activations.
+
+        Backpropagation needs the activations again.
+        """
         state = self.parameter_bytes + self.gradient_bytes + self.optimizer_bytes
         return state + self.input_bytes + self.activation_bytes
 
     def frame(self) -> "pandas.DataFrame":
-        """The rows as a data frame, one column for each attribute of `LayerCost`. See `data_frame`."""
+        """Returns the rows as a data frame, with one column for each attribute of `LayerCost`.
+
+        Raises:
+            ImportError: If the package `pandas` is not installed.
+        """
         return data_frame([asdict(layer) for layer in self.layers])
 
     def table(self) -> "rich.table.Table":
-        """The rows and totals as a table for `rich.print`."""
+        """Returns the rows and totals as a table for `rich.print`."""
         from rich.table import Table
 
         columns = ("layer", "type", "output", "parameters", "multiply-adds", "activations", "receptive field", "stride")
@@ -167,7 +178,7 @@ class Cost:
         return "\n".join(lines)
 
     def plot(self) -> "matplotlib.figure.Figure":
-        """Where along the network the multiply-adds, the parameters and the activations are: three bar charts."""
+        """Plots the multiply-adds, parameters and activations along the network, as three bar charts."""
         from matplotlib.figure import Figure
 
         shown = [layer for layer in self.layers if layer.multiply_adds or layer.parameters] or list(self.layers)
@@ -192,21 +203,22 @@ class Cost:
 def cost(
     model: keras.Model, input_shape: Any = None, batch_size: int = 1, *, optimizer: str | keras.Optimizer = "adam"
 ) -> Cost:
-    """Measures a model by its graph; nothing is executed, and nothing is changed.
+    """Measures the costs of a model from its graph. Nothing is executed, and the model does not change.
 
     Source of the arithmetic: Géron, "Hands-On Machine Learning", chapter 14, "Memory Requirements".
 
     Args:
-        model: functional or sequential; models and blocks inside it are entered.
-        input_shape: `(height, width, channels)` of one image, where the model leaves sizes open or for another size
-            than its own; in the structure of `model.input` where that has several tensors.
-        batch_size: images that the bytes are for. Multiply-adds are those of one.
-        optimizer: its slots count in `training_bytes`: a name that Keras knows, or an optimizer.
+        model: A functional or sequential model. Models and blocks inside of it are measured layer by layer.
+        input_shape: `(height, width, channels)` of one image; in the structure of `model.input` if that has several
+            tensors. It is needed if the model leaves sizes open. Defaults to the model's own size.
+        batch_size: Number of images to which the bytes refer. Multiply-adds are those of one image. Defaults to 1.
+        optimizer: A name that Keras knows, or an optimizer, whose slots are in `training_bytes`. Defaults to "adam".
 
     Raises:
-        ValueError: a model without a graph, sizes that stay open, or a size that the model does not work on.
+        ValueError: If the model has no graph, if sizes stay open, or if the model does not work on the size.
 
-    Example, the text's: three 3x3 layers with stride 2 on RGB images of 200 x 300 pixels need 12.6 MB for a prediction.
+    Example from the text: three 3x3 layers with stride 2 on RGB images of 200 x 300 pixels need 12.6 MB for a
+    prediction.
 
     >>> from functools import partial
     >>> conv = partial(keras.layers.Conv2D, kernel_size=3, strides=2, padding="same")
@@ -218,7 +230,7 @@ def cost(
     [(3, 3), (7, 7), (15, 15)]
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is at least 1, got {batch_size}")
+        raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
     graph = graph_of(model, input_shape=input_shape, batch_size=batch_size)
     check_sizes(graph)
     fields = _fields(graph)
@@ -240,7 +252,7 @@ def cost(
 
 
 def tensor_bytes(tensor: Any) -> int:
-    """Bytes of a tensor or variable with a known shape."""
+    """Returns the number of bytes of a tensor or variable with a known shape."""
     return prod(tensor.shape) * DTYPE_BYTES.get(keras.backend.standardize_dtype(tensor.dtype), 4)
 
 
@@ -252,10 +264,13 @@ DTYPE_BYTES = {
 
 
 def data_frame(rows: Sequence[dict[str, Any]]) -> "pandas.DataFrame":
-    """Rows of a table as a data frame.
+    """Makes a data frame of the rows of a table.
+
+    Args:
+        rows: One dict per row, from column names to values.
 
     Raises:
-        ImportError: the package `pandas` is not installed.
+        ImportError: If the package `pandas` is not installed.
 
     >>> list(data_frame([{"name": "conv", "parameters": 9}]).columns)
     ['name', 'parameters']
@@ -268,7 +283,11 @@ def data_frame(rows: Sequence[dict[str, Any]]) -> "pandas.DataFrame":
 
 
 def readable(number: float, unit: str = "") -> str:
-    """A number with three digits and a prefix of the SI (MB is 10**6 bytes).
+    """Formats a number with three digits and an SI prefix (MB is 10**6 bytes).
+
+    Args:
+        number: The number.
+        unit: The unit, such as "B". Defaults to no unit.
 
     >>> readable(225_000_000), readable(12_613_600, "B"), readable(999), readable(0)
     ('225 M', '12.6 MB', '999', '0')
@@ -283,10 +302,10 @@ def readable(number: float, unit: str = "") -> str:
 
 
 def check_sizes(graph: Graph) -> None:
-    """Refuses a graph in which a size is open.
+    """Checks that no size in a graph is open.
 
     Raises:
-        ValueError: naming the input or the layer.
+        ValueError: If one is. The message names the input or the layer.
     """
     for tensor in graph.inputs:
         if None in tensor.shape:
@@ -329,7 +348,7 @@ def _unique_weights(graph: Graph) -> list:
 
 
 def _held_at_once(graph: Graph) -> int:
-    """The most bytes of activations that live at the same time, when each dies after its last use."""
+    """Returns the largest number of bytes of activations that are alive at once, if each dies after its last use."""
     uses = {key: len(calls) for key, calls in graph.consumers().items()}
     for tensor in graph.outputs:
         uses[id(tensor)] += 1
@@ -352,10 +371,10 @@ _RESIZES = (keras.layers.Resizing, keras.layers.AdaptiveAveragePooling2D, keras.
 
 
 def _fields(graph: Graph) -> dict[int, Field]:
-    """id of each tensor -> its receptive field and stride.
+    """Returns a dict from the id of each tensor to its receptive field and stride.
 
-    Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks": a kernel adds (kernel - 1)
-    strides of its input to the field.
+    Source: Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks": a kernel adds (kernel -
+    1) strides of its input to the field.
     """
     fields: dict[int, Field] = {}
     for tensor in graph.inputs:
@@ -370,7 +389,7 @@ def _field(call: Call, inputs: list[tuple[Any, Field]]) -> Field:
     if getattr(call.operation, "data_format", None) == "channels_first":
         return None, None
     seen = [(tensor, field, stride) for tensor, (field, stride) in inputs if field is not None]
-    # A gate on a map has one pixel, and sees all: what counts is the field of the map
+    # A gate on a map has one pixel, and depends on the whole map. Only the field of the map counts.
     maps = [entry for entry in seen if entry[2] is not None and entry[0].shape[1:3] != (1, 1)]
     if not seen:
         return None, None

@@ -1,4 +1,4 @@
-"""What TensorFlow keeps of a layer's forward pass for its gradient: which tensors the gradient functions read."""
+"""What TensorFlow keeps of a layer's forward pass for its gradient: the tensors that the gradient functions read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,15 +16,16 @@ __all__ = ["Kept", "kept_for_gradient"]
 
 @dataclass(frozen=True)
 class Kept:
-    """What one call keeps, on one image.
+    """What one call keeps, for one image.
 
     Attributes:
-        tensors: inputs and outputs of the call that its gradient reads.
-        internal: bytes of tensors inside the layer that its gradient reads.
-        temporary: bytes that computing the gradient takes, apart from the gradients of the output and the inputs.
-        in_place: the gradient of the first input takes the memory of that of the output.
-        is_view: the output is the input's memory.
-        known: False for a type without a rule, which is taken to keep its inputs and outputs.
+        tensors: Inputs and outputs of the call that its gradient reads.
+        internal: Bytes of tensors inside the layer that its gradient reads.
+        temporary: Bytes that the computation of the gradient takes, apart from the gradients of the output and the
+            inputs.
+        in_place: Whether the gradient of the first input takes the memory of the gradient of the output.
+        is_view: Whether the output has the memory of the input.
+        known: Whether there is a rule for the type. Without a rule, inputs and outputs count as kept.
     """
 
     tensors: tuple = ()
@@ -35,20 +36,26 @@ class Kept:
     known: bool = True
 
     def nothing(self) -> "Kept":
-        """Where no gradient flows."""
+        """Returns the rule of a call that no gradient reaches."""
         return Kept(is_view=self.is_view)
 
 
 @dataclass(frozen=True)
 class Activation:
-    """What an activation's gradient reads: its input, its output, and how many tensors of that size in between."""
+    """What the gradient of an activation reads.
+
+    Attributes:
+        input: Whether it reads the input.
+        output: Whether it reads the output.
+        internal: Number of tensors of that size in between that it reads.
+    """
 
     input: bool = False
     output: bool = False
     internal: int = 0
 
 
-# By the names of Keras. Composed ones read what their parts read.
+# The keys are the names of Keras. Activations that are composed of several operations read what those read.
 READS_OUTPUT, READS_INPUT = Activation(output=True), Activation(input=True)
 ACTIVATIONS = {
     "linear": Activation(),
@@ -64,12 +71,12 @@ L = keras.layers
 
 
 def kept_for_gradient(operation: keras.Operation, call: Call, *, compute_dtype: str | None = None) -> Kept:
-    """What the gradient of one call reads, on one image.
+    """Returns what the gradient of one call reads, for one image.
 
     Args:
-        operation: of the call.
-        call: with the shapes for a batch of 1.
-        compute_dtype: that the layer computes in; its own unless told.
+        operation: The operation of the call.
+        call: The call, with the shapes for a batch of 1.
+        compute_dtype: The dtype in which the layer computes. Defaults to the layer's own.
 
     Example:
 
@@ -85,16 +92,16 @@ def kept_for_gradient(operation: keras.Operation, call: Call, *, compute_dtype: 
 
 @singledispatch
 def _kept(operation: Any, call: Call, width: int) -> Kept:
-    """The rules, by the type of the operation. `width` is the bytes of a value in the compute dtype."""
+    """Returns the rule for the type of an operation. `width` is the number of bytes per value in the compute dtype."""
     everything = Kept((*call.inputs, *call.outputs), known=False)
     if isinstance(operation, keras.layers.Layer):
         return everything
-    # The operations of `keras.ops` have classes without public names
+    # The operations of `keras.ops` have classes without public names.
     name = type(operation).__name__
     if name in OPS_THAT_READ_NOTHING:
         return Kept(in_place=True)
     if name in OPS_THAT_READ_INPUTS:
-        # With a constant as the other operand nothing is read
+        # If the other operand is a constant, nothing is read.
         return Kept(call.inputs if len(call.inputs) > 1 else ())
     return _activated(call, name.lower(), width) if name.lower() in ACTIVATIONS else everything
 
@@ -118,7 +125,8 @@ def _rule(*kinds: type) -> Callable:
 @_rule(*(getattr(L, f"Conv{n}D{transpose}") for n in (1, 2, 3) for transpose in ("", "Transpose")))
 @_rule(L.DepthwiseConv1D, L.DepthwiseConv2D, L.Dense, L.EinsumDense)
 def _product(layer, call, width):
-    # The kernel's gradient is a product of the input and the output's gradient; the input's needs the kernel only
+    # The gradient of the kernel is a product of the input and the gradient of the output. The gradient of the input
+    # only needs the kernel.
     rule = _activated(call, layer.activation, width, inside=True)
     return replace(rule, tensors=(*(call.inputs if layer.trainable_weights else ()), *rule.tensors), in_place=False)
 
@@ -131,7 +139,10 @@ def _separable(layer, call, width):
 
 
 def _activated(call: Call, activation: Any, width: int, *, inside: bool = False) -> Kept:
-    """The rule of an activation, by its function or name. Inside a layer its input is no tensor of `call`."""
+    """Returns the rule of an activation, given its function or name.
+
+    Inside of a layer, the input of the activation is not a tensor of `call`.
+    """
     name = activation if isinstance(activation, str) else getattr(activation, "__name__", "linear")
     reads = ACTIVATIONS.get(name, Activation(input=True, output=True, internal=1))
     return Kept(
@@ -167,8 +178,8 @@ def _prelu(layer, call, width):
 
 @_rule(L.BatchNormalization, L.LayerNormalization, L.GroupNormalization, L.RMSNormalization)
 def _normalisation(layer, call, width):
-    # Composed of elementwise operations, in float32 whatever the policy: then what is read is a copy of the input.
-    # Layer and RMS normalisation also read the scale of each value.
+    # These layers are composed of elementwise operations, in float32 under every policy. In half precision a copy of
+    # the input is read. Layer and RMS normalisation also read the scale of each value.
     values = prod(call.output.shape)
     scales = 4 * values if isinstance(layer, L.LayerNormalization | L.RMSNormalization) else 0
     if isinstance(layer, L.BatchNormalization) and not layer.trainable:
@@ -184,7 +195,7 @@ def _attention(layer, call, width):
     value_dim = layer.value_dim or layer.key_dim
     weights = heads * length * source
     if layer.dropout:
-        weights += weights + weights // width  # what is left of them, and a mask of one byte each
+        weights += weights + weights // width  # the weights after dropout, and a mask of one byte per value
     values = weights + heads * (length * (layer.key_dim + value_dim) + source * (layer.key_dim + value_dim))
     inputs = call.inputs if layer.trainable_weights else ()
     return Kept(inputs, internal=width * values, temporary=2 * width * heads * length * source)
@@ -218,7 +229,7 @@ def _response(layer, call, width):
 
 @_rule(L.Dropout)
 def _dropout(layer, call, width):
-    # A mask of one byte for each value
+    # It keeps a mask of one byte per value.
     return Kept(internal=prod(call.output.shape), in_place=True) if layer.rate else Kept(is_view=True, in_place=True)
 
 
@@ -229,7 +240,7 @@ def _noise(layer, call, width):
 
 @_rule(L.UpSampling2D, L.Resizing)
 def _resized(layer, call, width):
-    # The gradient of interpolation asks the input for its size
+    # The gradient of interpolation reads the size of the input.
     return Kept(() if getattr(layer, "interpolation", "nearest") == "nearest" else call.inputs)
 
 
@@ -248,7 +259,7 @@ def _constant_gradient(layer, call, width):
 @_rule(*(getattr(L, f"{kind}{n}D") for kind in ("ZeroPadding", "Cropping", "AveragePooling") for n in (1, 2, 3)))
 @_rule(*(getattr(L, f"GlobalAveragePooling{n}D") for n in (1, 2, 3)))
 def _moved(layer, call, width):
-    return Kept()  # values are copied, or their gradient spread: nothing is read
+    return Kept()  # values are copied, or their gradient is spread: nothing is read
 
 
 def _bytes(tensor: keras.KerasTensor, width: int) -> int:

@@ -1,4 +1,4 @@
-"""One architecture at a glance: its paper, its idea, its stages, its cost.
+"""One architecture at a glance: its paper, its idea, its stages and its costs.
 
 zoo.info("resnet50")  # in a notebook or a rich console
 """
@@ -22,14 +22,15 @@ __all__ = ["Info", "Stage", "info"]
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers one after the other with maps of one size; what comes behind the last map is the stage "head".
+    """Consecutive layers whose feature maps have the same size. The layers after the last map are the stage "head".
 
     Attributes:
         name: "stride 4" and so on, or "head".
-        output_shape: of its last layer, without the batch.
-        layers: that have weights, normalisation apart.
-        parameters, multiply_adds: of the stage.
-        receptive_field: (height, width) in pixels of its last layer.
+        output_shape: Shape of the output of its last layer, without the batch.
+        layers: Number of layers that have weights, apart from normalisation.
+        parameters: Number of parameters of the stage.
+        multiply_adds: Number of multiply-adds of the stage for one image.
+        receptive_field: Receptive field (height, width) of its last layer, in pixels.
     """
 
     name: str
@@ -42,17 +43,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Info:
-    """What `info` finds.
+    """The result of `info`.
 
     Attributes:
-        name: of the variant.
-        title: of the family.
-        idea: in a sentence; "" if the family has none of its own.
-        paper: authors, year and title.
-        notes: the rest of what the family's file says about itself: where it deviates from the paper, and why.
-        accuracy: published, on ImageNet; None if there is none.
-        stages: from the image on.
-        cost: see `zoo.cost`.
+        name: Name of the network.
+        title: Title of its family.
+        idea: The idea of the family in a sentence; "" if the family has no idea of its own.
+        paper: Authors, year and title of the paper.
+        notes: The rest of the family's description: where it deviates from the paper, and why.
+        accuracy: Published accuracy on ImageNet; None if it is not published.
+        stages: The stages, from the image on.
+        cost: The costs, as `zoo.cost` measures them.
     """
 
     name: str
@@ -98,18 +99,18 @@ def info(name: str) -> Info:
     """Describes a network of the zoo, from its file and its graph.
 
     Args:
-        name: from `zoo.list_models`.
+        name: Name of the network, as `zoo.list_models` lists it.
 
     Raises:
-        ValueError: an unknown name; the message lists near ones.
+        ValueError: If the name is unknown. The message lists similar names.
 
     Example:
 
-    >>> found = info("vgg11")
-    >>> found.idea, found.paper
+    >>> vgg = info("vgg11")
+    >>> vgg.idea, vgg.paper
     ('nothing but 3x3 convolutions and 2x2 pooling',
      'Simonyan & Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition"')
-    >>> [(stage.name, stage.output_shape) for stage in found.stages][-2:]
+    >>> [(stage.name, stage.output_shape) for stage in vgg.stages][-2:]
     [('stride 32', (7, 7, 512)), ('head', (1000,))]
     """
     title, idea, paper, notes = described(name)
@@ -127,10 +128,10 @@ def info(name: str) -> Info:
 
 
 def described(name: str) -> tuple[str, str, str, str]:
-    """What the file of a network's family says: its title, idea, paper and notes. Builds nothing.
+    """Reads the title, idea, paper and notes of a network from the file of its family. It builds nothing.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: If the name is unknown.
     """
     text = inspect.cleandoc(family_of(name).__doc__ or "")
     first, _, notes = text.partition("\n")
@@ -143,7 +144,7 @@ NORMALISATIONS = {"BatchNormalization", "LayerNormalization", "Normalization", "
 
 
 def _stages(measured: Cost) -> Iterable[Stage]:
-    # A gate of squeeze-and-excitation is no map, and belongs to the stage that it is in
+    # A gate of squeeze-and-excitation is not a feature map. It belongs to the stage that contains it.
     last_map = max((i for i, layer in enumerate(measured.layers) if layer.stride), default=-1)
     stride: tuple[float, float] | None = (1.0, 1.0)
     keys: list[str] = []

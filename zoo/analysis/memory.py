@@ -1,10 +1,10 @@
-"""How much memory a training step takes: what TensorFlow keeps of the forward pass until the backward pass has used it.
+"""The memory of a training step: what TensorFlow keeps of the forward pass until the backward pass has used it.
 
-A layer's output is not kept because it is an output, but because some gradient reads it: that of a convolution's kernel
-reads the convolution's input, that of a ReLU its output, that of an addition nothing. So a tensor is kept once, however
-many gradients read it, and not at all if none does; behind frozen layers nothing is. The rules below are those of
-TensorFlow's gradient functions, and the tests hold each against the graph that TensorFlow makes. The step is then gone
-through layer by layer, forwards and back, and the largest moment counts.
+The output of a layer is kept only if some gradient reads it. The gradient of a convolution's kernel reads the input of
+the convolution, the gradient of a ReLU reads its output, the gradient of an addition reads nothing. So a tensor is kept
+once, however many gradients read it, and not at all if none does; behind frozen layers nothing is kept. The rules are
+those of TensorFlow's gradient functions, and the tests compare each rule with the graph that TensorFlow makes. The
+training step is then followed layer by layer, forwards and backwards, and the moment with the most memory counts.
 
     zoo.predict_memory(model, 32)               # in a notebook or a rich console: a table
     zoo.predict_memory(model, 32).total         # bytes
@@ -30,28 +30,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory", "largest_batch", "predict_memory"]
 
-# Measured with TensorFlow 2.21 and Keras 3.15 on Linux (`python -m benchmarks.memory`): the process after importing
-# them, and what tracing the training step adds for each layer.
+# Measured with TensorFlow 2.21 and Keras 3.15 on Linux (`python -m benchmarks.memory`): the memory of the process after
+# importing them, and what tracing the training step adds per layer.
 RUNTIME_BYTES = 735e6
 GRAPH_BYTES = 1.4e6
-# TensorFlow's allocator gives a request a free chunk of up to twice its size, and returns nothing to the system: this
-# much more of its pool has been touched than was ever in use. The same for all models.
+# TensorFlow's allocator answers a request with a free chunk of up to twice its size, and returns nothing to the system.
+# So it has touched this factor of the memory that was ever in use. The factor is the same for all models.
 ALLOCATOR = 1.06
-# While a variable is updated: the step computed from its gradient, and a copy, since others may still read the old one.
+# While a variable is updated, there are the step that is computed from its gradient, and a copy of it, since other
+# operations may still read the old value.
 UPDATE_COPIES = 2
-# While a variable gets its first value: random numbers, and those scaled.
+# While a variable gets its first value, there are the random numbers, and the scaled ones.
 INITIAL_COPIES = 2
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment of the training step: what is held then.
+    """The memory at one moment of the training step.
 
     Attributes:
         name: "forward NAME" or "backward NAME" of a layer.
-        fixed: bytes that do not depend on the batch: gradients of weights, and copies in their update.
-        kept: bytes an image that wait for their gradients, or for a later layer.
-        working: bytes an image that are being computed: gradients of activations, and temporaries.
+        fixed: Bytes that do not depend on the batch: gradients of weights, and copies during their update.
+        kept: Bytes per image that wait for their gradients, or for a later layer.
+        working: Bytes per image that are being computed: gradients of activations, and temporary tensors.
     """
 
     name: str
@@ -65,21 +66,22 @@ class Moment:
 
 @dataclass(frozen=True)
 class Memory:
-    """What `predict_memory` finds, in bytes, at the moment of the step when most is held.
+    """The result of `predict_memory`, in bytes, at the moment of the step when most memory is held.
 
     Attributes:
-        name: of the model.
-        batch_size: images in a step.
-        moment: when that is: "backward NAME" of a layer.
-        weights: all parameters, and their copies in the compute dtype under mixed precision.
-        optimizer: slots of the optimizer.
-        gradients: of weights, with the copies made while weights are updated.
-        images: the batch, twice: the caller's and TensorFlow's.
-        activations: kept for gradients.
-        working: gradients of activations and temporaries.
-        allocator: what the allocator has touched beyond that.
+        name: Name of the model.
+        batch_size: Number of images in a step.
+        moment: The moment: "backward NAME" of a layer.
+        weights: All parameters, and their copies in the compute dtype under mixed precision.
+        optimizer: The slots of the optimizer.
+        gradients: The gradients of weights, with the copies that are made while weights are updated.
+        images: The batch, twice: the caller's and TensorFlow's.
+        activations: The activations that are kept for gradients.
+        working: Gradients of activations, and temporary tensors.
+        allocator: What the allocator has touched beyond that.
         runtime: Python, TensorFlow and the traced step.
-        unknown: "name (type)" of layers whose gradient is not known; they are taken to keep inputs and outputs.
+        unknown: "name (type)" of the layers whose gradient is not known. They count as keeping their inputs and
+            outputs.
     """
 
     name: str
@@ -99,16 +101,16 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """Peak of the resident memory of the process."""
+        """The predicted peak of the resident memory of the process."""
         return sum(getattr(self, part) for part in self.PARTS)
 
     def table(self) -> "rich.table.Table":
-        """The parts and their sum as a table for `rich.print`."""
+        """Returns the parts and their sum as a table for `rich.print`."""
         from rich.table import Table
 
-        caption = f"Most is held at: {self.moment}."
+        caption = f"The peak is at: {self.moment}."
         if self.unknown:
-            caption += f"\nTaken to keep inputs and outputs: {', '.join(self.unknown)}."
+            caption += f"\nWithout a rule, taken to keep inputs and outputs: {', '.join(self.unknown)}."
         table = Table("part", title=f"{self.name}, a training step of {self.batch_size} images", caption=caption)
         table.add_column("memory", justify="right")
         for part in self.PARTS:
@@ -129,19 +131,19 @@ def predict_memory(
     *,
     input_shape: Any = None,
 ) -> Memory:
-    """Predicts the peak of the memory of a process that trains a model on a CPU. Executes nothing.
+    """Predicts the peak of the memory of a process that trains a model on a CPU. Nothing is executed.
 
     Args:
-        model: functional or sequential. What is not trainable counts: behind a frozen trunk nothing is kept.
-        batch_size: images in a step.
-        optimizer: a name that Keras knows, or an optimizer.
-        dtype: the policy to train with, such as "mixed_bfloat16"; the model's own unless told.
-        input_shape: `(height, width, channels)` of one image, where the model leaves sizes open.
+        model: A functional or sequential model. Its frozen layers matter: behind a frozen trunk nothing is kept.
+        batch_size: Number of images in a step. Defaults to 32.
+        optimizer: A name that Keras knows, or an optimizer. Defaults to "adam".
+        dtype: The dtype policy to train with, such as "mixed_bfloat16". Defaults to the model's own.
+        input_shape: `(height, width, channels)` of one image, if the model leaves sizes open.
 
     Raises:
-        ValueError: a model without a graph, sizes that stay open or do not work, or a batch below 1.
+        ValueError: If the model has no graph, if sizes stay open or do not work, or if the batch size is below 1.
 
-    Example, where the kernel's gradient reads the image, and the ReLU's its output:
+    Example, where the gradient of the kernel reads the image, and that of the ReLU its output:
 
     >>> image = keras.Input((32, 48, 3))
     >>> model = keras.Model(image, keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image))
@@ -150,7 +152,7 @@ def predict_memory(
     True
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is at least 1, got {batch_size}")
+        raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
     return _plan(model, optimizer, dtype, input_shape).memory(batch_size)
 
 
@@ -162,14 +164,17 @@ def largest_batch(
     dtype: str | None = None,
     input_shape: Any = None,
 ) -> int:
-    """The most images in a training step that fit into a given memory, as `predict_memory` predicts it.
+    """Finds the largest number of images in a training step that fits into a given memory, by `predict_memory`.
 
     Args:
-        memory: of the process, in bytes, or such as "8 GB" (10**9 bytes) or "8 GiB" (2**30).
-        model, optimizer, dtype, input_shape: as for `predict_memory`.
+        model: A functional or sequential model.
+        memory: Memory of the process, in bytes, or a string such as "8 GB" (10**9 bytes) or "8 GiB" (2**30 bytes).
+        optimizer: A name that Keras knows, or an optimizer. Defaults to "adam".
+        dtype: The dtype policy to train with, such as "mixed_bfloat16". Defaults to the model's own.
+        input_shape: `(height, width, channels)` of one image, if the model leaves sizes open.
 
     Raises:
-        ValueError: not even one image fits, or a memory that cannot be read; and as for `predict_memory`.
+        ValueError: If not even one image fits, if the memory cannot be read, or if `predict_memory` refuses the model.
 
     Example:
 
@@ -193,7 +198,7 @@ def largest_batch(
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that is held in a training step, as a function of the batch."""
+    """Everything that a training step holds, as a function of the batch size."""
 
     name: str
     weights: int
@@ -231,7 +236,7 @@ def _plan(model: keras.Model, optimizer: str | keras.Optimizer, dtype: str | Non
     operations = {id(call.operation): call.operation for call in graph.calls}.values()
     layers = [operation for operation in operations if isinstance(operation, keras.layers.Layer)]
     weights = {id(weight): weight for layer in layers for weight in layer.weights}.values()
-    # Under mixed precision a layer computes with a copy of its weights
+    # Under mixed precision a layer computes with a copy of its weights.
     copies = sum(
         prod(weight.shape) * 2
         for layer in layers
@@ -252,12 +257,12 @@ def _plan(model: keras.Model, optimizer: str | keras.Optimizer, dtype: str | Non
 
 
 class TrainingStep:
-    """A training step on one image, gone through call by call.
+    """A training step on one image, followed call by call.
 
-    What each call keeps is known before; `forward` and then `backward` follow what lives.
+    The constructor determines what each call keeps. `forward` and then `backward` follow which tensors live.
 
     Attributes:
-        kept: bytes that wait for the backward pass when it begins.
+        kept: Bytes that wait for the backward pass when it begins.
         unknown: "name (type)" of the layers without a rule.
     """
 
@@ -265,12 +270,12 @@ class TrainingStep:
         self.graph = graph
         self.policy = policy
         self.waits = _needs_all_gradients(optimizer, policy)
-        self.buffers: dict[int, int] = {}  # id of a tensor -> that of the one whose memory it shares
+        self.buffers: dict[int, int] = {}  # id of a tensor -> id of the tensor whose memory it shares
         self.sizes: dict[int, int] = {}
         self.unknown: list[str] = []
         self.rules: list[Kept] = []
-        self.needs: set[int] = set()  # tensors that a gradient flows to
-        self.keepers: Counter[int] = Counter()  # buffer -> calls whose gradient reads it
+        self.needs: set[int] = set()  # ids of the tensors to which a gradient flows
+        self.keepers: Counter[int] = Counter()  # buffer -> number of calls whose gradient reads it
         for tensor in graph.inputs:
             self._allocate(tensor)
         for call in graph.calls:
@@ -279,7 +284,7 @@ class TrainingStep:
 
     @classmethod
     def of(cls, model: keras.Model) -> "TrainingStep":
-        """The step of a model in its own sizes and dtypes."""
+        """Returns the step of a model in its own sizes and dtypes."""
         return cls(graph_of(model, batch_size=1), None, "sgd")
 
     @property
@@ -313,7 +318,7 @@ class TrainingStep:
         self.sizes[id(tensor)] = tensor_bytes(keras.KerasTensor(tensor.shape, dtype))
 
     def forward(self):
-        """What lives while each layer computes its output."""
+        """Yields what lives while each layer computes its output."""
         uses = Counter(self.buffers[id(tensor)] for call in self.graph.calls for tensor in call.inputs)
         uses.update(self.buffers[id(tensor)] for tensor in self.graph.outputs)
         for call, rule in zip(self.graph.calls, self.rules, strict=True):
@@ -326,7 +331,7 @@ class TrainingStep:
                     self.live -= self.sizes[buffer]
 
     def backward(self):
-        """What lives while each layer computes the gradients of its inputs and weights."""
+        """Yields what lives while each layer computes the gradients of its inputs and weights."""
         gradients = {self.buffers[id(tensor)] for tensor in self.graph.outputs}
         waiting = 0
         for call, rule in zip(reversed(self.graph.calls), reversed(self.rules), strict=True):
@@ -358,7 +363,10 @@ def _trainable(call: Call) -> list:
 
 
 def _needs_all_gradients(optimizer: str | keras.Optimizer, policy: keras.DTypePolicy | None) -> bool:
-    """Whether no weight is updated before the last gradient is there: a norm over all, or a check for overflow."""
+    """Tells whether no weight is updated before the last gradient is known.
+
+    That is so for a norm over all gradients, and for a check for overflow.
+    """
     optimizer = keras.optimizers.get(optimizer)
     checks = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     return checks or bool(optimizer.global_clipnorm) or (policy is not None and policy.compute_dtype == "float16")
@@ -377,5 +385,5 @@ def _bytes_of(memory: int | float | str) -> float:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", memory)
     unit = match and UNITS.get(match[2].upper() or "B")
     if match is None or unit is None:
-        raise ValueError(f'memory is a number of bytes, or such as "8 GB" or "512 MiB"; got {memory!r}')
+        raise ValueError(f'expected memory in bytes, or as a string such as "8 GB" or "512 MiB"; got {memory!r}')
     return float(match[1]) * unit

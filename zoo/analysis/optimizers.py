@@ -1,4 +1,4 @@
-"""What an optimizer keeps for each variable, found out on variables of a few values."""
+"""The memory that an optimizer takes for each variable, measured on variables of a few values."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -9,24 +9,25 @@ import keras
 
 __all__ = ["slot_bytes"]
 
-# Sizes of a stand-in's axes: distinct, so that the axes of a slot tell which axes of the variable they are.
+# The sizes of the axes of the tiny variables. They differ, so that the size of a slot's axis tells which axis of the
+# variable it is.
 STAND_IN = (2, 3, 5, 7, 11, 13)
 
 
 def slot_bytes(optimizer: str | keras.Optimizer, variables: Iterable[Any]) -> int:
-    """Bytes that an optimizer adds to those of the variables that it trains (moments, averages, accumulators).
+    """Returns the bytes that an optimizer adds to those of the variables it trains (moments, averages, accumulators).
 
-    Found by building a fresh optimizer of the same configuration on tiny stand-ins, so it holds for every optimizer,
+    A new optimizer of the same configuration is built on tiny variables. So the result is right for every optimizer,
     also for those whose slots have other shapes than their variables.
 
     Args:
-        optimizer: a name that Keras knows, or an optimizer, which stays as it is.
-        variables: what it trains.
+        optimizer: A name that Keras knows, or an optimizer, which does not change.
+        variables: The variables that it trains.
 
     Raises:
-        ValueError: a name that Keras does not know.
+        ValueError: If Keras does not know the name.
 
-    Example, where a 1000 x 1000 matrix has two moments in Adam; in Adafactor one, and the means of rows and columns:
+    Example: for a 1000 x 1000 matrix Adam has two moments; Adafactor has one, and the means of rows and columns.
 
     >>> matrix = keras.Variable(keras.ops.zeros((1000, 1000)))
     >>> slot_bytes("sgd", [matrix]), slot_bytes("adam", [matrix]), slot_bytes("adafactor", [matrix])
@@ -42,7 +43,7 @@ def slot_bytes(optimizer: str | keras.Optimizer, variables: Iterable[Any]) -> in
 
 
 def _slots(configuration: dict, rank: int) -> list[tuple[tuple[int, ...], int]]:
-    """Shape, in axes of the stand-in, and bytes a value of each slot of a variable with `rank` axes."""
+    """Returns shape (in axes of the variable) and bytes per value of each slot of a variable with `rank` axes."""
     optimizer = keras.optimizers.deserialize(configuration)
     stand_in = keras.Variable(keras.ops.zeros(STAND_IN[:rank]))
     own = {id(variable) for variable in optimizer.variables}

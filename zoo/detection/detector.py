@@ -1,7 +1,7 @@
-"""What all detectors share: batches of truths go in, boxes come out.
+"""What all detectors share: training on batches of truths, and prediction of boxes.
 
-A detector is one file that says what its network looks like, what its numbers mean (`decode`) and what they should have
-been (`loss_parts`). The rest is here.
+A detector is one file. It defines the network, how its outputs are decoded to boxes and scores (`decode`), and the
+parts of its loss (`loss_parts`). Everything else is here.
 """
 
 import math
@@ -24,39 +24,42 @@ PRIOR_LOGIT = math.log(0.01 / 0.99)
 
 
 class Detector(keras.Model):
-    """A flat functional model, images to a dict of outputs, whose layers can be frozen, costed and folded like any
-    other's, with its loss and its suppression inside:
+    """A flat functional model from images to a dict of outputs, which contains its own loss and its own suppression.
+
+    Its layers can be frozen, costed and folded like those of any other model:
 
         detector.compile(keras.optimizers.AdamW(1e-3))
         detector.fit(pipelines.padded_batches(...), epochs=40)
-        found = detector.detect(images)  # boxes, classes, scores, valid
+        detections = detector.detect(images)  # boxes, classes, scores, valid
 
     `fit` and `evaluate` take batches as `pipelines.padded_batches` makes them: dicts of `image`, `boxes`, `classes`,
-    and as present `num_boxes` and `crowd`; or pairs (images, dict of the rest). Images without objects are trained on.
-    `predict` gives what `detect` gives, so `zoo.metrics.training.DetectionCallback` needs nothing more.
+    and optionally `num_boxes` and `crowd`. They also take pairs (images, dict of the other entries). The detector is
+    also trained on images without objects. `predict` returns the same as `detect`, so that
+    `zoo.metrics.training.DetectionCallback` works with every detector.
 
     Args:
-        backbone: functional, images `[n, h, w, channels]` to maps; its layers and weights are shared, not copied.
-        build: the network, a function from the backbone to a dict of outputs. It is called once the other arguments
-            are known to be good.
-        num_classes: classes are 0..num_classes-1.
-        loss_weights: name of each part of the loss -> what it counts in the sum. `fit` logs the parts by these names,
-            before they are weighed.
-        score_threshold: what `predict` and `detect` leave out.
-        iou_threshold: at which they take two boxes of a class for one object.
-        max_detections: of an image, the best.
-        name: of the model.
+        backbone: A functional model from images `[n, h, w, channels]` to feature maps. Its layers and weights are
+            shared with the detector, not copied.
+        build: A function from the backbone to a dict of outputs, which builds the network. It is called after the other
+            arguments have been checked.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        loss_weights: A dict from the name of each part of the loss to its weight in the sum. `fit` logs the parts by
+            these names, before they are weighted.
+        suppression: The settings with which `predict` and `detect` suppress boxes.
+        name: Name of the model.
 
-    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, of a size that `check_size` takes.
+    Input shape:
+        float32 or uint8 `[n, h, w, channels]` in 0..255, of a size that `check_size` accepts.
 
     Raises:
-        ValueError: a backbone of a size that does not fit; no classes; thresholds outside 0..1, max_detections below 1;
-            in `fit`, truths that have no boxes or other shapes.
-        tensorflow.errors.InvalidArgumentError: in `fit`, boxes in relative coordinates or with NaN, classes that the
-            model does not have.
+        ValueError: If the size of the backbone does not fit, or if there are no classes. In `fit`, if truths have no
+            boxes or other shapes than expected.
+        tensorflow.errors.InvalidArgumentError: In `fit`, if boxes are relative or not finite, or if the model does not
+            have a class.
     """
 
-    # Height and width are multiples of it: the largest stride of the backbone's maps.
+    # Height and width of the images must be multiples of this number: the largest stride of the backbone's feature
+    # maps.
     LARGEST_STRIDE = 32
     SUPPRESSION = nms.Suppression()
 
@@ -83,63 +86,70 @@ class Detector(keras.Model):
 
     @property
     def score_threshold(self) -> float:
-        """The scores up to which `predict` and `detect` leave boxes out."""
+        """Only boxes with a larger score than this are in the results of `predict` and `detect`."""
         return self.suppression.score_threshold
 
     @property
     def iou_threshold(self) -> float:
-        """The IoU over which `predict` and `detect` take two boxes of one class for one object."""
+        """`predict` and `detect` take two boxes of one class with a larger IoU than this for one object."""
         return self.suppression.iou_threshold
 
     @property
     def max_detections(self) -> int:
-        """The maximum number of detections per image that `predict` and `detect` give."""
+        """Maximum number of detections per image in the results of `predict` and `detect`."""
         return self.suppression.max_detections
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
-        """Boxes and scores of all points (or anchors, or proposals), before suppression.
+        """Decodes the outputs to boxes and scores of all points (or anchors, or proposals), before suppression.
 
         Args:
-            outputs: of the model.
-            image_size: (height, width) of the images it was given.
+            outputs: The outputs of the model.
+            image_size: Height and width of the images that the model was given, in pixels.
 
         Returns:
-            boxes `[n, points, 4]`, xyxy in the images' pixels and within them, and scores `[n, points, num_classes]`.
+            Boxes `[n, points, 4]`, xyxy in pixels of the images and clipped to them, and scores `[n, points,
+            num_classes]` in 0..1.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to say what its outputs mean")
+        raise NotImplementedError(f"{type(self).__name__} must implement decode")
 
     def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
-        """What `compute_loss` weighs and adds up.
+        """Computes the parts of the loss, which `loss_of` weights and adds up.
 
         Args:
-            truths: `boxes [b, m, 4]`, `classes [b, m]` and the rest, checked by `zoo.detection.targets.check_truths`.
-            outputs: of the model, as float32.
-            image_size: (height, width) of the images, in a graph scalar tensors.
+            truths: A dict of `boxes [b, m, 4]`, `classes [b, m]` and the optional entries, checked by
+                `zoo.detection.targets.check_truths`.
+            outputs: The outputs of the model, as float32.
+            image_size: Height and width of the images, in pixels; in a graph two scalar tensors.
 
         Returns:
-            Scalars by the names of the `loss_weights`.
+            A dict of scalars with the names of `loss_weights`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to say what its outputs should be")
+        raise NotImplementedError(f"{type(self).__name__} must implement loss_parts")
 
     @classmethod
     def check_size(cls, height: int, width: int) -> None:
-        """Raises a ValueError for images of a size that the detector cannot take."""
+        """Checks whether the detector can take images of a size.
+
+        Raises:
+            ValueError: If it cannot: height and width must be multiples of `LARGEST_STRIDE`.
+        """
         targets.grid_points((height, width), (cls.LARGEST_STRIDE,))
 
     def detect(self, images: Array) -> dict[str, np.ndarray]:
-        """The objects in some images.
+        """Detects the objects in some images.
 
         Args:
-            images: `[n, h, w, channels]` in 0..255, of the size that the model takes.
+            images: A batch `[n, h, w, channels]` in 0..255, of the size that the model takes.
 
         Returns:
-            `boxes`, float32 `[n, max_detections, 4]`, xyxy in pixels of these images; `classes`, int32, and `scores`,
-            float32, `[n, max_detections]`; padded with zeros, classes with -1; and `valid`, int32 `[n]`, how many are
-            real. `pipelines.restore_boxes` brings boxes back to the images as they were before resizing.
+            A dict of `boxes`, float32 `[n, max_detections, 4]`, xyxy in pixels of these images; `classes`, int32 `[n,
+            max_detections]`; `scores`, float32 `[n, max_detections]`; and `valid`, int32 `[n]`, the number of
+            detections of each image. The rest is padding: boxes and scores of 0, classes of -1.
+            `pipelines.restore_boxes` converts the boxes to pixels of the images before resizing.
 
         Raises:
-            ValueError: not a batch of images, or a size that is no multiple of the largest stride.
-            tensorflow.errors.InvalidArgumentError: scores that are NaN, as from weights that are.
+            ValueError: If the images are not a batch, or if their size is not a multiple of the largest stride.
+            tensorflow.errors.InvalidArgumentError: If scores are NaN, for example because weights are NaN.
         """
         shape = np.shape(images)
         if len(shape) != 4:
@@ -267,7 +277,7 @@ def _refuse_sample_weights(sample_weight: Any) -> None:
 
 
 def _images_and_truths(data: Any) -> tuple:
-    """A batch of `fit`, of whatever form, as (images, truths), with sample weights if it has some."""
+    """Returns a batch of `fit` as a pair (images, truths), and as a triple if it has sample weights."""
     if isinstance(data, dict):
         if "image" not in data:
             raise ValueError(f'expected batches with an "image", as pipelines.padded_batches makes, got {list(data)}')

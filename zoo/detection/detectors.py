@@ -1,12 +1,12 @@
 """Every detector by its name.
 
-| name | what it is | file of `zoo.detection` |
+| name | description | file of `zoo.detection` |
 |---|---|---|
-| `yolo_tiny`, `yolo` | no anchors, three maps, in one pass: where to begin | `yolo` |
-| `ssd`, `ssd_mobilenet`, `ssd300` | priors on the trunk's maps; the last as published, for 300 x 300 | `ssd` |
-| `retinanet_tiny`, `retinanet` | anchors on a pyramid, and the focal loss; the second as published | `retinanet` |
-| `efficientdet_d0` to `efficientdet_d7` | anchors on a pyramid that goes both ways | `efficientdet` |
-| `faster_rcnn_tiny`, `faster_rcnn` | one stage says where, a second what | `faster_rcnn` |
+| `yolo_tiny`, `yolo` | no anchors, three feature maps, one pass: begin with these | `yolo` |
+| `ssd`, `ssd_mobilenet`, `ssd300` | priors on the trunk's maps; `ssd300` is as published, for 300 x 300 | `ssd` |
+| `retinanet_tiny`, `retinanet` | anchors on a pyramid, and the focal loss; `retinanet` is as published | `retinanet` |
+| `efficientdet_d0` to `efficientdet_d7` | anchors on a pyramid with connections in both directions | `efficientdet` |
+| `faster_rcnn_tiny`, `faster_rcnn` | a first stage proposes regions, a second one classifies them | `faster_rcnn` |
 """
 
 import difflib
@@ -47,21 +47,31 @@ def create(
     iou_threshold: float | None = None,
     max_detections: int = 100,
 ) -> Detector:
-    """A new detector on a trunk: `compile(optimizer)`, `fit(batches)` and `detect(images)` are the same for all.
+    """Creates a new detector on a trunk.
+
+    All detectors have the same `compile(optimizer)`, `fit(batches)` and `detect(images)`.
 
     Args:
-        name: of `list_detectors`.
-        backbone: a functional model with maps at strides 8, 16 and 32, such as `transfer.backbone(...).model`. Its
-            layers and weights become the detector's; those that are frozen stay so.
-        num_classes: classes are 0..num_classes-1.
-        image_size: pixels, of a square or as (height, width), multiples of 32. By default the backbone's, which it has
-            to be unless the backbone takes all sizes.
-        score_threshold, iou_threshold, max_detections: of what `predict` and `detect` give; see
-            `zoo.detection.detector.Detector`. By default the thresholds are the detector's own.
+        name: Name of the detector, one of `list_detectors()`.
+        backbone: A functional model with feature maps at strides 8, 16 and 32, such as `transfer.backbone(...).model`.
+            Its layers and weights become those of the detector, and frozen layers stay frozen.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        image_size: Size of the images in pixels: the side of a square, or (height, width). Sides must be multiples of
+            32, and must be those of the backbone unless the backbone takes all sizes. Defaults to the size of the
+            backbone.
+        score_threshold: Only boxes with a larger score than this are detections, in 0..1. Defaults to the detector's
+            own value.
+        iou_threshold: Two boxes of one class with a larger IoU than this are one object, in 0..1. Defaults to the
+            detector's own value.
+        max_detections: Maximum number of detections per image. Defaults to 100.
+
+    Returns:
+        The detector, not yet compiled.
 
     Raises:
-        ValueError: an unknown name; no functional model, or one without these maps; a size that is no multiple of 32 or
-            not the backbone's; no classes; thresholds outside 0..1.
+        ValueError: If the name is unknown; if the backbone is not a functional model with these feature maps; if the
+            image size is not a multiple of 32 or not that of the backbone; if there are no classes; or if a threshold
+            lies outside 0..1.
 
     Example:
 
@@ -94,7 +104,7 @@ def create(
 
 
 def list_detectors(pattern: str = "*") -> list[str]:
-    """Names for `create` that match, sorted.
+    """Lists the names that `create` takes and that match a shell-style pattern, sorted.
 
     >>> list_detectors("*tiny")
     ['faster_rcnn_tiny', 'retinanet_tiny', 'yolo_tiny']

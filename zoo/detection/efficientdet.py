@@ -1,15 +1,17 @@
-"""EfficientDet: a pyramid whose maps tell each other what they see in both directions, again and again, and cheaply.
+"""EfficientDet: a pyramid in which feature maps exchange information in both directions, repeatedly and at low cost.
 
-Each node of the pyramid adds up maps of several levels, and learns how much each of them counts (the fast normalised
-fusion). One cell of nodes goes from coarse to fine and back; cells are repeated. All convolutions are separable. How
-many channels, cells and layers of the heads there are, and how large the image is, grows together: D0 to D7.
+Each node of the pyramid adds up maps of several levels, with learned weights (the fast normalised fusion). One cell of
+nodes goes from coarse to fine and back, and cells are repeated. All convolutions are separable. The number of channels,
+of cells and of layers in the heads and the size of the image grow together, from D0 to D7.
 
 Tan, Pang & Le 2020, "EfficientDet: Scalable and Efficient Object Detection": fusion in section 3.2, the cell in section
-3.3 and figure 2d, compound scaling in section 4.2 and table 1. Anchors and loss are RetinaNet's, with a gamma of 1.5
-(section 5.1): `zoo.detection.dense`. As in the authors' code: maps of the trunk that a cell uses twice are brought to
-its width twice; heads are the same for all levels, but for their batch norms. Deviations: batch norms of a lower
-momentum (`zoo.detection.fpn`); codes divided by SSD's variances, where the authors give the loss of boxes a weight of
-50; images of any multiple of 32, which for the authors have to be multiples of 128.
+3.3 and figure 2d, compound scaling in section 4.2 and table 1. Anchors and loss are those of RetinaNet, with a gamma of
+1.5 (section 5.1): `zoo.detection.dense`. As in the authors' code, a map of the trunk that a cell uses twice has two
+convolutions to the cell's width, and the heads are the same for all levels, except for their batch norms.
+
+Deviations: batch norms have a lower momentum (`zoo.detection.fpn`); codes are divided by the variances of SSD, where
+the authors give the loss of boxes a weight of 50; images may have any multiple of 32 as their size, where the authors
+need multiples of 128.
 """
 
 from dataclasses import dataclass
@@ -31,8 +33,14 @@ LEVELS = ("c3", "c4", "c5")
 
 @dataclass(frozen=True)
 class Variant:
-    """`filters` of all maps, `cells` of the pyramid, separable convolutions in each head, and the smallest anchor of a
-    level in its strides."""
+    """The size of the network.
+
+    Attributes:
+        filters: Channels of all maps of the pyramid and the heads.
+        cells: Number of cells of the pyramid.
+        depth: Number of separable convolutions in each head.
+        anchor_scale: Side of the smallest anchor of a level, in strides of that level.
+    """
 
     filters: int
     cells: int
@@ -42,8 +50,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Scaling:
-    """A row of table 1: `zoo.create_model`'s name of the trunk, side of the image in pixels, channels and cells of the
-    pyramid, layers of the heads."""
+    """A row of table 1.
+
+    Attributes:
+        backbone: Name of the trunk, as `zoo.create_model` takes it.
+        image_size: Side of the square images, in pixels.
+        filters: Channels of all maps of the pyramid and the heads.
+        cells: Number of cells of the pyramid.
+        depth: Number of separable convolutions in each head.
+        anchor_scale: Side of the smallest anchor of a level, in strides of that level.
+    """
 
     backbone: str
     image_size: int
@@ -67,9 +83,12 @@ VARIANTS = {name: Variant(row.filters, row.cells, row.depth, row.anchor_scale) f
 
 
 def compound_scaling(phi: int) -> tuple[float, int, int, int]:
-    """Channels, cells, layers of the heads and side of the image that belong together: equations 1 to 3.
+    """Computes the channels, cells, layers of the heads and side of the image that belong together (equations 1 to 3).
 
-    Table 1 rounds the channels, and from D4 on departs from the equations.
+    Table 1 rounds the channels, and departs from the equations from D4 on.
+
+    Args:
+        phi: The compound coefficient: 0 for D0, 1 for D1 and so on.
 
     >>> compound_scaling(0), compound_scaling(3)
     ((64.0, 3, 3, 512), (157.464, 6, 4, 896))
@@ -79,23 +98,32 @@ def compound_scaling(phi: int) -> tuple[float, int, int, int]:
 
 @keras.saving.register_keras_serializable(package="zoo")
 class EfficientDet(DenseDetector):
-    """A detector with anchors and a pyramid that goes both ways, on any trunk with maps at strides 8, 16 and 32.
+    """A detector with anchors and a pyramid in both directions, on any trunk with feature maps at strides 8, 16 and 32.
 
-    The published ones have the trunk and the image size of `SCALING`; others work as well. How it is trained and asked:
-    `zoo.detection.detector.Detector`.
+    The published networks have the trunk and the image size of `SCALING`; other trunks and sizes work as well. It is
+    trained and used as `zoo.detection.detector.Detector` describes.
 
     Args:
-        filters, cells, depth, anchor_scale: see `Variant`.
-        Others: as for `Detector`.
+        backbone: A functional model with feature maps at these strides. The detector shares its layers and weights.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        filters: Channels of all maps of the pyramid and the heads. Defaults to 64.
+        cells: Number of cells of the pyramid. Defaults to 3.
+        depth: Number of separable convolutions in each head. Defaults to 3.
+        anchor_scale: Side of the smallest anchor of a level, in strides of that level. Defaults to 4.
+        suppression: The settings with which `predict` and `detect` suppress boxes. By default the score
+            threshold is 0.05 and the IoU threshold 0.5.
+        name: Name of the model.
 
-    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+    Input shape:
+        float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
 
-    Output shape: `codes [n, anchors, 4]` and `logits [n, anchors, num_classes]`.
+    Output shape:
+        `codes [n, anchors, 4]` and `logits [n, anchors, num_classes]`.
 
     Raises:
-        ValueError: a backbone without these levels; and what `Detector` refuses.
+        ValueError: If the backbone does not have these levels, or if `Detector` refuses an argument.
 
-    Example: 9 anchors in each of 96 + 24 + 6 + 2 + 1 cells.
+    Example, with 9 anchors in each of 96 + 24 + 6 + 2 + 1 cells:
 
     >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
     >>> detector = EfficientDet(backbone, num_classes=3, filters=16, cells=1, depth=1)
@@ -130,16 +158,22 @@ class EfficientDet(DenseDetector):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class FastFusion(keras.layers.Layer):
-    """A weighted mean of maps, the weights of which are learned.
+    """A weighted mean of feature maps, with learned weights.
 
-    Source: Tan et al. 2020, section 3.2 (Fast normalized fusion): weights are kept from being negative by a ReLU, and
-    divided by their sum, which costs less than a softmax.
+    Source: Tan et al. 2020, section 3.2 (Fast normalized fusion): a ReLU keeps the weights from becoming negative, and
+    they are divided by their sum, which costs less than a softmax.
 
     Args:
-        epsilon: added to the sum.
-        name: of the layer.
+        epsilon: A small number that is added to the sum of the weights. Defaults to 1e-4.
+        name: Name of the layer.
+        dtype: The dtype or dtype policy of the layer.
+        trainable: Whether the weights are trained. Defaults to True.
 
-    Input shape: a list of maps `[n, h, w, c]`. Output shape: `[n, h, w, c]`.
+    Input shape:
+        A list of maps `[n, h, w, c]`.
+
+    Output shape:
+        `[n, h, w, c]`.
 
     >>> FastFusion(epsilon=0.0)([keras.ops.array([[1.0]]), keras.ops.array([[2.0]])]).numpy().tolist()
     [[1.5]]
@@ -163,10 +197,15 @@ class FastFusion(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class Magnify(keras.layers.Layer):
-    """A map at twice the size, each pixel four times, cut to the size of another: a map of 5 rows comes of one of 3.
+    """Enlarges a feature map to twice its size by repeating pixels, and crops it to the size of another map.
 
-    Input shape: the map `[n, h, w, c]`, and the other `[n, h', w', ...]`, of at most twice the size. Output shape:
-    `[n, h', w', c]`.
+    So a map of 5 rows can be reached from one of 3 rows.
+
+    Input shape:
+        The map `[n, h, w, c]`, and the other map `[n, h', w', ...]`, which is at most twice as large.
+
+    Output shape:
+        `[n, h', w', c]`.
 
     >>> Magnify()(keras.ops.ones((1, 3, 2, 8)), keras.ops.ones((1, 5, 4, 3))).shape
     TensorShape([1, 5, 4, 8])
@@ -182,7 +221,7 @@ class Magnify(keras.layers.Layer):
 
 
 def _separable(x, filters: int, *, name: str):
-    """Activation, separable convolution, batch norm: what follows each fusion."""
+    """Applies an activation, a separable convolution and a batch norm, as after each fusion."""
     x = keras.layers.Activation("silu", name=f"{name}_activation")(x)
     x = keras.layers.SeparableConv2D(filters, 3, padding="same", name=f"{name}_sepconv")(x)
     return keras.layers.BatchNormalization(epsilon=1e-3, momentum=fpn.MOMENTUM, name=f"{name}_bn")(x)
@@ -198,11 +237,13 @@ def _reduce(x, *, name: str):
 
 
 def _cell(down: list, back: list, filters: int, *, name: str) -> list:
-    """From coarse to fine and back.
+    """Builds one cell of the pyramid, from coarse to fine and back.
 
     Args:
-        down: maps of the five levels, from fine to coarse, that the way down takes.
-        back: those that the way back takes; of the same sizes, and but for the first cell the same maps.
+        down: The maps of the five levels, from fine to coarse, that the way down takes.
+        back: The maps that the way back takes, of the same sizes. In all cells but the first they are the same maps.
+        filters: Channels of the new maps.
+        name: Prefix of the names of the layers.
 
     Returns:
         Five maps of the same sizes.
@@ -219,20 +260,20 @@ def _cell(down: list, back: list, filters: int, *, name: str) -> list:
     result = [informed[0]]
     for level, x, between in list(zip(levels, back, informed, strict=True))[1:]:
         below = _reduce(result[-1], name=f"{name}_{level}_reduce")
-        # The coarsest has nothing between what came in and what goes out.
+        # The coarsest level has no node in between.
         maps = [x, below] if level == levels[-1] else [x, between, below]
         result.append(node(maps, f"{level}_up"))
     return result
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
-    """Pyramid and heads: the trunk's maps to codes and logits of all anchors."""
+    """Builds the pyramid and the heads: from the maps of the trunk to the codes and logits of all anchors."""
     c3, c4, c5 = features(backbone, LEVELS).output.values()
     to_width = partial(_to_width, filters=variant.filters)
     p6 = _reduce(to_width(c5, name="c6"), name="p6")
     coarse = [p6, _reduce(p6, name="p7")]
     down = [*(to_width(x, name=name) for x, name in ((c3, "c3"), (c4, "c4"), (c5, "c5"))), *coarse]
-    # The finest is where the way down ends: the way back takes it from there.
+    # The way down ends at the finest level, and the way back begins with that map.
     back = [down[0], to_width(c4, name="c4_again"), to_width(c5, name="c5_again"), *coarse]
     for i in range(1, variant.cells + 1):
         down = back = _cell(down, back, variant.filters, name=f"cell{i}")
@@ -244,7 +285,7 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
             keras.layers.SeparableConv2D(variant.filters, 3, padding="same", name=f"{branch}_{i}")
             for i in range(1, variant.depth + 1)
         ]
-        # In float32 under mixed precision, as all outputs.
+        # All outputs are float32, also under mixed precision.
         last = keras.layers.SeparableConv2D(
             shapes * channels,
             3,

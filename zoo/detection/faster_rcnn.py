@@ -1,25 +1,26 @@
-"""Faster R-CNN: one network says where something is, a second looks there again and says what it is.
+"""Faster R-CNN: a first stage proposes regions that may hold an object, a second stage classifies and refines them.
 
-It is easiest to understand by what its predecessors did without:
+It is easiest to understand by the parts that its predecessors did not have:
 
-- R-CNN (Girshick et al. 2014) has no part that finds regions: an algorithm of image segmentation proposes 2000 of an
-  image. Each is cut out, squashed to 227 x 227 pixels and sent through the network alone; support vector machines
-  classify its features, and a regression refines its box. Three trainings, and 2000 passes for an image. Leave out of
-  this file everything before `RoIAlign`, and cut the image where `RoIAlign` cuts the map.
-- Fast R-CNN (Girshick 2015) still has the regions given, but cuts them out of the last map instead of the image: one
-  pass for all of them, and with its two heads, for class and box, one training. Leave out `Proposals` and the two
-  convolutions before it, and give `RoIAlign` the boxes from elsewhere.
-- Faster R-CNN (Ren et al. 2015) lets the same map propose the regions: a 3x3 convolution slides over it and says of
-  each of a few anchors whether it holds an object, and where exactly (the region proposal network, section 3.1). What
-  this file shows.
+- R-CNN (Girshick et al. 2014) has no network that finds regions: an image segmentation algorithm proposes 2000 regions
+  per image. Each region is cut out, resized to 227 x 227 pixels and sent through the network alone. Support vector
+  machines classify its features, and a regression refines its box. That takes three trainings, and 2000 passes for an
+  image. To get R-CNN, leave out everything in this file before `RoIAlign`, and crop the image where `RoIAlign` crops
+  the feature map.
+- Fast R-CNN (Girshick 2015) is also given the regions, but crops them from the last feature map instead of the image:
+  one pass for all of them, and with two heads, for class and box, one training. To get Fast R-CNN, leave out
+  `Proposals` and the two convolutions before it, and give `RoIAlign` the boxes from elsewhere.
+- Faster R-CNN (Ren et al. 2015) proposes the regions from the same feature map: a 3x3 convolution slides over it and
+  predicts for each of a few anchors whether it holds an object, and where exactly (the region proposal network, section
+  3.1). This is what the file contains.
 
-`RoIAlign` is of Mask R-CNN (He et al. 2017, section 3); Fast R-CNN rounded regions to whole pixels of the map.
+`RoIAlign` comes from Mask R-CNN (He et al. 2017, section 3); Fast R-CNN rounded regions to whole pixels of the map.
 
-Deviations: regions come from one map of stride 8 that a pyramid has told what coarser ones see, where the paper has
-conv5_3 of VGG, at stride 16. Where the paper draws a sample of anchors and regions, all learn, with the weights that
-they would have on average; and where objects are few, background does not fill the sample, but is in proportion. True
-boxes are not added to the proposals. Anchors that reach over the edge are kept. The refined box of a region is the same
-for all classes. A loss of boxes is divided by the number of boxes.
+Deviations: regions come from one map of stride 8, to which a pyramid has added the coarser ones, where the paper has
+conv5_3 of VGG, at stride 16. Where the paper draws a sample of anchors and regions, all of them are in the loss, with
+the weights that they would have on average. Where objects are few, background does not fill the sample, but is in
+proportion. True boxes are not added to the proposals. Anchors that reach over the edge of the image are kept. The
+refined box of a region is the same for all classes. A loss of boxes is divided by the number of boxes.
 """
 
 from collections.abc import Sequence
@@ -42,23 +43,29 @@ __all__ = ["VARIANTS", "FasterRCNN", "Proposals", "RoIAlign", "Variant", "region
 
 LEVELS = ("c3", "c4", "c5")
 STRIDE = 8
-# Anchors, in pixels: for images of 128 to 512 about what the paper's 128, 256 and 512 are for those of 600.
+# Sides of the anchors, in pixels. For images of 128 to 512 pixels they are about what the paper's 128, 256 and 512 are
+# for images of 600 pixels.
 SIZES, RATIOS = (16, 32, 64, 128, 256), (0.5, 1.0, 2.0)
-# Section 3.1.2: an anchor is on an object from this IoU on, and background below that.
+# An anchor of the first stage has an object from the first IoU on, and is background below the second (section 3.1.2).
 REGION_POSITIVE, REGION_NEGATIVE = 0.7, 0.3
-# Fast R-CNN, section 2.3: a region from this on.
+# A region of the second stage has an object from this IoU on (Fast R-CNN, section 2.3).
 POSITIVE = 0.5
-# How many anchors and regions of an image a sample has, and which share of it is on objects at most.
+# The number of anchors and of regions per image in a sample, and the largest fraction of them that may have an object.
 REGION_SAMPLE, REGION_SHARE = 256, 0.5
 SAMPLE, SHARE = 64, 0.25
-# Regions that overlap more than this are one (section 3.3).
+# Of regions with a larger IoU than this only the best is kept (section 3.3).
 REGION_IOU = 0.7
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`filters` of the map, `units` of the two dense layers that look at a region, and how many regions an image has:
-    so many `proposals` are left when of four times as many those that overlap are suppressed."""
+    """The size of the network.
+
+    Attributes:
+        filters: Channels of the feature map.
+        units: Units of each of the two dense layers of the second stage.
+        proposals: Number of regions per image. They are what suppression leaves of four times as many.
+    """
 
     filters: int
     units: int
@@ -73,22 +80,32 @@ VARIANTS = {
 
 @keras.saving.register_keras_serializable(package="zoo")
 class FasterRCNN(Detector):
-    """A detector in two stages on any trunk that has maps at strides 8, 16 and 32; both are trained at once.
+    """A detector in two stages on any trunk that has feature maps at strides 8, 16 and 32.
 
-    How it is trained and asked: `zoo.detection.detector.Detector`.
+    Both stages are trained together. It is trained and used as `zoo.detection.detector.Detector` describes.
+
+    It is trained and used as `zoo.detection.detector.Detector` describes.
 
     Args:
-        filters, units, proposals: see `Variant`.
-        Others: as for `Detector`.
+        backbone: A functional model with feature maps at these strides. The detector shares its layers and weights.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        filters: Channels of the feature map. Defaults to 256.
+        units: Units of each of the two dense layers of the second stage. Defaults to 1024.
+        proposals: Number of regions per image. Defaults to 300.
+        suppression: The settings with which `predict` and `detect` suppress boxes. By default the score
+            threshold is 0.05 and the IoU threshold 0.5.
+        name: Name of the model.
 
-    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+    Input shape:
+        float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
 
-    Output shape: of the first stage `region_codes [n, anchors, 4]` and `region_logits [n, anchors]`, and `proposals
-    [n, proposals, 4]`, xyxy in pixels, padded with zeros; of the second, which `decode` takes, `codes
-    [n, proposals, 4]` and `logits [n, proposals, 1 + num_classes]`, the first of which is background.
+    Output shape:
+        From the first stage `region_codes [n, anchors, 4]`, `region_logits [n, anchors]` and `proposals [n, proposals,
+        4]`, xyxy in pixels, padded with zeros. From the second stage, which `decode` takes, `codes [n, proposals, 4]`
+        and `logits [n, proposals, 1 + num_classes]`, of which the first class is background.
 
     Raises:
-        ValueError: a backbone without these levels; and what `Detector` refuses.
+        ValueError: If the backbone does not have these levels, or if `Detector` refuses an argument.
 
     Example:
 
@@ -126,7 +143,10 @@ class FasterRCNN(Detector):
         self.variant = variant
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
-        """Boxes and scores of all regions, of the second stage; see `Detector.decode`. Padding has scores of 0."""
+        """Decodes the boxes and scores of all regions from the second stage; see `Detector.decode`.
+
+        Padding has scores of 0.
+        """
         ops = keras.ops
         proposals, codes, logits = (ops.cast(outputs[name], "float32") for name in ("proposals", "codes", "logits"))
         boxes = box_geometry.clip(box_geometry.decode(codes, proposals, variances=VARIANCES), image_size)
@@ -134,7 +154,11 @@ class FasterRCNN(Detector):
         return boxes, ops.softmax(logits)[..., 1:] * real[..., None]
 
     def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
-        """Equation 1 of Ren et al. 2015, and the multi-task loss of Girshick 2015, section 2.3, on its regions."""
+        """Computes the loss of both stages.
+
+        For the first stage it is equation 1 of Ren et al. 2015; for the second, on the proposed regions, it is the
+        multi-task loss of Girshick 2015, section 2.3.
+        """
         ops = keras.ops
         real = targets.real_objects(truths)
 
@@ -150,7 +174,7 @@ class FasterRCNN(Detector):
         each = ops.binary_crossentropy(holds_object, outputs["region_logits"][..., None], from_logits=True)[..., 0]
         region_loss = ops.sum(each * (on + off)) / ops.sum(on + off)
 
-        # Regions are given to the second stage: its loss does not move them.
+        # The regions are an input of the second stage: no gradient flows from its loss to the first.
         regions = ops.stop_gradient(outputs["proposals"])
         rows = matching.by_overlap(regions, truths["boxes"], real, positive=POSITIVE, negative=POSITIVE)
         clear = matching.outside_crowds(box_geometry.centres(regions)[:, None], truths)
@@ -170,7 +194,7 @@ class FasterRCNN(Detector):
 
 
 def region_anchors(image_size: Sequence[Any]) -> Array:
-    """The first stage's anchors of an image of (height, width), float32 `[anchors, 4]`, xyxy, in pixels.
+    """Returns the anchors of the first stage for an image of (height, width), float32 `[anchors, 4]`, xyxy, in pixels.
 
     >>> region_anchors((64, 96)).shape  # 15 in each of 8 x 12 cells
     (1440, 4)
@@ -180,24 +204,25 @@ def region_anchors(image_size: Sequence[Any]) -> Array:
 
 
 def roi_align(maps: Array, boxes: Array, *, stride: float, size: int = 7, samples: int = 2) -> Any:
-    """Each region of a map, as a small map of fixed size.
+    """Crops regions from a feature map and resamples each of them to a small map of fixed size.
 
-    A region is divided into `size` x `size` bins. A bin is the mean of `samples` x `samples` points in it, and the map
-    between its pixels' centres is interpolated bilinearly; beyond the outermost centres it goes on as it is there. Rows
-    and columns can be interpolated one after the other, so that the whole is two products of matrices.
+    A region is divided into `size` x `size` bins. The value of a bin is the mean of `samples` x `samples` points in it.
+    Between the centres of pixels the map is interpolated bilinearly; beyond the outermost centres it is constant. Rows
+    and columns can be interpolated one after the other, so that the whole is two matrix products.
 
     Source: He et al. 2017, "Mask R-CNN", section 3 (RoIAlign).
 
     Args:
-        maps: `[b, h, w, c]`.
-        boxes: `[b, p, 4]`, xyxy, in pixels of the image.
-        stride: pixels of the image for one of the map.
-        size, samples: as above.
+        maps: Feature maps `[b, h, w, c]`.
+        boxes: Regions `[b, p, 4]`, xyxy, in pixels of the image.
+        stride: Pixels of the image per pixel of the map.
+        size: Rows and columns of bins in the result. Defaults to 7.
+        samples: Rows and columns of points in a bin. Defaults to 2.
 
     Returns:
         `[b, p, size, size, c]`.
 
-    Example: a map that rises by 1 from column to column.
+    Example, with a map whose values rise by 1 from column to column:
 
     >>> maps = keras.ops.array(np.tile(np.arange(6, dtype="float32"), (1, 4, 1))[..., None])
     >>> roi_align(maps, keras.ops.array([[[8.0, 0, 40, 32]]]), stride=8, size=2).numpy()[0, 0, :, :, 0].tolist()
@@ -208,17 +233,27 @@ def roi_align(maps: Array, boxes: Array, *, stride: float, size: int = 7, sample
     rows = _interpolation(boxes[..., 1] / stride, boxes[..., 3] / stride, height, size, samples)
     columns = _interpolation(boxes[..., 0] / stride, boxes[..., 2] / stride, width, size, samples)
     of_rows = ops.einsum("bpyh,bhwc->bpywc", rows, maps)
-    # Not an einsum, which would turn the large `of_rows` around.
+    # Not an einsum, since that would transpose the large `of_rows`.
     return ops.matmul(columns[:, :, None], of_rows)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
 class RoIAlign(keras.layers.Layer):
-    """`roi_align` as a layer: maps `[b, h, w, c]` and boxes `[b, p, 4]` to `[b, p, size, size, c]`, in float32.
+    """`roi_align` as a layer, in float32.
 
     Args:
-        stride, size, samples: as for `roi_align`.
-        name: of the layer.
+        stride: Pixels of the image per pixel of the map.
+        size: Rows and columns of bins in the result. Defaults to 7.
+        samples: Rows and columns of points in a bin. Defaults to 2.
+        name: Name of the layer.
+        dtype: The dtype or dtype policy of the layer. Defaults to "float32".
+        trainable: Has no effect, since the layer has no weights.
+
+    Input shape:
+        Maps `[b, h, w, c]` and boxes `[b, p, 4]`.
+
+    Output shape:
+        `[b, p, size, size, c]`.
     """
 
     def __init__(
@@ -243,19 +278,23 @@ class RoIAlign(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class Proposals(keras.layers.Layer):
-    """What the first stage found: its best boxes, where they overlap the best of each.
+    """Selects the best boxes of the first stage: those that overlap a better one too much are suppressed.
 
     Source: Ren et al. 2015, section 3.3.
 
     Args:
-        count: of boxes.
-        name: of the layer.
+        count: Number of boxes.
+        name: Name of the layer.
+        dtype: The dtype or dtype policy of the layer. Defaults to "float32".
+        trainable: Has no effect, since the layer has no weights.
 
-    Input shape: the images `[b, h, w, c]`, of which only the size counts, codes `[b, n, 4]` and logits `[b, n]` of all
-    anchors.
+    Input shape:
+        The images `[b, h, w, c]`, of which only the size counts, and the codes `[b, n, 4]` and logits `[b, n]` of all
+        anchors.
 
-    Output shape: float32 `[b, count, 4]`, xyxy in pixels of the images and within them, the surest first, padded with
-    zeros. No gradient goes through.
+    Output shape:
+        float32 `[b, count, 4]`, xyxy in pixels of the images and clipped to them, by falling score, padded with zeros.
+        No gradient flows through.
     """
 
     def __init__(self, count: int, *, name: str | None = None, dtype: Any = "float32", trainable: bool = True):
@@ -284,26 +323,35 @@ class Proposals(keras.layers.Layer):
 
 
 def _interpolation(start: Array, end: Array, count: Any, size: int, samples: int) -> Any:
-    """How much each of `count` pixels in a row counts for each bin between `start` and `end`: `[b, p, size, count]`."""
+    """Computes the weight of each of `count` pixels in a row for each bin between `start` and `end`.
+
+    Returns:
+        `[b, p, size, count]`.
+    """
     ops = keras.ops
     share = (np.arange(size * samples, dtype="float32") + 0.5) / (size * samples)
     places = start[..., None] + (end - start)[..., None] * share
-    # A pixel's centre is half a pixel from its edge.
+    # The centre of a pixel is half a pixel from its edge.
     places = ops.clip(places - 0.5, 0.0, ops.cast(count - 1, "float32"))
     weights = ops.relu(1 - ops.abs(places[..., None] - ops.arange(count, dtype="float32")))
     return ops.mean(ops.reshape(weights, (*ops.shape(start), size, samples, count)), axis=-2)
 
 
 def _sample(rows: Array, clear: Array, count: int, share: float) -> tuple[Any, Any]:
-    """The chance that each anchor is in a sample with as many objects as there are, up to a share of `count`, and of
-    background in proportion (as for one object, where there is none).
+    """Computes the probability that each anchor is in a sample of objects and background.
+
+    The sample has as many anchors with objects as there are, up to `share` of `count`. It has background in proportion;
+    where there is no object, as much as for one.
 
     Args:
-        rows: `[b, n]`, of `by_overlap`.
-        clear: float `[b, n]`, 0 for what is no background.
+        rows: `[b, n]`, as `by_overlap` returns them.
+        clear: float `[b, n]`, 0 for anchors that are no background.
+        count: Size of the sample.
+        share: The largest fraction of the sample that may have an object.
 
     Returns:
-        Chances of what has an object, and of background, `[b, n]` each; 0 for the others.
+        The probabilities of the anchors that have an object, and of those on background, `[b, n]` each; 0 for the
+        others.
     """
     ops = keras.ops
     positive, negative = ops.cast(rows >= 0, "float32"), ops.cast(rows == -1, "float32") * clear
@@ -314,19 +362,19 @@ def _sample(rows: Array, clear: Array, count: int, share: float) -> tuple[Any, A
 
 
 def _box_loss(objects: Array, boxes: Array, codes: Array, weights: Array) -> Any:
-    """Smooth L1 of the codes, the mean of those that have an object."""
+    """Computes the smooth L1 loss of the codes, as the mean over the boxes that have an object."""
     ops = keras.ops
     wanted = box_geometry.encode(objects, boxes, variances=VARIANCES)
-    # Where there is no object (or, in padding, no region) codes may be huge, and 0 times that is not always 0.
+    # Where there is no object (or in padding, no region), codes may be huge or infinite, and 0 times infinity is not 0.
     wanted = ops.where(weights[..., None] > 0, wanted, 0.0)
     each = 4 * keras.losses.huber(wanted, codes, delta=1.0)
     return ops.sum(each * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
-    """The two stages, on one map."""
+    """Builds the two stages on one feature map."""
     layers = keras.layers
-    # Small weights, so that at first every anchor and every region is left where it is; outputs in float32.
+    # With small weights, anchors and regions stay where they are at first. Outputs are float32.
     small = {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.01), "dtype": "float32"}
     maps = fpn.top_down(features(backbone, LEVELS).output, variant.filters)["p3"]
 

@@ -1,7 +1,7 @@
-"""Feature pyramids: coarse maps know what is there, fine maps where; these functions tell each what the others know.
+"""Feature pyramids: coarse maps tell what an object is, fine maps tell where it is, and a pyramid combines both.
 
-Functions from tensors to tensors, as `zoo.blocks` has them. A pyramid is a dict, level ("c3", "p3", ...) -> map
-`[n, h, w, c]`, from fine to coarse; level 3 is the map at stride 8 (`zoo.features`).
+These are functions from tensors to tensors, like those of `zoo.blocks`. A pyramid is a dict from a level ("c3", "p3",
+...) to a map `[n, h, w, c]`, from fine to coarse. Level 3 is the map at stride 8 (`zoo.features`).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from zoo.blocks import conv_bn
 
 __all__ = ["bottom_up", "further_levels", "top_down"]
 
-MOMENTUM = 0.9  # of batch norms: fresh ones have to settle within the few hundred steps of a small data set
+MOMENTUM = 0.9  # of batch norms: new ones must settle within the few hundred steps of a small data set
 
 
 def top_down(
@@ -23,24 +23,24 @@ def top_down(
     momentum: float = MOMENTUM,
     name: str = "top_down",
 ) -> dict:
-    """Each map gets the next coarser one, magnified, and a 3x3 convolution over the sum.
+    """Adds to each map the next coarser one, enlarged, and applies a 3x3 convolution to the sum.
 
     Source: Lin et al. 2017, "Feature Pyramid Networks for Object Detection", section 3 and figure 3. Deviation: batch
-    norms and activations, which the paper found to matter little; here the trunk is not that of a long training.
+    norms and activations, which the paper found to matter little; here the trunk has not been trained for as long.
 
     Args:
-        maps: level -> map, such as the `output` of `zoo.surgery.feature_maps.features`; each half as high and wide as
-        the one
-            before.
-        filters: channels of all maps of the result.
-        activation, momentum: of the convolutions, as in `zoo.blocks.conv_bn`.
-        name: prefix of the layers' names.
+        maps: A dict from levels to maps, such as the `output` of `zoo.surgery.feature_maps.features`. Each map must be
+            half as high and wide as the one before.
+        filters: Channels of all maps of the result.
+        activation: Activation of the convolutions. Defaults to "silu".
+        momentum: Momentum of the batch norms. Defaults to 0.9.
+        name: Prefix of the names of the layers.
 
     Returns:
-        "p3" for "c3" and so on -> map of the same size.
+        A dict from "p3" (for "c3") and so on to maps of the same sizes.
 
     Raises:
-        ValueError: fewer than two maps, or sizes that are not halved from each to the next.
+        ValueError: If there are fewer than two maps, or if sizes are not halved from each map to the next.
 
     Example:
 
@@ -71,19 +71,21 @@ def bottom_up(
     momentum: float = MOMENTUM,
     name: str = "bottom_up",
 ) -> dict:
-    """The way back: each map gets the next finer one, reduced by a 3x3 convolution of stride 2.
+    """Adds to each map the next finer one, reduced by a 3x3 convolution of stride 2: the way back after `top_down`.
 
     Source: Liu et al. 2018, "Path Aggregation Network for Instance Segmentation", section 3.1 and figure 1b.
 
     Args:
-        maps: as `top_down` returns them, all of as many channels.
-        activation, momentum, name: as for `top_down`.
+        maps: A pyramid as `top_down` returns it. All maps have the same number of channels.
+        activation: Activation of the convolutions. Defaults to "silu".
+        momentum: Momentum of the batch norms. Defaults to 0.9.
+        name: Prefix of the names of the layers.
 
     Returns:
-        The same levels and shapes.
+        A dict with the same levels and shapes.
 
     Raises:
-        ValueError: as for `top_down`.
+        ValueError: If there are fewer than two maps, or if sizes are not halved from each map to the next.
 
     >>> maps = {"p3": keras.Input((16, 24, 32)), "p4": keras.Input((8, 12, 32))}
     >>> {level: map.shape for level, map in bottom_up(maps).items()}
@@ -112,18 +114,20 @@ def further_levels(
     momentum: float = MOMENTUM,
     name: str = "further",
 ) -> dict:
-    """Coarser maps, for larger objects: each the one before, reduced by a 3x3 convolution of stride 2.
+    """Adds coarser maps for larger objects: each is the one before, reduced by a 3x3 convolution of stride 2.
 
-    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4 (P6 and P7); from P5, as Tian et al.
-    2019, "FCOS", section 3.2, found to be as good as from C5.
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4 (P6 and P7). P6 is computed from P5,
+    which Tian et al. 2019, "FCOS", section 3.2, found to be as good as from C5.
 
     Args:
-        maps: a pyramid, fine to coarse.
-        count: of maps to add.
-        activation, momentum, name: as for `top_down`.
+        maps: A pyramid, from fine to coarse.
+        count: Number of maps to add.
+        activation: Activation of the convolutions. Defaults to "silu".
+        momentum: Momentum of the batch norms. Defaults to 0.9.
+        name: Prefix of the names of the layers.
 
     Returns:
-        The pyramid with more levels, their sizes rounded up.
+        The pyramid with more levels, whose sizes are rounded up.
 
     >>> maps = {"p4": keras.Input((9, 12, 32)), "p5": keras.Input((5, 6, 32))}
     >>> {level: map.shape for level, map in further_levels(maps, 2).items() if level not in maps}

@@ -1,7 +1,7 @@
-"""Losses of boxes: how much of the overlap with the truth is missing.
+"""Losses of boxes: 1 minus their overlap with the truth.
 
-They stand here and not in `zoo.losses`, because they are box geometry: each is 1 minus a function of `zoo.boxes`. What
-else detectors need, Keras has: `keras.losses.BinaryFocalCrossentropy` and `keras.losses.Huber`.
+They are here and not in `zoo.losses`, because they are box geometry: each is 1 minus a function of `zoo.boxes`. Keras
+has the other losses that detectors need: `keras.losses.BinaryFocalCrossentropy` and `keras.losses.Huber`.
 """
 
 import keras
@@ -17,24 +17,26 @@ OVERLAPS = {"iou": boxes.iou, "giou": boxes.giou, "diou": boxes.diou, "ciou": bo
 class OverlapLoss(keras.losses.Loss):
     """1 minus the overlap of true and predicted boxes, pair by pair.
 
-    All coordinates of a box are learned together, and a pixel counts for more in a small box, which sums of squared
-    differences have to be taught. The plain IoU has no gradient where boxes do not touch; the others do.
+    All coordinates of a box are learned together, and a pixel counts for more in a small box than in a large one; a sum
+    of squared differences has neither property. The plain IoU has no gradient where boxes do not touch; the others do.
 
     Source: Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 2 (giou); Zheng et al. 2020,
     "Distance-IoU Loss", equations 7 (diou) and 10 (ciou).
 
     Args:
-        overlap: "iou" (0..1), "giou" (0..2), "diou" (0..2) or "ciou" (0 and more).
-        name, reduction: as of every Keras loss.
+        overlap: The overlap: "iou" gives losses in 0..1, "giou" and "diou" in 0..2, "ciou" of 0 or more. Defaults to
+            "ciou".
+        reduction: How the losses of a batch are reduced, as in every Keras loss.
+        name: Name of the loss.
 
     Input shape:
-        boxes `[..., 4]`, xyxy, in the same pixels; a `sample_weight` is `[...]`. Padding (boxes of zeros) gives finite
-        losses and gradients, so that a weight of 0 leaves it out.
+        True and predicted boxes `[..., 4]`, xyxy, in the same pixels; a `sample_weight` is `[...]`. Padding (boxes of
+        zeros) gives finite losses and gradients, so that a weight of 0 leaves it out.
 
     Raises:
-        ValueError: an unknown overlap.
+        ValueError: If the overlap is unknown.
 
-    Example: half of the union is missing.
+    Example, where half of the union is missing:
 
     >>> truth, guess = keras.ops.array([[0.0, 0.0, 4.0, 2.0]]), keras.ops.array([[2.0, 0.0, 4.0, 2.0]])
     >>> float(OverlapLoss("iou")(truth, guess))

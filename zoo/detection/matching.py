@@ -1,11 +1,12 @@
-"""Which point has to find which object.
+"""Rules that assign objects to the points of a network: which point must predict which object.
 
-All rules look at all pairs of objects and points of a batch at once, and return for each point the row of its object or
--1 for background. `real` says which rows are objects (`zoo.detection.targets.real_objects`).
+Every rule looks at all pairs of objects and points of a batch at once. It returns for each point the row of its object,
+or -1 for background. `real` tells which rows are objects (`zoo.detection.targets.real_objects`).
 
-Two are for detectors without anchors: `by_centre` and `task_aligned`. Their points are those of
-`zoo.detection.targets.grid_points`; an object without a point inside (it is smaller than the grid) gets the point that
-is nearest to its centre. The third, `by_overlap`, is for detectors with anchors, the points of which are boxes.
+Two rules are for detectors without anchors: `by_centre` and `task_aligned`. Their points are those of
+`zoo.detection.targets.grid_points`. An object that is smaller than the grid may have no point inside; it then gets the
+point that is nearest to its centre. The third rule, `by_overlap`, is for detectors with anchors, whose points are
+boxes.
 """
 
 from typing import Any
@@ -17,16 +18,17 @@ from zoo.boxes import Array
 
 __all__ = ["IGNORED", "by_centre", "by_overlap", "matched", "outside_crowds", "points_inside", "task_aligned"]
 
-# In place of a row: an anchor that learns nothing, since it is neither on an object nor clear of all.
+# This number in place of a row marks an anchor that is not in the loss, since it is neither on an object nor clear of
+# all of them.
 IGNORED = -2
 
 
 def points_inside(points: Array, boxes: Array) -> Any:
-    """Which points lie within which boxes, edges left out.
+    """Tells which points lie within which boxes. Points on an edge are not inside.
 
     Args:
-        points: (x, y), `[n, 2]`.
-        boxes: `[b, m, 4]`, xyxy.
+        points: Points (x, y), `[n, 2]`.
+        boxes: Boxes `[b, m, 4]`, xyxy.
 
     Returns:
         bool `[b, m, n]`.
@@ -40,28 +42,30 @@ def points_inside(points: Array, boxes: Array) -> Any:
 
 
 def by_centre(points: Array, strides: Array, boxes: Array, real: Array, *, radius: float = 1.5) -> Any:
-    """Points near the middle of an object, on the map whose stride suits its size; of several objects the smallest.
+    """Assigns an object to the points near its centre, on the map whose stride suits its size.
 
-    It needs no predictions, so that targets can be made once, in tf.data.
+    A point near the centres of several objects gets the smallest of them. The rule needs no predictions, so that
+    targets can be computed once, in tf.data.
 
-    Source: Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", section 3.2 (a map of stride s has
-    the objects whose farthest side is 4 s to 8 s from the point, the first also all smaller, the last all larger), and
-    the centre sampling of the journal version, "FCOS: A Simple and Strong Anchor-Free Object Detector" 2020, section
-    3.1.
+    Source: Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", section 3.2: a map of stride s has
+    the objects whose farthest side is 4 s to 8 s from the point, the first map also all smaller ones, the last also all
+    larger ones. The centre sampling is that of the journal version, "FCOS: A Simple and Strong Anchor-Free Object
+    Detector" 2020, section 3.1.
 
     Args:
-        points, strides: of `grid_points`.
-        boxes: `[b, m, 4]`, xyxy, absolute pixels.
-        real: bool `[b, m]`.
-        radius: how far from the centre, in strides, across and down.
+        points: Points (x, y), `[n, 2]`, as `grid_points` returns them.
+        strides: The stride of each point, `[n]`, as `grid_points` returns them.
+        boxes: Boxes `[b, m, 4]`, xyxy, absolute pixels.
+        real: bool `[b, m]`, the rows that are objects.
+        radius: The largest distance of a point from the centre, in strides, across and down. Defaults to 1.5.
 
     Returns:
         Rows of the objects, int32 `[b, n]`, -1 for background.
 
     Raises:
-        ValueError: a radius that is not over 0.
+        ValueError: If the radius is not over 0.
 
-    Example: four points at stride 16; a small object around the first, and a large one around all.
+    Example, with four points at stride 16, a small object around the first and a large one around all of them:
 
     >>> points, strides = np.float32([[8, 8], [24, 8], [8, 24], [24, 24]]), np.float32([16, 16, 16, 16])
     >>> by_centre(points, strides, np.float32([[[0, 0, 32, 32], [2, 2, 12, 12]]]), np.array([[True, True]])).numpy()
@@ -97,33 +101,34 @@ def task_aligned(
     alpha: float = 0.5,
     beta: float = 6.0,
 ) -> tuple[Any, Any]:
-    """The points inside an object that already do best, in class and place together.
+    """Assigns an object to the points inside of it that already predict it best, in class and place together.
 
-    What a network is told to answer depends on what it can: points whose class and box are both good become better at
-    both, and the best box has the best score, on which suppression relies.
+    So the targets of a network depend on its predictions. Points whose class and box are both good become better at
+    both, and the best box gets the best score, which suppression relies on.
 
     Source: Feng et al. 2021, "TOOD: Task-aligned One-stage Object Detection", section 3.2, equation 5: alignment t =
-    score**alpha * IoU**beta. Deviation: an alpha of 0.5 for the paper's 1, as later YOLOs have it.
+    score**alpha * IoU**beta. Deviation: alpha is 0.5 where the paper has 1, as in later YOLOs.
 
     Args:
-        scores: `[b, n, c]`, probability of each class at each point.
-        predicted: `[b, n, 4]`, the boxes predicted there, xyxy.
-        points: `[n, 2]`.
-        boxes: `[b, m, 4]`, the true ones.
-        classes: int `[b, m]`, in 0..c-1 where real.
-        real: bool `[b, m]`.
-        top: how many points an object gets, at most; more only if they tie.
-        alpha, beta: what the score and the IoU count.
+        scores: Probability of each class at each point, `[b, n, c]`.
+        predicted: The boxes predicted at the points, `[b, n, 4]`, xyxy.
+        points: Points (x, y), `[n, 2]`.
+        boxes: The true boxes, `[b, m, 4]`, xyxy.
+        classes: The true classes, int `[b, m]`, in 0..c-1 where `real` is True.
+        real: bool `[b, m]`, the rows that are objects.
+        top: Maximum number of points per object; there are more only if they tie. Defaults to 10.
+        alpha: Exponent of the score. Defaults to 0.5.
+        beta: Exponent of the IoU. Defaults to 6.
 
     Returns:
-        Rows of the objects, int32 `[b, n]`, -1 for background; and the score each point should have for its object's
-        class, float `[b, n]`: its alignment, scaled so that an object's best has the IoU of its best box. A point that
-        is chosen for several objects takes the one it overlaps most.
+        Rows of the objects, int32 `[b, n]`, -1 for background; and the score that each point should have for the class
+        of its object, float `[b, n]`: its alignment, scaled so that the best point of an object has the IoU of the
+        object's best box. A point that is chosen for several objects takes the one that it overlaps most.
 
     Raises:
-        ValueError: a `top` below 1, or a negative alpha or beta.
+        ValueError: If `top` is below 1, or if alpha or beta is negative.
 
-    Example: of three points inside the object, the two best.
+    Example, where the two best of three points inside the object are chosen:
 
     >>> points = np.float32([[2, 2], [4, 2], [6, 2]])
     >>> predicted = np.float32([[[0, 0, 8, 4], [0, 0, 8, 2], [0, 0, 2, 2]]])
@@ -145,7 +150,7 @@ def task_aligned(
     overlap = box_geometry.overlap_matrix(boxes, predicted)
     # A class of -1 (padding) gives a row of zeros.
     of_class = ops.matmul(ops.one_hot(classes, scores.shape[-1], dtype=scores.dtype), ops.transpose(scores, (0, 2, 1)))
-    # Never quite 0, so that a candidate can be told from the rest however little it overlaps.
+    # It is never 0, so that a candidate differs from the other points however little it overlaps.
     alignment = ops.maximum(of_class, 1e-6) ** alpha * ops.maximum(overlap, 1e-3) ** beta
     alignment = ops.where(candidates, alignment, 0.0)
     count = ops.shape(points)[0]
@@ -169,29 +174,30 @@ def by_overlap(
     negative: float = 0.4,
     rescue: str = "none",
 ) -> Any:
-    """Anchors that overlap an object enough have to find it; those that overlap all objects little are background.
+    """Assigns an object to the anchors that overlap it enough. Anchors that overlap all objects little are background.
 
-    Source: Ren et al. 2015, "Faster R-CNN", section 3.1.2 (0.7 and 0.3; best); Liu et al. 2016, "SSD", section 2.2
-    (0.5 and 0.5; bipartite); Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4 (0.5 and 0.4).
+    Source: Ren et al. 2015, "Faster R-CNN", section 3.1.2 (0.7 and 0.3; best); Liu et al. 2016, "SSD", section 2.2 (0.5
+    and 0.5; bipartite); Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4 (0.5 and 0.4).
 
     Args:
-        anchors: `[n, 4]`, or a set for each image `[b, n, 4]`; xyxy.
-        boxes: `[b, m, 4]`, xyxy.
-        real: bool `[b, m]`.
-        positive: an anchor has the object that it overlaps most, if the IoU is at least this.
-        negative: it is background, if the largest IoU is below this, and between the two it is ignored.
-        rescue: what happens to objects that no anchor overlaps enough. "none": nobody looks for them. "best": the
-            anchor (or anchors) that overlap an object most have it, whatever else they overlap. "bipartite": each
-            object gets one anchor of its own; the pair with the largest IoU of all first, then the best of the rest,
-            and so on.
+        anchors: Anchors `[n, 4]`, or a set for each image `[b, n, 4]`; xyxy.
+        boxes: Boxes `[b, m, 4]`, xyxy.
+        real: bool `[b, m]`, the rows that are objects.
+        positive: An anchor gets the object that it overlaps most if their IoU is at least this. Defaults to 0.5.
+        negative: An anchor is background if its largest IoU is below this; between the two it is ignored. Defaults to
+            0.4.
+        rescue: What happens to objects that no anchor overlaps enough. With "none", no anchor gets them. With "best",
+            the anchor (or anchors) that overlap an object most get it, whatever else they overlap. With "bipartite",
+            each object gets one anchor of its own: first the pair with the largest IoU of all, then the best of the
+            remaining pairs, and so on. Defaults to "none".
 
     Returns:
         Rows of the objects, int32 `[b, n]`, -1 for background, -2 (`IGNORED`) for neither.
 
     Raises:
-        ValueError: thresholds that are not 0 < negative <= positive <= 1, an unknown rescue.
+        ValueError: If not 0 < negative <= positive <= 1, or if the rescue is unknown.
 
-    Example: IoUs of 0.8, 0.45 and 0.2.
+    Example, with IoUs of 0.8, 0.45 and 0.2:
 
     >>> anchors = np.float32([[0, 0, 10, 8], [0, 0, 10, 4.5], [0, 0, 10, 2]])
     >>> by_overlap(anchors, np.float32([[[0, 0, 10, 10]]]), np.array([[True]])).numpy()
@@ -222,14 +228,14 @@ def by_overlap(
 
 
 def matched(truths: dict[str, Any], rows: Array) -> tuple[Any, Any]:
-    """The object of each point.
+    """Looks up the object of each point.
 
     Args:
-        truths: `boxes [b, m, 4]` and `classes [b, m]`.
-        rows: int `[b, n]`, as the rules here return them.
+        truths: A dict of `boxes [b, m, 4]` and `classes [b, m]`.
+        rows: Rows of the objects, int `[b, n]`, as the rules of this module return them.
 
     Returns:
-        boxes `[b, n, 4]` and classes `[b, n]`; where there is none, zeros and -1.
+        Boxes `[b, n, 4]` and classes `[b, n]`; zeros and -1 where a point has no object.
 
     >>> truths = {"boxes": np.float32([[[0, 0, 4, 2], [1, 1, 9, 5]]]), "classes": np.int32([[7, 3]])}
     >>> boxes, classes = matched(truths, np.int32([[1, -1]]))
@@ -238,7 +244,7 @@ def matched(truths: dict[str, Any], rows: Array) -> tuple[Any, Any]:
     """
     from keras import ops
 
-    # Background reads one more row.
+    # Background points read an additional row of zeros.
     boxes = ops.pad(ops.convert_to_tensor(truths["boxes"]), ((0, 0), (0, 1), (0, 0)))
     classes = ops.pad(ops.convert_to_tensor(truths["classes"]), ((0, 0), (0, 1)), constant_values=-1)
     rows = ops.where(rows >= 0, rows, ops.shape(boxes)[1] - 1)
@@ -246,15 +252,16 @@ def matched(truths: dict[str, Any], rows: Array) -> tuple[Any, Any]:
 
 
 def outside_crowds(points: Array, truths: dict[str, Any]) -> Any:
-    """1.0 for points that are in no crowd; 0.0 for those that are: nobody has counted its members, so that they are
-    neither objects nor background.
+    """Tells which points are outside of all crowds.
+
+    A point in a crowd is neither on an object nor on background, since nobody has annotated the single objects there.
 
     Args:
-        points: (x, y), `[n, 2]`, or of each image its own, `[b, 1, n, 2]`.
-        truths: `boxes [b, m, 4]`, and as present `crowd`, bool `[b, m]`.
+        points: Points (x, y), `[n, 2]`, or points for each image, `[b, 1, n, 2]`.
+        truths: A dict of `boxes [b, m, 4]`, and optionally `crowd`, bool `[b, m]`.
 
     Returns:
-        float32 `[b, n]`.
+        float32 `[b, n]`, 1 for points outside of crowds and 0 for points inside.
 
     >>> outside_crowds(np.float32([[2, 3], [8, 1]]), {"boxes": np.float32([[[0, 0, 4, 4]]]), "crowd": [[True]]}).numpy()
     array([[0., 1.]], dtype=float32)
@@ -268,7 +275,7 @@ def outside_crowds(points: Array, truths: dict[str, Any]) -> Any:
 
 
 def _with_a_row(boxes: Array, real: Array) -> tuple[Any, Any]:
-    """One more row that is no object, since a batch may have no rows at all, and nothing is no maximum of nothing."""
+    """Appends one row that is no object: a batch may have no rows, and a maximum over no rows is not defined."""
     from keras import ops
 
     boxes, real = ops.convert_to_tensor(boxes), ops.convert_to_tensor(real)
@@ -276,7 +283,7 @@ def _with_a_row(boxes: Array, real: Array) -> tuple[Any, Any]:
 
 
 def _one_each(overlap: Any) -> Any:
-    """Pairs of an object and an anchor, each in one pair at most, taken greedily by falling IoU: bool `[b, m, n]`."""
+    """Pairs objects with anchors, each in one pair at most, greedily by falling IoU: bool `[b, m, n]`."""
     from keras import ops
 
     objects, anchors = ops.shape(overlap)[1:]
@@ -296,7 +303,10 @@ def _one_each(overlap: Any) -> Any:
 
 
 def _distances(points: Array, boxes: Array) -> Any:
-    """From each point to the left, upper, right and lower side of each box, `[b, m, n, 4]`; negative outside."""
+    """Returns the distances of each point to the left, upper, right and lower side of each box, `[b, m, n, 4]`.
+
+    They are negative for points that are outside.
+    """
     from keras import ops
 
     boxes = boxes[:, :, None, :]
@@ -304,12 +314,12 @@ def _distances(points: Array, boxes: Array) -> Any:
 
 
 def _offsets(points: Array, boxes: Array) -> Any:
-    """From the centre of each box to each point, `[b, m, n, 2]`."""
+    """Returns the vectors from the centre of each box to each point, `[b, m, n, 2]`."""
     return points - box_geometry.centres(boxes)[:, :, None, :]
 
 
 def _with_nearest(candidates: Any, inside: Any, points: Array, boxes: Array) -> Any:
-    """The candidates, and the nearest point of each object that has no point inside."""
+    """Adds to the candidates the nearest point of each object that has no point inside."""
     from keras import ops
 
     squared = ops.sum(_offsets(points, boxes) ** 2, axis=-1)
@@ -318,7 +328,7 @@ def _with_nearest(candidates: Any, inside: Any, points: Array, boxes: Array) -> 
 
 
 def _rows(preference: Any, chosen: Any) -> Any:
-    """For each point the chosen object with the largest preference, -1 if none; `[b, m, n]` to int32 `[b, n]`."""
+    """Returns for each point the chosen object with the largest preference, or -1: `[b, m, n]` to int32 `[b, n]`."""
     from keras import ops
 
     best = ops.argmax(ops.where(chosen, preference, -np.inf), axis=1)

@@ -1,14 +1,16 @@
-"""Non-maximum suppression: of the boxes that a detector puts on one object, keep the best.
+"""Non-maximum suppression: of all boxes that a detector predicts for one object, only the best is kept.
 
-For one image on the host, to read and to check: `hard_nms` and `soft_nms`, NumPy. For batches in a graph: `suppress`
-(TensorFlow's kernel, any number of boxes), `suppress_portable` (only operations that ONNX, OpenVINO and LiteRT have,
-too) and `suppress_soft`. Those three give what a detector's `predict` gives:
+`hard_nms` and `soft_nms` are for one image on the host, in NumPy, to be read and to check others against. Three
+functions are for batches in a graph: `suppress` (TensorFlow's kernel, for any number of boxes), `suppress_portable`
+(only operations that ONNX, OpenVINO and LiteRT also have) and `suppress_soft`. These three return what the `predict` of
+a detector returns:
 
-- `boxes`, float32 `[b, max_detections, 4]`, `classes`, int32 `[b, max_detections]`, and `scores`, float32 of that shape
-  and falling, padded with boxes of zeros, classes of -1 and scores of 0;
-- `valid`, int32 `[b]`: how many are real.
+- `boxes`, float32 `[b, max_detections, 4]`; `classes`, int32 `[b, max_detections]`; and `scores`, float32 `[b,
+  max_detections]`, falling; padded with boxes of zeros, classes of -1 and scores of 0;
+- `valid`, int32 `[b]`: the number of detections of each image.
 
-Boxes are xyxy; a box is suppressed by a better one of its class if their IoU is over the threshold, not at it.
+Boxes are xyxy. A box is suppressed by a better one of its class if their IoU is larger than the threshold, not if it is
+equal.
 """
 
 from dataclasses import dataclass
@@ -21,8 +23,8 @@ from zoo.boxes import Array
 
 __all__ = ["Suppression", "check_settings", "hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
 
-# Where the scores of an image add up to more than MANY, `suppress` first tries TRIED times as many boxes as it may
-# keep. Both were measured (benchmarks/boxes.py).
+# Where the scores of an image add up to more than MANY on average, `suppress` first gives the kernel only TRIED times
+# as many boxes as it may keep. Both numbers were measured (benchmarks/boxes.py).
 MANY = 10_000.0
 TRIED = 5
 
@@ -57,21 +59,23 @@ def hard_nms(
     score_threshold: float = 0.0,
     max_detections: int | None = None,
 ) -> np.ndarray:
-    """Greedy suppression: keep the best box, drop what overlaps it, and so on.
+    """Suppresses boxes greedily: keeps the best box, drops all boxes that overlap it, and repeats that with the rest.
 
     Args:
-        boxes: `[n, 4]`, xyxy.
-        scores: `[n]`, in 0..1.
-        classes: integers `[n]`; then boxes suppress only those of their class.
-        iou_threshold: in 0..1; boxes with a larger IoU than this are one object.
-        score_threshold: in 0..1; only boxes with a larger score than this count.
-        max_detections: at most so many are kept, the best.
+        boxes: Boxes `[n, 4]`, xyxy.
+        scores: Scores `[n]`, in 0..1.
+        classes: Classes, integers `[n]`: boxes then suppress only boxes of their own class. By default all boxes have
+            one class.
+        iou_threshold: Boxes with a larger IoU than this are one object, in 0..1. Defaults to 0.5.
+        score_threshold: Only boxes with a larger score than this are kept, in 0..1. Defaults to 0.
+        max_detections: Maximum number of kept boxes, the ones with the best scores. Defaults to no limit.
 
     Returns:
-        Rows of the kept boxes, int64 `[k]`, by falling score; of equal scores the earlier row is the better.
+        Rows of the kept boxes, int64 `[k]`, by falling score. Of equal scores the earlier row comes first.
 
     Raises:
-        ValueError: lengths that differ, NaN in boxes or scores, thresholds outside 0..1, max_detections below 1.
+        ValueError: If lengths differ, if boxes or scores have NaN, if a threshold lies outside 0..1, or if
+            `max_detections` is below 1.
 
     >>> boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]]
     >>> hard_nms(boxes, [0.6, 0.9, 0.3]).tolist()
@@ -102,23 +106,27 @@ def soft_nms(
     score_threshold: float = 0.001,
     max_detections: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Suppression that lowers the scores of overlapping boxes instead of dropping them.
+    """Suppresses boxes by lowering the scores of those that overlap a better one, instead of dropping them.
 
     Source: Bodla et al. 2017, "Soft-NMS: Improving Object Detection With One Line of Code", section 3.
 
     Args:
-        boxes, scores, classes, score_threshold, max_detections: as for `hard_nms`. A box is dropped once its score is
-            not over the threshold.
-        method: "linear" multiplies by 1 - IoU where the IoU is over `iou_threshold`; "gaussian" by
-            exp(-IoU**2 / sigma) everywhere.
-        sigma: of the gaussian, over 0. (`soft_nms_sigma` of tf.image is half of this.)
-        iou_threshold: of "linear", in 0..1.
+        boxes: Boxes `[n, 4]`, xyxy.
+        scores: Scores `[n]`, in 0..1.
+        classes: Classes, integers `[n]`: boxes then suppress only boxes of their own class. By default all boxes have
+            one class.
+        method: "linear" multiplies a score by 1 - IoU where the IoU is over `iou_threshold`. "gaussian" multiplies it
+            by exp(-IoU**2 / sigma) everywhere. Defaults to "gaussian".
+        sigma: Width of the Gaussian, over 0. (`soft_nms_sigma` of tf.image is half of this.) Defaults to 0.5.
+        iou_threshold: The IoU over which "linear" lowers a score, in 0..1. Defaults to 0.3.
+        score_threshold: A box is dropped once its score is not over this, in 0..1. Defaults to 0.001.
+        max_detections: Maximum number of kept boxes, the ones with the best scores. Defaults to no limit.
 
     Returns:
-        Rows of the kept boxes, int64 `[k]`, and their scores `[k]`, which fall.
+        Rows of the kept boxes, int64 `[k]`, and their lowered scores `[k]`, which fall.
 
     Raises:
-        ValueError: as for `hard_nms`; another method; a sigma that is not over 0.
+        ValueError: If `hard_nms` would refuse the arguments, if the method is unknown, or if sigma is not over 0.
 
     >>> rows, scores = soft_nms([[0, 0, 10, 10], [0, 0, 5, 10], [20, 0, 30, 10]], [0.8, 0.9, 0.3], method="linear")
     >>> rows.tolist(), scores.round(2).tolist()
@@ -147,23 +155,25 @@ def suppress(
     score_threshold: float = 0.05,
     max_detections: int = 100,
 ) -> dict[str, Any]:
-    """Class-wise greedy suppression of a batch, by TensorFlow's kernel and without a limit on the number of boxes.
+    """Suppresses the boxes of a batch greedily, class by class, with TensorFlow's kernel and for any number of boxes.
 
-    The kernel's time grows with the boxes that pass the threshold, and of very many (early in training) the best
-    nearly always settle the result. Then the kernel is given those, and the others only if they could change it.
+    The time of the kernel grows with the number of boxes over the threshold. Of very many boxes (early in training) the
+    best ones nearly always determine the result. The kernel is then given those, and the others only if they could
+    change the result.
 
     Args:
-        boxes: `[b, n, 4]`, xyxy.
-        scores: `[b, n, c]`, in 0..1, of each class.
-        iou_threshold, score_threshold: as for `hard_nms`.
-        max_detections: of all classes together, the best.
+        boxes: Boxes `[b, n, 4]`, xyxy.
+        scores: Scores of each class `[b, n, c]`, in 0..1.
+        iou_threshold: Boxes of one class with a larger IoU than this are one object, in 0..1. Defaults to 0.5.
+        score_threshold: Only boxes with a larger score than this are kept, in 0..1. Defaults to 0.05.
+        max_detections: Maximum number of detections per image, of all classes together. Defaults to 100.
 
     Returns:
         A dict of tensors; see the top of this module. The order of equal scores is not defined.
 
     Raises:
-        ValueError: shapes that do not fit, thresholds outside 0..1, max_detections below 1.
-        tensorflow.errors.InvalidArgumentError: when run, on NaN or infinite scores, or when a NaN box is kept.
+        ValueError: If shapes do not fit, if a threshold lies outside 0..1, or if `max_detections` is below 1.
+        tensorflow.errors.InvalidArgumentError: When run, if a score is not finite, or if a box with NaN is kept.
 
     >>> boxes = np.array([[[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]]], "float32")
     >>> scores = np.array([[[0.6, 0.0], [0.9, 0.0], [0.2, 0.3]]], "float32")
@@ -174,7 +184,7 @@ def suppress(
     import tensorflow as tf
 
     boxes, scores = _batch(boxes, scores, iou_threshold, score_threshold, max_detections)
-    # A sum is no number, if one of its parts is none.
+    # A sum is NaN if one of its terms is.
     total = tf.debugging.check_numerics(tf.reduce_sum(scores), "scores of boxes to suppress must be finite")
     many = total > MANY * tf.cast(tf.shape(scores)[0], tf.float32)
 
@@ -193,7 +203,7 @@ def suppress(
         best = tf.reduce_max(scores, axis=-1)
         limits, rows = tf.math.top_k(best, tf.minimum(TRIED * max_detections, tf.shape(best)[1]))
         found = kernel(tf.gather(boxes, rows, batch_dims=1), tf.gather(scores, rows, batch_dims=1))
-        # Suppression looks only at better scores: full lists that end above all boxes left out are final.
+        # Only better boxes suppress a box. So full lists that end above all boxes that were left out are final.
         full = found.valid_detections == max_detections
         final = tf.reduce_all(full & (found.nmsed_scores[:, -1] >= limits[:, -1]))
         return tf.cond(final, lambda: found, lambda: kernel(boxes, scores))
@@ -217,26 +227,31 @@ def suppress_portable(
     max_detections: int = 100,
     max_candidates: int = 1000,
 ) -> dict[str, Any]:
-    """What `suppress` does, for models that leave TensorFlow: only matrix operations and one short loop.
+    """Does the same as `suppress`, for models that leave TensorFlow: with only matrix operations and one short loop.
 
-    A candidate stays unless a better one that stays suppresses it. Starting from all, that is applied until nothing
-    changes, after as many steps as the longest chain of boxes that free each other (few), and the result is that of the
-    greedy algorithm.
+    A candidate is kept unless a better one that is kept suppresses it. That rule is applied to all candidates until
+    nothing changes. The number of steps is the length of the longest chain of boxes that free each other, which is
+    short, and the result is that of the greedy algorithm.
 
     Source: Zheng et al. 2021, "Enhancing Geometric Factors in Model Learning and Inference for Object Detection and
     Instance Segmentation", section IV (Cluster-NMS).
 
     Args:
-        boxes, scores, iou_threshold, score_threshold, max_detections: as for `suppress`.
-        max_candidates: so many pairs of box and class are looked at, the best; their number squared is the memory. At
-            least max_detections.
+        boxes: Boxes `[b, n, 4]`, xyxy.
+        scores: Scores of each class `[b, n, c]`, in 0..1.
+        iou_threshold: Boxes of one class with a larger IoU than this are one object, in 0..1. Defaults to 0.5.
+        score_threshold: Only boxes with a larger score than this are kept, in 0..1. Defaults to 0.05.
+        max_detections: Maximum number of detections per image, of all classes together. Defaults to 100.
+        max_candidates: Maximum number of pairs of a box and a class that are looked at, the best ones. The memory grows
+            with its square. It must be at least `max_detections`. Defaults to 1000.
 
     Returns:
-        A dict of tensors; see the top of this module. Of equal scores the earlier box is the better. Scores of an image
-        are all NaN if one of them was: a graph that leaves TensorFlow cannot raise.
+        A dict of tensors; see the top of this module. Of equal scores the earlier box comes first. If one score of an
+        image is NaN, all its scores are NaN: a graph that leaves TensorFlow cannot raise an error.
 
     Raises:
-        ValueError: as for `suppress`; fewer candidates than detections.
+        ValueError: If shapes do not fit, if a threshold lies outside 0..1, if `max_detections` is below 1, or if there
+            are fewer candidates than detections.
 
     >>> boxes = np.array([[[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]]], "float32")
     >>> scores = np.array([[[0.6, 0.0], [0.9, 0.0], [0.2, 0.3]]], "float32")
@@ -276,17 +291,26 @@ def suppress_soft(
     max_detections: int = 100,
     max_candidates: int = 1000,
 ) -> dict[str, Any]:
-    """Class-wise `soft_nms` of a batch, in operations that other runtimes have, too; one step for each detection.
+    """Applies `soft_nms` to a batch, class by class, with operations that other runtimes also have.
+
+    The loop has one step per detection.
 
     Args:
-        boxes, scores, max_detections, max_candidates: as for `suppress_portable`.
-        method, sigma, iou_threshold, score_threshold: as for `soft_nms`.
+        boxes: Boxes `[b, n, 4]`, xyxy.
+        scores: Scores of each class `[b, n, c]`, in 0..1.
+        method: "linear" or "gaussian", as for `soft_nms`. Defaults to "gaussian".
+        sigma: Width of the Gaussian, over 0, as for `soft_nms`. Defaults to 0.5.
+        iou_threshold: The IoU over which "linear" lowers a score, in 0..1. Defaults to 0.3.
+        score_threshold: A box is dropped once its score is not over this, in 0..1. Defaults to 0.001.
+        max_detections: Maximum number of detections per image, of all classes together. Defaults to 100.
+        max_candidates: Maximum number of pairs of a box and a class that are looked at, the best ones. It must be at
+            least `max_detections`. Defaults to 1000.
 
     Returns:
-        A dict of tensors; see the top of this module; NaN as for `suppress_portable`.
+        A dict of tensors; see the top of this module. If one score of an image is NaN, all its scores are NaN.
 
     Raises:
-        ValueError: as for `suppress_portable` and `soft_nms`.
+        ValueError: If `suppress_portable` or `soft_nms` would refuse the arguments.
 
     >>> boxes = np.array([[[0, 0, 10, 10], [0, 0, 5, 10], [20, 0, 30, 10]]], "float32")
     >>> found = suppress_soft(boxes, np.array([[[0.5], [0.75], [0.25]]]), method="linear", max_detections=4)
@@ -322,7 +346,7 @@ def suppress_soft(
 
 
 def _decay(library: Any, overlap: Array, method: str, sigma: float, iou_threshold: float) -> Array:
-    """What a score is multiplied by, given the IoU with a better box."""
+    """Computes the factor of a score from the IoU with a better box."""
     if method == "linear":
         return library.where(overlap > iou_threshold, 1 - overlap, library.ones_like(overlap))
     return library.exp(-(overlap**2) / sigma)
@@ -331,12 +355,15 @@ def _decay(library: Any, overlap: Array, method: str, sigma: float, iou_threshol
 def _candidates(
     ops: Any, boxes: Array, scores: Array, max_detections: int, max_candidates: int
 ) -> tuple[Array, Array, Array]:
-    """The best pairs of box and class by falling score: boxes `[b, k, 4]`, scores and classes `[b, k]`, k at least
-    max_detections."""
+    """Selects the best pairs of a box and a class, by falling score.
+
+    Returns:
+        Boxes `[b, k, 4]`, scores `[b, k]` and classes `[b, k]`, where k is at least `max_detections`.
+    """
     if max_candidates < max_detections:
         raise ValueError(f"expected at least max_detections={max_detections} candidates, got {max_candidates}")
     num_boxes, num_classes = ops.shape(scores)[1], scores.shape[2]
-    # Scores of 0 count for nothing, and make up for boxes that are too few.
+    # Scores of 0 are padding, which is needed where there are too few boxes.
     flat = ops.reshape(scores, (-1, num_boxes * num_classes))
     flat = ops.concatenate([flat, ops.zeros_like(flat[:, :1]) * ops.ones((1, max_detections))], axis=1)
     count = ops.shape(flat)[1]
@@ -348,7 +375,7 @@ def _candidates(
 
 
 def _packed(ops: Any, candidates: Array, classes: Array, rows: Array, points: Array, scores: Array) -> dict[str, Any]:
-    """The chosen rows of the candidates, those with a score of 0 as padding."""
+    """Returns the chosen rows of the candidates as a dict. Those with a score of 0 are padding."""
     real = points > 0
     broken = ops.any(ops.isnan(scores), axis=(1, 2))[:, None]
     rows = ops.cast(rows, "int32")
@@ -400,7 +427,16 @@ def _batch(
 
 
 def check_settings(iou_threshold: float, score_threshold: float, max_detections: int | None) -> None:
-    """Raises a ValueError for thresholds outside 0..1, and where there is no room for a detection."""
+    """Checks the settings of a suppression.
+
+    Args:
+        iou_threshold: The threshold of IoU.
+        score_threshold: The threshold of scores.
+        max_detections: The maximum number of detections, or None for no limit.
+
+    Raises:
+        ValueError: If a threshold lies outside 0..1, or if `max_detections` is below 1.
+    """
     for name, threshold in (("iou_threshold", iou_threshold), ("score_threshold", score_threshold)):
         if not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold in 0..1, got {name}={threshold}")

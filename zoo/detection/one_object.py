@@ -1,11 +1,11 @@
-"""One object an image: what it is and where. And the same network, slid over larger images, for several.
+"""One object per image: what it is and where it is. Slid over a larger image, the network finds several objects.
 
-A classifier with four numbers more. They are the box's centre and the square roots of its width and height, as shares
-of the image, so that all lie in 0..1 and a pixel matters more to a small box. `transfer.localiser` makes such a network
-on any trunk, and `transfer.Localisation` is the task to train it with.
+The network is a classifier with four more outputs: the centre of the box and the square roots of its width and height,
+as fractions of the image. So all of them lie in 0..1, and a pixel matters more to a small box than to a large one.
+`transfer.localiser` makes such a network on any trunk, and `transfer.Localisation` trains it.
 
 Source: Sermanet et al. 2014, "OverFeat", sections 3.3 (a box from the same features) and 3.5 (sliding); Redmon et al.
-2016, "You Only Look Once", section 2 (the numbers, and that an objectness says whether there is anything).
+2016, "You Only Look Once", section 2 (the four numbers, and an objectness that tells whether there is an object).
 """
 
 from collections.abc import Sequence
@@ -25,26 +25,27 @@ from zoo.surgery.feature_maps import strides
 __all__ = ["LOCATION_LOSSES", "LocationIoU", "LocationLoss", "ObjectAccuracy", "SlidingWindow"]
 
 LOCATION_LOSSES = ("square_root", *OVERLAPS)
-UNIT = (1.0, 1.0)  # the size of an image in which all coordinates are shares
+UNIT = (1.0, 1.0)  # the size of an image whose coordinates are fractions
 
 
 @keras.saving.register_keras_serializable("zoo")
 class LocationLoss(keras.losses.Loss):
-    """How far a predicted box is off; 0 for images without an object.
+    """The error of a predicted box; 0 for images without an object.
 
     Args:
-        kind: "square_root", the mean squared error of the four numbers; or "iou", "giou", "diou", "ciou": 1 minus that
-            overlap.
-        name, reduction: as of every Keras loss.
+        kind: "square_root" is the mean squared error of the four numbers. "iou", "giou", "diou" and "ciou" are 1 minus
+            that overlap. Defaults to "square_root".
+        reduction: How the losses of a batch are reduced, as in every Keras loss.
+        name: Name of the loss.
 
     Input shape:
-        true boxes `[n, 4]`, `rel_xyxy` (shares of the image's width and height), of zeros where there is no object;
-        predictions `[n, 4]`: centre x and y, square roots of width and height.
+        True boxes `[n, 4]`, `rel_xyxy` (fractions of the image's width and height), of zeros where there is no object.
+        Predictions `[n, 4]`: centre x, centre y, square root of the width, square root of the height.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: If the kind is unknown.
 
-    Example: the truth is the left half of the image, the guess all of it.
+    Example, where the truth is the left half of the image and the prediction is all of it:
 
     >>> truth, guess = np.array([[0, 0, 0.5, 1]], "float32"), np.array([[0.5, 0.5, 1, 1]], "float32")
     >>> float(LocationLoss("iou")(truth, guess))
@@ -73,7 +74,9 @@ class LocationLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("zoo")
 class LocationIoU(keras.metrics.Mean):
-    """The mean intersection over union of true and predicted boxes, as of `LocationLoss`, of images with an object.
+    """The mean IoU of true and predicted boxes over the images with an object.
+
+    Boxes and predictions have the form that `LocationLoss` takes.
 
     >>> metric = LocationIoU()
     >>> metric.update_state(np.array([[0, 0, 0.5, 1], [0, 0, 0, 0]]), np.array([[0.5, 0.5, 1, 1], [0.1, 0.1, 0, 0]]))
@@ -92,7 +95,9 @@ class LocationIoU(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable("zoo")
 class ObjectAccuracy(keras.metrics.Mean):
-    """The share of right classes, of images with an object: true classes int `[n]`, -1 without; predictions `[n, k]`.
+    """The fraction of correct classes among the images with an object.
+
+    True classes are int `[n]`, -1 for an image without an object; predictions are scores `[n, k]`.
 
     >>> metric = ObjectAccuracy()
     >>> metric.update_state([1, 0, -1], np.array([[0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]))
@@ -110,23 +115,28 @@ class ObjectAccuracy(keras.metrics.Mean):
 
 
 class SlidingWindow:
-    """A network for one object, run once over a larger image: an answer for each position of its window.
+    """A network for one object, run once over a larger image: it gives a result for each position of its window.
 
-    What a loop over crops would compute again and again, it computes once: see
-    `zoo.surgery.conversion.to_fully_convolutional`.
-    Its answers are those of the loop as far as padding at the windows' borders does not matter.
+    A loop over crops would compute the features that windows share again and again; this computes them once (see
+    `zoo.surgery.conversion.to_fully_convolutional`). The results are the same as those of the loop, apart from the
+    effect of padding at the edges of windows.
 
     Args:
-        model: with the outputs (classes `[n, k]`, box `[n, 4]`) or (classes, box, objectness `[n, 1]`), as
-            `transfer.localiser` makes it, for images of one size, the window's.
-        score_threshold, iou_threshold, max_detections: of `detect`: see `zoo.detection.nms.suppress`.
+        model: A model with the outputs (classes `[n, k]`, box `[n, 4]`) or (classes, box, objectness `[n, 1]`), as
+            `transfer.localiser` makes it. The window has the size of its images, which must be fixed.
+        score_threshold: `detect` keeps only boxes with a larger score than this, in 0..1. Defaults to 0.5.
+        iou_threshold: `detect` takes two boxes of one class with a larger IoU than this for one object. Defaults to
+            0.4.
+        max_detections: Maximum number of detections per image. Defaults to 100.
 
     Attributes:
-        network: the fully convolutional network, images to maps.
-        stride: pixels from one position of the window to the next.
+        network: The fully convolutional network, from images to maps.
+        stride: Number of pixels from one position of the window to the next.
+        suppression: The settings with which `detect` suppresses boxes.
 
     Raises:
-        ValueError: other outputs, thresholds outside 0..1, or as of `to_fully_convolutional`.
+        ValueError: If the model has other outputs, if a threshold lies outside 0..1, or if `to_fully_convolutional`
+            refuses the model.
 
     Example:
 
@@ -158,17 +168,17 @@ class SlidingWindow:
         self.stride = int(max(strides(self.network).values()))
 
     def grid(self, images: Array) -> np.ndarray:
-        """What the network says at each position of the window.
+        """Runs the network at each position of the window.
 
         Args:
-            images: `[n, h, w, channels]` in 0..255, no side shorter than the window's.
+            images: A batch `[n, h, w, channels]` in 0..255, in which no side is shorter than that of the window.
 
         Returns:
-            float32 `[n, rows, columns, k + 5]`: probabilities of the classes, objectness (1 where the model has none),
-            and the box's four numbers, as shares of the window.
+            float32 `[n, rows, columns, k + 5]`: the probabilities of the classes, the objectness (1 if the model has
+            none), and the four numbers of the box, as fractions of the window.
 
         Raises:
-            ValueError: no batch of images, or images smaller than the window.
+            ValueError: If the images are not a batch, or if they are smaller than the window.
         """
         shape = np.shape(images)
         if len(shape) != 4 or shape[1] < self.window[0] or shape[2] < self.window[1]:
@@ -178,14 +188,14 @@ class SlidingWindow:
         return np.concatenate([classes, *(objectness or [np.ones_like(classes[..., :1])]), box], axis=-1)
 
     def decode(self, grid: Array) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes and scores of all positions, before suppression.
+        """Decodes a grid to boxes and scores of all positions, before suppression.
 
         Args:
-            grid: what `grid` returned.
+            grid: The result of `grid`.
 
         Returns:
-            boxes `[n, positions, 4]`, xyxy in pixels of the image, and scores `[n, positions, k]`: objectness times
-            the class's probability.
+            Boxes `[n, positions, 4]`, xyxy in pixels of the image, and scores `[n, positions, k]`: the objectness times
+            the probability of the class.
         """
         grid = np.asarray(grid)
         n, rows, columns, numbers = grid.shape
@@ -195,13 +205,16 @@ class SlidingWindow:
         return boxes.reshape(n, -1, 4).astype("float32"), scores.reshape(n, -1, numbers - 5)
 
     def detect(self, images: Array) -> dict[str, np.ndarray]:
-        """The objects in some images, once each: what overlaps is suppressed, class by class.
+        """Detects the objects in some images.
+
+        Boxes that overlap are suppressed class by class, so that each object is found once.
 
         Args:
-            images: as of `grid`.
+            images: A batch, as for `grid`.
 
         Returns:
-            `boxes` (xyxy, in pixels, within the image), `classes`, `scores` and `valid`: see `zoo.detection.YOLO`.
+            A dict of `boxes` (xyxy, in pixels, clipped to the image), `classes`, `scores` and `valid`, as
+            `zoo.detection.suppress` returns them.
         """
         boxes, scores = self.decode(self.grid(images))
         boxes = box_geometry.clip(boxes, np.shape(images)[1:3])

@@ -1,10 +1,10 @@
-"""RetinaNet: a pyramid, anchors, and a loss that does not drown in easy background.
+"""RetinaNet: a pyramid, anchors, and a loss that easy background does not dominate.
 
-Two-stage detectors throw most of the background away first; RetinaNet keeps all of it, and lets the loss of what the
-network already gets right fade. Anchors and loss: `zoo.detection.dense`.
+Two-stage detectors first discard most of the background. RetinaNet keeps all of it, and lets the loss of correct
+predictions fade. Anchors and loss: `zoo.detection.dense`.
 
-Lin et al. 2017, "Focal Loss for Dense Object Detection": the network in section 4 and figure 3. Deviations: batch norms
-and SiLU in the pyramid (`zoo.detection.fpn`); P6 from P5.
+Lin et al. 2017, "Focal Loss for Dense Object Detection": the network in section 4 and figure 3. Deviations: the pyramid
+has batch norms and SiLU (`zoo.detection.fpn`), and P6 is computed from P5.
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,20 @@ LEVELS = ("c3", "c4", "c5")
 
 @dataclass(frozen=True)
 class Variant:
-    """`filters` of pyramid and heads, convolutions in each head, and the smallest anchor of a level in its strides."""
+    """The size of the network.
+
+    Attributes:
+        filters: Channels of the pyramid and the heads.
+        depth: Number of convolutions in each head.
+        anchor_scale: Side of the smallest anchor of a level, in strides of that level.
+    """
 
     filters: int
     depth: int
     anchor_scale: float
 
 
-# The first is the paper's. The second is for small images and for processors without a GPU.
+# The first variant is that of the paper. The second is for small images and for processors without a GPU.
 VARIANTS = {
     "retinanet": Variant(filters=256, depth=4, anchor_scale=4.0),
     "retinanet_tiny": Variant(filters=64, depth=2, anchor_scale=3.0),
@@ -41,22 +47,30 @@ VARIANTS = {
 
 @keras.saving.register_keras_serializable(package="zoo")
 class RetinaNet(DenseDetector):
-    """A detector with anchors on any trunk that has maps at strides 8, 16 and 32.
+    """A detector with anchors on any trunk that has feature maps at strides 8, 16 and 32.
 
-    How it is trained and asked: `zoo.detection.detector.Detector`.
+    It is trained and used as `zoo.detection.detector.Detector` describes.
 
     Args:
-        filters, depth, anchor_scale: see `Variant`.
-        Others: as for `Detector`.
+        backbone: A functional model with feature maps at these strides. The detector shares its layers and weights.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        filters: Channels of the pyramid and the heads. Defaults to 256.
+        depth: Number of convolutions in each head. Defaults to 4.
+        anchor_scale: Side of the smallest anchor of a level, in strides of that level. Defaults to 4.
+        suppression: The settings with which `predict` and `detect` suppress boxes. By default the score
+            threshold is 0.05 and the IoU threshold 0.5.
+        name: Name of the model.
 
-    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+    Input shape:
+        float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
 
-    Output shape: `codes [n, anchors, 4]` and `logits [n, anchors, num_classes]`.
+    Output shape:
+        `codes [n, anchors, 4]` and `logits [n, anchors, num_classes]`.
 
     Raises:
-        ValueError: a backbone without these levels; and what `Detector` refuses.
+        ValueError: If the backbone does not have these levels, or if `Detector` refuses an argument.
 
-    Example: 9 anchors in each of 96 + 24 + 6 + 2 + 1 cells.
+    Example, with 9 anchors in each of 96 + 24 + 6 + 2 + 1 cells:
 
     >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
     >>> detector = RetinaNet(backbone, num_classes=3, filters=16, depth=1)
@@ -87,7 +101,7 @@ class RetinaNet(DenseDetector):
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
-    """Pyramid and heads. The heads are the same for all levels, which differ only in the size of what they show."""
+    """Builds the pyramid and the heads, which all levels share: levels only differ in the size of their objects."""
     pyramid = fpn.further_levels(fpn.top_down(features(backbone, LEVELS).output, variant.filters), 2)
     shapes = len(anchors.OCTAVES) * len(anchors.RATIOS)
     outputs = {}
@@ -103,7 +117,8 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
             )
             for i in range(1, variant.depth + 1)
         ]
-        # In float32 under mixed precision, as all outputs; small weights, so that the bias says what comes first.
+        # All outputs are float32, also under mixed precision. Small weights let the bias determine the first
+        # predictions.
         last = keras.layers.Conv2D(
             shapes * channels,
             3,

@@ -1,13 +1,15 @@
-"""SSD: six maps of one trunk, a few priors in each of their cells, and one 3x3 convolution that says all of them.
+"""SSD: six feature maps of one trunk, a few priors in each of their cells, and one 3x3 convolution per map.
 
-No stage looks for regions first and no pyramid carries news from map to map: fine maps find small objects, coarse maps
-large ones. The network adds maps to the trunk until one cell sees the whole image.
+There is no first stage that looks for regions, and no pyramid that carries information from map to map: fine maps find
+small objects, coarse maps find large ones. The network adds maps to the trunk until one cell sees the whole image.
 
-Liu et al. 2016, "SSD: Single Shot MultiBox Detector": the network in figure 2 and section 3, priors, matching, loss and
+Liu et al. 2016, "SSD: Single Shot MultiBox Detector": the network in figure 2 and section 3; priors, matching, loss and
 hard negative mining in section 2.2. Howard et al. 2017, "MobileNets", section 4.6, for the layout with two maps of the
-trunk. Deviations: an image without objects, which the paper's mining would not show anything of, teaches as much
-background as one with one object; the layouts that are not the paper's have batch norms in their additional maps, and
-"ssd", which is for images of all sizes, has priors whose size goes by the strides of the maps, not by the image.
+trunk.
+
+Deviations: an image without objects has as much background in its loss as an image with one object, where the paper's
+mining would leave it out. The layouts that are not from the paper have batch norms in their additional maps. The layout
+"ssd", which is for images of all sizes, has priors whose size depends on the strides of the maps and not on the image.
 """
 
 from collections.abc import Sequence
@@ -28,32 +30,40 @@ from zoo.surgery.feature_maps import features
 
 __all__ = ["LAYOUTS", "SSD", "SSD300", "Layout", "ScaledL2Normalisation", "hard_negatives"]
 
-# An anchor has the object that it overlaps by half (section 2.2, Matching strategy).
+# A prior has an object if it overlaps it by half (section 2.2, Matching strategy).
 OVERLAP = 0.5
-# SSD300 has priors of 2.5 to 3.75 strides. As shares of a small image, they would be so small that objects fall between
-# the cells.
+# The size of priors in the layout without scales. SSD300 has priors of 2.5 to 3.75 strides. As fractions of a small
+# image, priors would be so small that objects fall between the cells.
 SIZE_IN_STRIDES = 3.0
-# So many of the worst background priors are shown for each that has an object.
+# How many background priors are in the loss for each prior with an object: the ones with the largest losses.
 NEGATIVES = 3
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`levels` of the trunk; further maps, as channels of a 1x1 and of a 3x3 convolution and the stride of the latter
-    (of stride 1 are "valid" ones, which shrink the last small maps); and of each map the stride, the ratios of its
-    priors and, by scale, their size as a share of the shorter side of the image. Without scales, that of each map is
-    `SIZE_IN_STRIDES` strides."""
+    """The feature maps of an SSD, and the priors on them.
+
+    Attributes:
+        levels: Levels of the trunk that are used.
+        extras: For each additional map the channels of a 1x1 convolution, the channels of a 3x3 convolution and the
+            stride of the latter. Those of stride 1 have no padding, which makes the last small maps smaller.
+        strides: The stride of each map.
+        ratios: For each map the ratios of width to height of its priors, apart from the squares.
+        scales: The size of the priors of each map, as a fraction of the shorter side of the image, and one more for the
+            map that would come next. Without scales, the size is `SIZE_IN_STRIDES` strides on each map.
+        few_first: Whether the first map has no priors of the size between two scales, as TensorFlow's object detection
+            has it for MobileNet.
+        normalise_first: Whether the scale of the first map is learned, as the paper does for conv4_3 (section 3.1).
+        dense: Whether the fully connected layers of VGG follow on c4 as convolutions, as in the paper.
+    """
 
     levels: tuple[str, ...]
     extras: tuple[tuple[int, int, int], ...]
     strides: tuple[int, ...]
     ratios: tuple[tuple[int, ...], ...]
     scales: tuple[float, ...] = ()
-    # The priors of the first map without the one between two scales: of TensorFlow's object detection for MobileNet.
     few_first: bool = False
-    # Learns the scale of the first map, conv4_3 (section 3.1).
     normalise_first: bool = True
-    # The paper's fully connected layers of VGG, as convolutions on c4.
     dense: bool = False
 
 
@@ -86,23 +96,30 @@ LAYOUTS = {
 
 @keras.saving.register_keras_serializable(package="zoo")
 class SSD(Detector):
-    """A detector with priors on any trunk that has maps at strides 8, 16 and 32.
+    """A detector with priors on any trunk that has feature maps at strides 8, 16 and 32.
 
-    How it is trained and asked: `zoo.detection.detector.Detector`.
+    It is trained and used as `zoo.detection.detector.Detector` describes.
 
     Args:
-        layout: "ssd", for any trunk and size, with priors whose size goes by the strides; or "ssd_mobilenet", coarser
-            and faster.
-        Others: as for `Detector`.
+        backbone: A functional model with feature maps at these strides. The detector shares its layers and weights.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        layout: Name of a layout. "ssd" is for any trunk and size, with priors whose size depends on the strides.
+            "ssd_mobilenet" is coarser and faster. Defaults to "ssd".
+        suppression: The settings with which `predict` and `detect` suppress boxes. By default the score
+            threshold is 0.05 and the IoU threshold 0.45.
+        name: Name of the model.
 
-    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+    Input shape:
+        float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
 
-    Output shape: `codes [n, priors, 4]` and `logits [n, priors, 1 + num_classes]`, the first of which is background.
+    Output shape:
+        `codes [n, priors, 4]` and `logits [n, priors, 1 + num_classes]`, of which the first class is background.
 
     Raises:
-        ValueError: an unknown layout, a backbone without its levels; and what `Detector` refuses.
+        ValueError: If the layout is unknown, if the backbone does not have its levels, or if `Detector` refuses an
+            argument.
 
-    Example: 6 priors in each of 96 + 24 + 6 cells, 4 in each of 2 + 1.
+    Example, with 6 priors in each of 96 + 24 + 6 cells and 4 in each of 2 + 1:
 
     >>> backbone = keras.applications.MobileNetV2((64, 96, 3), weights=None, include_top=False, alpha=0.35)
     >>> detector = SSD(backbone, num_classes=3)
@@ -134,7 +151,7 @@ class SSD(Detector):
         self.layout = layout
 
     def priors(self, image_size: Sequence[Any]) -> Array:
-        """All priors of an image of (height, width), float32 `[priors, 4]`, xyxy, in pixels."""
+        """Returns all priors of an image of (height, width), float32 `[priors, 4]`, xyxy, in pixels."""
         layout = LAYOUTS[self.layout]
         known = all(isinstance(side, int) for side in image_size)
         shorter = min(image_size) if known else keras.ops.cast(keras.ops.minimum(*image_size), "float32")
@@ -143,12 +160,16 @@ class SSD(Detector):
         return anchors.anchor_grid(image_size, layout.strides, sizes)
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+        """Decodes the outputs to boxes and scores of all priors; see `Detector.decode`."""
         codes, logits = (keras.ops.cast(outputs[name], "float32") for name in ("codes", "logits"))
         boxes = box_geometry.decode(codes, self.priors(image_size), variances=VARIANCES)
         return box_geometry.clip(boxes, image_size), keras.ops.softmax(logits)[..., 1:]
 
     def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
-        """Equation 1, the MultiBox loss: smooth L1 of the codes and cross-entropy, both per prior with an object."""
+        """Computes the MultiBox loss (equation 1): smooth L1 of the codes and cross-entropy of the classes.
+
+        Both are divided by the number of priors that have an object.
+        """
         ops = keras.ops
         priors = self.priors(image_size)
         rows = matching.by_overlap(
@@ -180,13 +201,26 @@ class SSD(Detector):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class SSD300(SSD):
-    """The paper's network: VGG-16, images of 300 x 300, 8732 priors.
+    """The network of the paper: VGG-16, images of 300 x 300 pixels, 8732 priors.
 
-    Any trunk with maps at strides 8 and 16 will do. VGG's pooling, which leaves the last row of a map of odd size out,
-    here keeps it, as Caffe's does, so that maps have 38, 19, 10, 5, 3 and 1 rows. The trunk's own last layers, beyond
-    stride 16, are not used.
+    Any trunk with feature maps at strides 8 and 16 can be used. The pooling of VGG drops the last row of a map of odd
+    size. Here it keeps that row, as Caffe does, so that the maps have 38, 19, 10, 5, 3 and 1 rows. The last layers of
+    the trunk, beyond stride 16, are not used.
 
-    Args, Output shape, Raises: as for `SSD`.
+    Args:
+        backbone: A functional model with feature maps at these strides. The detector shares its layers and weights.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        layout: Name of a layout. Defaults to "ssd300".
+        suppression: The settings with which `predict` and `detect` suppress boxes. By default the score
+            threshold is 0.05 and the IoU threshold 0.45.
+        name: Name of the model.
+
+    Output shape:
+        `codes [n, 8732, 4]` and `logits [n, 8732, 1 + num_classes]`, of which the first class is background.
+
+    Raises:
+        ValueError: If the backbone is not for 300 x 300 pixels, if it does not have the levels, or if `Detector`
+            refuses an argument.
 
     >>> image = x = keras.Input((300, 300, 3))
     >>> for channels in (4, 8, 8):
@@ -224,17 +258,17 @@ class SSD300(SSD):
 
 
 def hard_negatives(losses: Array, background: Array, count: Array) -> Any:
-    """The background that the network gets most wrong.
+    """Selects the background with the largest losses.
 
     Source: Liu et al. 2016, section 2.2 (Hard negative mining).
 
     Args:
-        losses: `[b, n]`.
-        background: bool `[b, n]`, which of them may be chosen.
-        count: `[b]`, how many of each image.
+        losses: The loss of each prior, `[b, n]`.
+        background: bool `[b, n]`, the priors that may be selected.
+        count: How many to select in each image, `[b]`.
 
     Returns:
-        bool `[b, n]`.
+        bool `[b, n]`, the selected priors.
 
     >>> losses, background = keras.ops.array([[0.3, 0.9, 0.1, 0.5]]), keras.ops.array([[True, False, True, True]])
     >>> hard_negatives(losses, background, keras.ops.array([2])).numpy().tolist()
@@ -248,16 +282,18 @@ def hard_negatives(losses: Array, background: Array, count: Array) -> Any:
 
 @keras.saving.register_keras_serializable(package="zoo")
 class ScaledL2Normalisation(keras.layers.Layer):
-    """Gives the channels of each pixel together a length of 1, and each channel a scale that is learned.
+    """Scales the channels of each pixel together to a length of 1, and then each channel by a learned factor.
 
-    An early map has larger numbers than later ones, which would drown them.
+    An early map has larger values than later ones and would drown them.
 
-    Source: Liu et al. 2015, "ParseNet: Looking Wider to See Better", section 3.3; the first scale is that of SSD,
+    Source: Liu et al. 2015, "ParseNet: Looking Wider to See Better", section 3.3; the initial scale is that of SSD,
     section 3.1.
 
     Args:
-        first: the scale of every channel before training.
-        name: of the layer.
+        first: Scale of every channel before training. Defaults to 20.
+        name: Name of the layer.
+        dtype: The dtype or dtype policy of the layer.
+        trainable: Whether the scales are trained. Defaults to True.
 
     >>> layer = ScaledL2Normalisation(first=10.0)
     >>> layer(keras.ops.array([[3.0, 4.0]])).numpy().tolist()
@@ -281,9 +317,9 @@ class ScaledL2Normalisation(keras.layers.Layer):
 
 
 def _shapes(layout: Layout) -> list:
-    """Of each map, as shares of the image's shorter side, or in strides."""
+    """Returns the (width, height) of the priors of each map, as fractions of the image's shorter side or in strides."""
     scales = layout.scales or [SIZE_IN_STRIDES] * (len(layout.strides) + 1)
-    # Strides double from map to map, and with them what is counted in strides.
+    # Strides double from map to map, and so does a size that is counted in strides.
     growth = 1 if layout.scales else 2
     pairs = zip(scales[:-1], scales[1:], layout.ratios, strict=True)
     shapes = [anchors.ssd_shapes(scale, growth * following, ratios) for scale, following, ratios in pairs]
@@ -293,7 +329,7 @@ def _shapes(layout: Layout) -> list:
 
 
 def _outputs(backbone: keras.Model, num_classes: int, layout: Layout) -> dict:
-    """All maps, and of each what it says of its priors."""
+    """Builds all maps, and the predictions for the priors of each of them."""
     conv = conv_relu if layout.dense else partial(conv_bn, momentum=fpn.MOMENTUM)
     maps = list((_whole_maps(backbone, layout) if layout.dense else features(backbone, layout.levels)).output.values())
     if layout.dense:
@@ -310,7 +346,7 @@ def _outputs(backbone: keras.Model, num_classes: int, layout: Layout) -> dict:
     for branch, channels in (("codes", 4), ("logits", 1 + num_classes)):
         parts = []
         for i, (x, shapes) in enumerate(zip(maps, _shapes(layout), strict=True), 1):
-            # In float32 under mixed precision, as all outputs.
+            # All outputs are float32, also under mixed precision.
             x = keras.layers.Conv2D(len(shapes) * channels, 3, padding="same", dtype="float32", name=f"{branch}_{i}")(x)
             parts.append(keras.layers.Reshape((-1, channels), dtype="float32", name=f"{branch}_{i}_priors")(x))
         outputs[branch] = keras.layers.Concatenate(axis=1, dtype="float32", name=branch)(parts)
@@ -318,14 +354,14 @@ def _outputs(backbone: keras.Model, num_classes: int, layout: Layout) -> dict:
 
 
 def _whole_maps(backbone: keras.Model, layout: Layout) -> keras.Model:
-    """The trunk's maps, by the same layers but for pooling that rounds up."""
+    """Rebuilds the feature maps of the trunk with the same layers, but with pooling that rounds up."""
 
     def rounding_up(layer):
         if isinstance(layer, keras.layers.MaxPooling2D) and layer.padding == "valid":
             return keras.layers.MaxPooling2D.from_config({**layer.get_config(), "padding": "same"})
         return layer
 
-    # Padding of pooling is no zero but nothing, so that whole windows give what they gave.
+    # Pooling ignores padding, so that windows without padding give the same as before.
     return keras.models.clone_model(
         features(backbone, layout.levels), input_tensors=backbone.input, clone_function=rounding_up
     )

@@ -1,7 +1,7 @@
-"""Detection without anchors: every pixel of every map is a point of the image, from which a box is measured.
+"""Detection without anchors: every pixel of every feature map is a point of the image, from which a box is measured.
 
-A point's four numbers are its distances to the box's sides, as logarithms and in strides, so that each map has boxes of
-its own size to learn and all have the same task.
+A point predicts four numbers: its distances to the sides of the box, as logarithms and in strides. So all maps have the
+same task, each for boxes of its own size.
 
 Source: Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", section 3.1.
 """
@@ -16,23 +16,24 @@ from zoo.boxes import Array
 
 __all__ = ["check_truths", "decode_distances", "encode_distances", "grid_points", "real_objects"]
 
-# A side is at most so many strides from its point: an untrained network must not overflow `exp`.
+# A side is at most this many strides from its point, so that an untrained network cannot overflow `exp`.
 FARTHEST = box_geometry.MAX_GROWTH
 
 
 def grid_points(image_size: Sequence[Any], strides: Sequence[int] = (8, 16, 32)) -> tuple[Array, Array]:
-    """Where the pixels of the maps are in the image: in the middle of what each stands for.
+    """Returns the points of the image that the pixels of the maps stand for: the centre of the area of each pixel.
 
     Args:
-        image_size: (height, width) in pixels, multiples of the largest stride. Numbers, or (in a graph that takes all
-            sizes) scalar tensors, which are not checked; then the result is tensors, too.
-        strides: of the maps, in the order in which their pixels are joined.
+        image_size: Height and width of the image in pixels, multiples of the largest stride: two numbers, or (in a
+            graph that takes all sizes) two scalar tensors, which are not checked. With tensors the results are tensors,
+            too.
+        strides: The stride of each map, in the order in which their pixels are joined. Defaults to 8, 16 and 32.
 
     Returns:
-        Points (x, y), float32 `[n, 2]` in pixels, row by row, and the stride of each, float32 `[n]`.
+        Points (x, y), float32 `[n, 2]` in pixels, row by row; and the stride of each point, float32 `[n]`.
 
     Raises:
-        ValueError: an image size that is no multiple of the largest stride.
+        ValueError: If the image size is not a multiple of the largest stride.
 
     >>> points, strides = grid_points((32, 64), (16, 32))
     >>> points[:5].tolist(), len(points), strides[-1].item()
@@ -42,7 +43,7 @@ def grid_points(image_size: Sequence[Any], strides: Sequence[int] = (8, 16, 32))
     if library is np and not all(side > 0 and side % max(strides) == 0 for side in image_size):
         raise ValueError(
             f"expected an image size (height, width) of multiples of {max(strides)} pixels, the largest stride, got "
-            f"{tuple(image_size)}; resize or pad the images, boxes with them"
+            f"{tuple(image_size)};  resize or pad the images together with their boxes"
         )
     points, own = [], []
     for stride in strides:
@@ -53,14 +54,15 @@ def grid_points(image_size: Sequence[Any], strides: Sequence[int] = (8, 16, 32))
 
 
 def decode_distances(codes: Array, points: Array, strides: Array) -> Array:
-    """The boxes that a network's numbers stand for.
+    """Decodes the boxes from the numbers that a network predicts.
 
     Args:
         codes: `[..., n, 4]`: logarithms of the distances to the left, upper, right and lower side, in strides.
-        points, strides: of `grid_points`.
+        points: Points (x, y), `[n, 2]`, as `grid_points` returns them.
+        strides: The stride of each point, `[n]`, as `grid_points` returns them.
 
     Returns:
-        `[..., n, 4]`, xyxy, absolute pixels; each holds its point. Not clipped to the image.
+        Boxes `[..., n, 4]`, xyxy, absolute pixels. Each contains its point. They are not clipped to the image.
 
     >>> decode_distances(np.zeros((1, 4), "float32"), np.float32([[20, 12]]), np.float32([8])).tolist()
     [[12.0, 4.0, 28.0, 20.0]]
@@ -71,14 +73,15 @@ def decode_distances(codes: Array, points: Array, strides: Array) -> Array:
 
 
 def encode_distances(boxes: Array, points: Array, strides: Array) -> Array:
-    """What `decode_distances` makes these boxes of.
+    """Encodes boxes as the numbers that `decode_distances` decodes.
 
     Args:
-        boxes: `[..., n, 4]`, xyxy, absolute pixels; one for each point.
-        points, strides: of `grid_points`.
+        boxes: Boxes `[..., n, 4]`, xyxy, absolute pixels; one for each point.
+        points: Points (x, y), `[n, 2]`, as `grid_points` returns them.
+        strides: The stride of each point, `[n]`, as `grid_points` returns them.
 
     Returns:
-        `[..., n, 4]`. A point outside its box counts as a thousandth of a stride inside.
+        Codes `[..., n, 4]`. A point outside of its box counts as a thousandth of a stride inside.
 
     >>> encode_distances(np.float32([[12, 4, 28, 20]]), np.float32([[20, 12]]), np.float32([8])).tolist()
     [[0.0, 0.0, 0.0, 0.0]]
@@ -89,11 +92,12 @@ def encode_distances(boxes: Array, points: Array, strides: Array) -> Array:
 
 
 def real_objects(truths: dict[str, Any]) -> Any:
-    """Which rows of a padded batch are objects to find: not padding, not crowds, and of some area.
+    """Tells which rows of a padded batch are objects to detect: not padding, not crowds, and not boxes without area.
 
     Args:
-        truths: `boxes [b, m, 4]`, `classes [b, m]` and as present `num_boxes` or `valid` `[b]`, and `crowd [b, m]`: as
-            `pipelines.padded_batches` makes them. Padding has a class of -1, or comes after so many boxes.
+        truths: A dict as `pipelines.padded_batches` makes it: `boxes [b, m, 4]`, `classes [b, m]`, and optionally
+            `num_boxes [b]` or `valid [b]`, and `crowd [b, m]`. Padding has a class of -1, or comes after the number of
+            boxes of the image.
 
     Returns:
         bool `[b, m]`.
@@ -115,19 +119,20 @@ def real_objects(truths: dict[str, Any]) -> Any:
 
 
 def check_truths(truths: dict[str, Any], num_classes: int) -> dict[str, Any]:
-    """Refuses what a detector cannot learn, before it learns it.
+    """Checks the truths of a batch before a detector learns from them.
 
     Args:
-        truths: as for `real_objects`.
-        num_classes: classes are 0..num_classes-1.
+        truths: A dict, as for `real_objects`.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
 
     Returns:
-        The same, boxes as float32 and classes as int32 tensors.
+        The same dict, with boxes as a float32 tensor and classes as an int32 tensor.
 
     Raises:
-        ValueError: no boxes or classes; shapes that do not fit; and where the values can be seen (outside of a graph)
-            boxes with NaN, boxes that are relative where absolute pixels are expected, and unknown classes.
-        tensorflow.errors.InvalidArgumentError: for the same, while a graph runs.
+        ValueError: If there are no boxes or classes, or if shapes do not fit. Where the values can be seen (outside of
+            a graph) also if boxes have NaN, if boxes are relative where absolute pixels are expected, or if a class is
+            unknown.
+        tensorflow.errors.InvalidArgumentError: For the same values, while a graph runs.
 
     >>> check_truths({"boxes": [[[0.1, 0.2, 0.5, 0.9]]], "classes": [[0]]}, 3)
     Traceback (most recent call last):

@@ -1,9 +1,10 @@
-"""A practical YOLO: one network, three maps, a box and class scores from every point, no anchors.
+"""A practical YOLO: one network, three feature maps, a box and class scores from every point, no anchors.
 
-What it takes from whom: Redmon et al. 2016, "You Only Look Once" (everything in one pass, trained as one); Redmon &
+Its parts come from: Redmon et al. 2016, "You Only Look Once" (everything in one pass, trained together); Redmon &
 Farhadi 2018, "YOLOv3", section 2.3 (three maps, at strides 8, 16 and 32); Ge et al. 2021, "YOLOX", section 2 (no
-anchors, separate branches for classes and boxes); Feng et al. 2021, "TOOD" (which points learn what, and scores that
-say how good the box is: `zoo.detection.matching.task_aligned`); Zheng et al. 2020, "Distance-IoU Loss" (CIoU).
+anchors, separate branches for classes and boxes); Feng et al. 2021, "TOOD" (which points learn which object, and scores
+that also tell how good the box is: `zoo.detection.matching.task_aligned`); Zheng et al. 2020, "Distance-IoU Loss"
+(CIoU).
 """
 
 from collections.abc import Sequence
@@ -27,17 +28,22 @@ __all__ = ["LEVELS", "STRIDES", "VARIANTS", "YOLO", "Variant"]
 
 LEVELS = ("c3", "c4", "c5")
 STRIDES = (8, 16, 32)
-# A new network's boxes reach two strides to each side.
+# Before training, boxes reach this many strides to each side of their point.
 FIRST_REACH = 2.0
-# Of the two losses, as Ultralytics' YOLOv8 has them. With 2.0 for the classes, ten digits were learned in fewer steps,
-# and blood cells, of which there are few photos, worse (benchmarks/RESULTS.md).
+# The weights of the two losses are those of Ultralytics' YOLOv8. With 2.0 for the classes, ten digits were learned in
+# fewer steps, but blood cells, of which there are few photos, were learned worse (benchmarks/RESULTS.md).
 BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`filters` of the pyramid and branches, convolutions in each branch, units in each stage of the pyramid's way back
-    (0: a pyramid without it)."""
+    """The size of the network.
+
+    Attributes:
+        filters: Channels of the pyramid and the branches.
+        depth: Number of convolutions in each branch.
+        units: Number of residual units in each stage of the pyramid's way back; 0 for a pyramid without a way back.
+    """
 
     filters: int
     depth: int
@@ -49,20 +55,29 @@ VARIANTS = {"yolo_tiny": Variant(filters=64, depth=1, units=0), "yolo": Variant(
 
 @keras.saving.register_keras_serializable(package="zoo")
 class YOLO(Detector):
-    """A detector on any trunk that has maps at strides 8, 16 and 32. `zoo.detection.create` makes it by name.
+    """A detector on any trunk that has feature maps at strides 8, 16 and 32. `zoo.detection.create` creates it by name.
 
-    How it is trained and asked: `zoo.detection.detector.Detector`.
+    It is trained and used as `zoo.detection.detector.Detector` describes.
 
     Args:
-        filters, depth, units: see `Variant`.
-        Others: as for `Detector`.
+        backbone: A functional model with feature maps at these strides. The detector shares its layers and weights.
+        num_classes: Number of classes. Classes are 0..num_classes-1.
+        filters: Channels of the pyramid and the branches. Defaults to 64.
+        depth: Number of convolutions in each branch. Defaults to 1.
+        units: Number of residual units in each stage of the pyramid's way back. Defaults to 0, a pyramid without a way
+            back.
+        suppression: The settings with which `predict` and `detect` suppress boxes. By default the score
+            threshold is 0.01 and the IoU threshold 0.6.
+        name: Name of the model.
 
-    Input shape: float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
+    Input shape:
+        float32 or uint8 `[n, h, w, channels]` in 0..255, height and width multiples of 32.
 
-    Output shape: `codes [n, points, 4]` and `logits [n, points, num_classes]`; `decode` makes boxes and scores of them.
+    Output shape:
+        `codes [n, points, 4]` and `logits [n, points, num_classes]`; `decode` makes boxes and scores of them.
 
     Raises:
-        ValueError: a backbone without these levels; and what `Detector` refuses.
+        ValueError: If the backbone does not have these levels, or if `Detector` refuses an argument.
 
     Example:
 
@@ -75,7 +90,7 @@ class YOLO(Detector):
     {'boxes': (2, 100, 4), 'classes': (2, 100), 'scores': (2, 100), 'valid': (2,)}
     """
 
-    # Average precision counts what is found at low scores, too; YOLOX's is measured from a score of 0.01 on.
+    # Average precision also counts detections with low scores; that of YOLOX is measured from a score of 0.01 on.
     SUPPRESSION = Suppression(score_threshold=0.01, iou_threshold=0.6)
 
     def __init__(
@@ -102,20 +117,21 @@ class YOLO(Detector):
         self.overlap_loss = OverlapLoss("ciou", reduction="none")
 
     def points_and_boxes(self, codes: Array, image_size: Sequence[Any]) -> tuple[Any, Any]:
-        """Where the network looks, `[points, 2]`, and the boxes that it sees from there, `[n, points, 4]`.
+        """Returns the points of all maps, `[points, 2]`, and the boxes that are predicted there, `[n, points, 4]`.
 
-        A detector with anchors would differ in this alone (`benchmarks/anchors.py` has one, and what it is worth).
+        Only this method would be different in a YOLO with anchors. `benchmarks/anchors.py` has one and measures it.
         """
         points, strides = targets.grid_points(image_size, STRIDES)
         return points, targets.decode_distances(codes, points, strides)
 
     def decode(self, outputs: dict[str, Array], image_size: Sequence[Any]) -> tuple[Any, Any]:
+        """Decodes the outputs to boxes and scores of all points; see `Detector.decode`."""
         _, boxes = self.points_and_boxes(keras.ops.cast(outputs["codes"], "float32"), image_size)
         scores = keras.ops.sigmoid(keras.ops.cast(outputs["logits"], "float32"))
         return box_geometry.clip(boxes, image_size), scores
 
     def loss_parts(self, truths: dict[str, Any], outputs: dict[str, Any], image_size: Sequence[Any]) -> dict[str, Any]:
-        """The CIoU loss of the boxes and the cross-entropy of the scores, both per object of the batch."""
+        """Computes the CIoU loss of the boxes and the cross-entropy of the scores, each per object of the batch."""
         ops = keras.ops
         points, predicted = self.points_and_boxes(outputs["codes"], image_size)
         rows, weights = matching.task_aligned(
@@ -128,7 +144,7 @@ class YOLO(Detector):
         )
         weights = ops.stop_gradient(weights)
         boxes, classes = matching.matched(truths, rows)
-        # As in a mean over objects, whose weights are at most 1; at least 1 where there are none.
+        # The sum of the weights is like a number of objects, since a weight is at most 1. It counts as at least 1.
         count = ops.maximum(ops.sum(weights), 1.0)
         box_loss = ops.sum(self.overlap_loss(boxes, predicted) * weights) / count
         wanted = ops.one_hot(classes, self.num_classes, dtype="float32") * weights[..., None]
@@ -141,7 +157,7 @@ class YOLO(Detector):
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
-    """Pyramid and branches: the trunk's maps to codes and logits of all points."""
+    """Builds the pyramid and the branches: from the maps of the trunk to the codes and logits of all points."""
     conv = partial(conv_bn, activation="silu", momentum=fpn.MOMENTUM)
     pyramid = fpn.top_down(features(backbone, LEVELS).output, variant.filters)
     if variant.units:
@@ -167,7 +183,8 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
             x = feature
             for i in range(1, variant.depth + 1):
                 x = conv(x, variant.filters, 3, name=f"{branch}_{level[1:]}_{i}")
-            # In float32 under mixed precision, as all outputs; small weights, so that the bias says what comes first.
+            # All outputs are float32, also under mixed precision. Small weights let the bias determine the first
+            # predictions.
             x = keras.layers.Conv2D(
                 channels,
                 1,
@@ -186,6 +203,6 @@ def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:
 
 
 def _residual(x, *, conv, name: str):
-    """Two 3x3 convolutions, added to `x`."""
+    """Adds two 3x3 convolutions of `x` to `x`."""
     channels = x.shape[-1]
     return residual_add(conv(conv(x, channels, 3, name=f"{name}_1"), channels, 3, name=f"{name}_2"), x, name=name)

@@ -1,16 +1,16 @@
-"""The first YOLO's grid, for reading: targets and loss as in the paper.
+"""The grid of the first YOLO, for reading: targets and loss as in the paper.
 
-The image is divided into S x S cells. A cell that holds the centre of an object has to find it: it says which class is
-there (one answer per cell), and each of its B boxes says where, and how sure it is. Of these boxes only the one that
-fits best learns the object's place; that makes them specialise.
+The image is divided into S x S cells. The cell that contains the centre of an object has to detect it. It predicts one
+class, and with each of its B boxes a place and a confidence. Of these boxes only the one that fits best learns the
+place of the object, so that the boxes of a cell specialise.
 
-The network's last map is `[n, S, S, 5 * B + C]`: for each box `x, y, root_w, root_h, confidence`, then the classes. x
-and y are the centre within the cell, 0..1; root_w and root_h the square roots of the size as shares of the image, so
-that a pixel counts for more in a small box. (The paper's equation 3 takes the roots in the loss; the authors' network
-says them directly, which is the same and has a gradient at 0.)
+The last map of the network is `[n, S, S, 5 * B + C]`: for each box `x, y, root_w, root_h, confidence`, then the
+classes. x and y are the centre within the cell, 0..1. root_w and root_h are the square roots of the size as fractions
+of the image, so that a pixel counts for more in a small box. (The paper's equation 3 takes the roots in the loss. The
+authors' network predicts the roots directly, which is the same and has a gradient at 0.)
 
-Source: Redmon et al. 2016, "You Only Look Once: Unified, Real-Time Object Detection", section 2 and equation 3. What to
-train with today is `zoo.detection.yolo`.
+Source: Redmon et al. 2016, "You Only Look Once: Unified, Real-Time Object Detection", section 2 and equation 3. To
+train a detector today, use `zoo.detection.yolo`.
 """
 
 from collections.abc import Sequence
@@ -28,22 +28,25 @@ __all__ = ["YOLOv1Loss", "decode_grid", "encode_grid"]
 def encode_grid(
     boxes: np.ndarray, classes: np.ndarray, *, image_size: Sequence[int], num_classes: int, grid: int = 7
 ) -> np.ndarray:
-    """What the grid should say of one image.
+    """Computes the target of the grid for one image.
 
     Args:
-        boxes: `[m, 4]`, xyxy, absolute pixels.
-        classes: int `[m]`, in 0..num_classes-1.
-        image_size: (height, width) in pixels.
-        num_classes, grid: C and S.
+        boxes: Boxes `[m, 4]`, xyxy, absolute pixels.
+        classes: Classes, int `[m]`, in 0..num_classes-1.
+        image_size: Height and width of the image, in pixels.
+        num_classes: Number of classes (C).
+        grid: Rows and columns of cells (S). Defaults to 7.
 
     Returns:
         float32 `[S, S, 5 + C]`, rows from the top: `x, y, root_w, root_h`, 1 where there is an object, and its class as
-        one of C. A cell has room for one object; of several the first stays, which is the paper's limit, not a fault.
+        one of C. A cell has room for one object. Of several, the first stays; that is a limit of the paper, not an
+        error.
 
     Raises:
-        ValueError: relative boxes, a centre outside the image, an unknown class, other than one class for each box.
+        ValueError: If boxes are relative, if a centre lies outside of the image, if a class is unknown, or if there is
+            not one class for each box.
 
-    Example: the centre, (40, 20), is in the middle of the right cell of the first row.
+    Example, where the centre (40, 20) is in the middle of the right cell of the first row:
 
     >>> target = encode_grid([[32, 15, 48, 25]], [1], image_size=(80, 64), num_classes=2, grid=2)
     >>> target.shape, [round(float(x), 3) for x in target[0, 1]]
@@ -70,16 +73,16 @@ def encode_grid(
 
 
 def decode_grid(output: Array, *, image_size: Sequence[int], boxes_per_cell: int = 2) -> tuple[Any, Any]:
-    """The boxes and scores that a grid stands for, ready for `zoo.detection.suppress`.
+    """Decodes a grid to boxes and scores, as `zoo.detection.suppress` takes them.
 
     Args:
-        output: `[n, S, S, 5 * B + C]`, of a network, or of `encode_grid` (then B is 1).
-        image_size: (height, width) in pixels.
-        boxes_per_cell: B.
+        output: `[n, S, S, 5 * B + C]` from a network, or from `encode_grid` (where B is 1).
+        image_size: Height and width of the images, in pixels.
+        boxes_per_cell: Number of boxes per cell (B). Defaults to 2.
 
     Returns:
-        boxes `[n, S * S * B, 4]`, xyxy, absolute pixels, and scores `[n, S * S * B, C]`: each box's confidence times
-        the class probabilities of its cell (the paper's equation 1).
+        Boxes `[n, S * S * B, 4]`, xyxy, absolute pixels, and scores `[n, S * S * B, C]`: the confidence of each box
+        times the class probabilities of its cell (the paper's equation 1).
 
     >>> target = encode_grid([[32, 15, 48, 25]], [1], image_size=(80, 64), num_classes=2, grid=2)
     >>> boxes, scores = decode_grid(keras.ops.array(target[None]), image_size=(80, 64), boxes_per_cell=1)
@@ -101,18 +104,20 @@ class YOLOv1Loss(keras.losses.Loss):
     """Equation 3: squared differences of place, size, confidence and classes, summed over the cells of an image.
 
     Args:
-        boxes_per_cell: B.
-        coordinates: weight of place and size, the paper's lambda_coord.
-        no_object: weight of the confidence of boxes that have no object, lambda_noobj: there are many more of them.
-        name, reduction: as of every Keras loss.
+        boxes_per_cell: Number of boxes per cell (B). Defaults to 2.
+        coordinates: Weight of place and size, lambda_coord in the paper. Defaults to 5.
+        no_object: Weight of the confidence of boxes that have no object, lambda_noobj in the paper. There are many more
+            of those boxes. Defaults to 0.5.
+        reduction: How the losses of a batch are reduced, as in every Keras loss.
+        name: Name of the loss.
 
     Input shape:
-        truths `[n, S, S, 5 + C]` of `encode_grid`, outputs `[n, S, S, 5 * B + C]`.
+        Truths `[n, S, S, 5 + C]` from `encode_grid`, and outputs `[n, S, S, 5 * B + C]`.
 
     Raises:
-        ValueError: boxes_per_cell below 1, negative weights, shapes that do not fit.
+        ValueError: If `boxes_per_cell` is below 1, if a weight is negative, or if shapes do not fit.
 
-    Example: a grid of one cell with an object, of which the network knows nothing but half the class.
+    Example, with a grid of one cell with an object, for which only half the class is predicted:
 
     >>> truth = keras.ops.array([[[[0.5, 0.5, 1.0, 1.0, 1.0, 1.0]]]])
     >>> float(YOLOv1Loss(1)(truth, keras.ops.array([[[[0.5, 0.5, 0.0, 0.0, 0.0, 0.5]]]])))  # 5 * (1 + 1) + 0 + 0.25
@@ -144,7 +149,7 @@ class YOLOv1Loss(keras.losses.Loss):
         truth, true_classes = _split(ops.cast(y_true, y_pred.dtype), 1)
         guess, classes = _split(y_pred, self.boxes_per_cell)
         grid = y_true.shape[1]
-        # Overlap in shares of the image: its size cancels out.
+        # The overlap is computed in fractions of the image, since the size of the image cancels out.
         overlap = box_geometry.iou(
             *(box_geometry.decode_sqrt(_in_image(codes[..., :4], grid), (1, 1)) for codes in (truth, guess))
         )
@@ -166,13 +171,13 @@ class YOLOv1Loss(keras.losses.Loss):
 
 
 def _split(grid: Array, boxes_per_cell: int) -> tuple[Any, Any]:
-    """`[n, S, S, 5 * B + C]` as boxes `[n, S, S, B, 5]` and classes `[n, S, S, C]`."""
+    """Splits `[n, S, S, 5 * B + C]` into boxes `[n, S, S, B, 5]` and classes `[n, S, S, C]`."""
     side, depth = grid.shape[1], 5 * boxes_per_cell
     return keras.ops.reshape(grid[..., :depth], (-1, side, side, boxes_per_cell, 5)), grid[..., depth:]
 
 
 def _in_image(codes: Array, grid: int) -> Any:
-    """x and y within the cell `[n, S, S, B, 4]` as shares of the image."""
+    """Converts x and y from the cell to fractions of the image, `[n, S, S, B, 4]`."""
     ops = keras.ops
     rows, columns = np.mgrid[:grid, :grid].astype("float32")
     x = (codes[..., 0] + columns[..., None]) / grid

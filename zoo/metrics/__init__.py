@@ -1,1 +1,1 @@
-"""How good predictions are: pure functions on arrays, and the Keras objects that call them while training."""
+"""Measures of the quality of predictions: functions on arrays, and Keras objects that call them during training."""

@@ -2,13 +2,13 @@
 
 Truths and detections are lists with one dict per image, of NumPy arrays (or what becomes one):
 
-- truths: `boxes [n, 4]`, `classes [n]`, and where there are any `crowd [n]` (bool, COCO's iscrowd), `areas [n]` (square
-  pixels, where an object's area is not its box's) and `difficult [n]` (bool, Pascal's).
+- truths: `boxes [n, 4]`, `classes [n]`, and optionally `crowd [n]` (bool, COCO's iscrowd), `areas [n]` (square pixels,
+  if the area of an object is not that of its box) and `difficult [n]` (bool, Pascal's).
 - detections: `boxes [m, 4]`, `classes [m]`, `scores [m]`, in any order.
 
-Boxes are absolute pixels, `xyxy` unless `box_format` names another format, continuous: Pascal's inclusive pixels
-(xmin, xmax) become (xmin - 1, xmax). An image without objects has empty arrays. `unbatch` makes such lists of padded
-batches.
+Boxes are in absolute pixels, and `xyxy` unless `box_format` names another format. Coordinates are continuous: the
+inclusive pixels of Pascal (xmin, xmax) become (xmin - 1, xmax). An image without objects has empty arrays. `unbatch`
+makes such lists of padded batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ __all__ = [
 
 Sample = Mapping[str, Any]
 
-# Of IoU, of recall, and of area in square pixels, from pycocotools' parameters.
+# Thresholds of IoU, levels of recall, and ranges of area in square pixels: the parameters of pycocotools.
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_RECALLS = tuple(np.linspace(0.0, 1.0, 101).tolist())
 COCO_AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
@@ -43,11 +43,17 @@ COCO_AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 9
 
 @dataclass(frozen=True)
 class CocoResult:
-    """What `coco` measured.
+    """The result of `coco`.
 
-    `precision` is float64 `[thresholds, recalls, classes, areas, max_detections]`: the precision-recall curve of each
-    setting, interpolated at the levels `COCO_RECALLS`. `recall`, `[thresholds, classes, areas, max_detections]`, is the
-    highest that was reached. Both are NaN where a class has no object.
+    Attributes:
+        precision: float64 `[thresholds, recalls, classes, areas, max_detections]`: the precision-recall curve of each
+            setting, interpolated at the levels `COCO_RECALLS`. NaN where a class has no object.
+        recall: float64 `[thresholds, classes, areas, max_detections]`: the highest recall that was reached. NaN where a
+            class has no object.
+        classes: The classes.
+        thresholds: The thresholds of IoU.
+        areas: The names of the ranges of area.
+        max_detections: The numbers of detections of a class per image.
     """
 
     precision: np.ndarray
@@ -60,10 +66,18 @@ class CocoResult:
     def average_precision(
         self, *, threshold: float | None = None, area: str = "all", max_detections: int | None = None
     ) -> float:
-        """Mean over thresholds (or at one), recalls and classes; NaN if there is nothing to find.
+        """Computes the mean of the precision over recalls, classes and thresholds.
+
+        Args:
+            threshold: One threshold of IoU. Defaults to the mean over all of them.
+            area: Name of a range of area. Defaults to "all".
+            max_detections: One of the numbers of detections. Defaults to the largest.
+
+        Returns:
+            A number in 0..1, or NaN if there are no objects.
 
         Raises:
-            ValueError: a setting that was not measured.
+            ValueError: If a setting was not measured.
         """
         chosen = self._select(self.precision, threshold, area, max_detections)
         return _mean(chosen)
@@ -71,23 +85,40 @@ class CocoResult:
     def average_recall(
         self, *, threshold: float | None = None, area: str = "all", max_detections: int | None = None
     ) -> float:
-        """Mean over thresholds (or at one) and classes of the highest recall; NaN if there is nothing to find.
+        """Computes the mean of the highest recall over classes and thresholds.
+
+        Args:
+            threshold: One threshold of IoU. Defaults to the mean over all of them.
+            area: Name of a range of area. Defaults to "all".
+            max_detections: One of the numbers of detections. Defaults to the largest.
+
+        Returns:
+            A number in 0..1, or NaN if there are no objects.
 
         Raises:
-            ValueError: a setting that was not measured.
+            ValueError: If a setting was not measured.
         """
         return _mean(self._select(self.recall, threshold, area, max_detections))
 
     def per_class(self, *, threshold: float | None = None, area: str = "all") -> dict[int, float]:
-        """Class -> average precision; NaN for a class without objects."""
+        """Returns a dict from each class to its average precision; NaN for a class without objects.
+
+        Args:
+            threshold: One threshold of IoU. Defaults to the mean over all of them.
+            area: Name of a range of area. Defaults to "all".
+
+        Raises:
+            ValueError: If a setting was not measured.
+        """
         chosen = self._select(self.precision, threshold, area, None)
         return {name: _mean(chosen[:, :, k]) for k, name in enumerate(self.classes)}
 
     def summary(self) -> dict[str, float]:
-        """COCO's twelve numbers, as far as they were measured.
+        """Returns COCO's twelve numbers, as far as they were measured.
 
-        `map`, `map50`, `map75` (average precision over all thresholds, at 0.5, at 0.75), `map_small` ... `map_large`;
-        `mar1`, `mar10`, `mar100` (average recall by the number of detections), `mar_small` ... `mar_large`.
+        `map`, `map50` and `map75` are the average precision over all thresholds, at 0.5 and at 0.75. `map_small`,
+        `map_medium` and `map_large` are those of the ranges of area. `mar1`, `mar10` and `mar100` are the average
+        recall by the number of detections. `mar_small`, `mar_medium` and `mar_large` are those of the ranges of area.
         """
         numbers = {"map": self.average_precision()}
         for level in (0.5, 0.75):
@@ -99,7 +130,7 @@ class CocoResult:
         return numbers | {f"mar_{area}": self.average_recall(area=area) for area in ranges}
 
     def table(self) -> str:
-        """The lines that COCO's evaluation prints."""
+        """Returns the lines that COCO's evaluation prints."""
         settings: list[tuple[str, float | None, str, int]] = []
         most = self.max_detections[-1]
         ranges = [area for area in self.areas if area != "all"]
@@ -120,7 +151,7 @@ class CocoResult:
         return "\n".join(lines)
 
     def _select(self, values: np.ndarray, threshold: float | None, area: str, max_detections: int | None) -> np.ndarray:
-        """The values at one range of area and one number of detections, `[thresholds, ..., classes]`."""
+        """Returns the values at one range of area and one number of detections, `[thresholds, ..., classes]`."""
         if area not in self.areas:
             raise ValueError(f"no range of area {area!r} was measured; there are {', '.join(self.areas)}")
         most = self.max_detections[-1] if max_detections is None else max_detections
@@ -137,9 +168,13 @@ class CocoResult:
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision and recall of one class as the score threshold falls: float64 `[d]` each, one point per detection.
+    """Precision and recall of one class as the score threshold falls, with one point per detection.
 
-    `positives` counts the objects that were to be found. Without any, recall is NaN.
+    Attributes:
+        recall: float64 `[d]`; NaN if there are no objects.
+        precision: float64 `[d]`.
+        scores: The scores of the detections, float64 `[d]`.
+        positives: Number of objects to detect.
     """
 
     recall: np.ndarray
@@ -150,14 +185,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class PascalResult:
-    """What `pascal_voc` measured: class -> average precision (NaN without objects), and class -> curve."""
+    """The result of `pascal_voc`.
+
+    Attributes:
+        per_class: A dict from each class to its average precision; NaN for a class without objects.
+        curves: A dict from each class to its curve.
+    """
 
     per_class: dict[int, float]
     curves: dict[int, Curve]
 
     @property
     def map(self) -> float:
-        """Mean average precision over the classes that have objects; NaN if none has."""
+        """Mean average precision over the classes that have objects; NaN if there are no objects."""
         return _mean(np.array(list(self.per_class.values()), np.float64))
 
 
@@ -171,24 +211,31 @@ def coco(
     max_detections: Sequence[int] = (1, 10, 100),
     box_format: str = "xyxy",
 ) -> CocoResult:
-    """COCO's average precision and recall, the same numbers as pycocotools.
+    """Computes COCO's average precision and recall, the same numbers as pycocotools.
 
     Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and its evaluation code.
 
     Args:
-        truths, detections: one dict per image, in the same order; see the top of `zoo.metrics.detection`.
-        num_classes: classes are 0..num_classes-1, and others an error; by default those that occur. Classes without
-            objects do not count.
-        thresholds: of IoU, in (0, 1].
-        areas: name -> (smallest, largest) in square pixels, with "all" among them.
-        max_detections: how many detections of a class in an image count, rising.
-        box_format: "xyxy", "yxyx", "xywh" (as COCO's files have it) or "cxcywh", in absolute pixels.
+        truths: One dict per image; see the top of `zoo.metrics.detection`.
+        detections: One dict per image, in the same order.
+        num_classes: Number of classes. Classes are then 0..num_classes-1, and others are an error. By default the
+            classes are those that occur. Classes without objects do not count in means.
+        thresholds: Thresholds of IoU, in (0, 1]. Defaults to 0.5, 0.55, ..., 0.95.
+        areas: A dict from names to (smallest, largest) in square pixels, which contains "all". Defaults to COCO's
+            ranges.
+        max_detections: How many detections of a class in an image count: rising numbers. Defaults to 1, 10 and 100.
+        box_format: "xyxy", "yxyx", "xywh" (the format of COCO's files) or "cxcywh", in absolute pixels. Defaults to
+            "xyxy".
+
+    Returns:
+        The curves of all settings, with methods for the usual numbers.
 
     Raises:
-        ValueError: different numbers of truths and detections, missing or unequally long arrays, NaN scores or boxes,
-            relative boxes, a class below 0 or not below `num_classes`, thresholds outside (0, 1].
+        ValueError: If the numbers of truths and detections differ, if arrays are missing or have different lengths, if
+            scores or boxes are NaN, if boxes are relative, if a class is below 0 or not below `num_classes`, or if a
+            threshold lies outside (0, 1].
 
-    Example: of two objects one is found, after a false alarm with a higher score.
+    Example, where one of two objects is detected, after a false detection with a higher score:
 
     >>> truths = [{"boxes": [[0, 0, 40, 40], [50, 50, 90, 90]], "classes": [0, 0]}]
     >>> detections = [{"boxes": [[40, 0, 50, 10], [0, 0, 40, 36]], "classes": [0, 0], "scores": [0.9, 0.6]}]
@@ -237,20 +284,28 @@ def pascal_voc(
     points: int | None = None,
     box_format: str = "xyxy",
 ) -> PascalResult:
-    """Average precision by Pascal VOC's rules; difficult objects count neither way.
+    """Computes the average precision by Pascal VOC's rules. Difficult objects count neither as hits nor as misses.
 
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge", section 4.2; the development kits of
     2007 (11 points) and from 2010 (all points).
 
     Args:
-        truths, detections, num_classes, box_format: as for `coco`. Crowds are objects like others here.
-        threshold: of IoU, in (0, 1].
-        points: None for the area under the interpolated curve; 11 for the mean at recalls 0, 0.1, ..., 1.
+        truths: One dict per image; see the top of `zoo.metrics.detection`. Crowds are objects like others here.
+        detections: One dict per image, in the same order.
+        num_classes: Number of classes. Classes are then 0..num_classes-1, and others are an error. By default the
+            classes are those that occur.
+        threshold: Threshold of IoU, in (0, 1]. Defaults to 0.5.
+        points: None for the area under the interpolated curve, or 11 for the mean at recalls 0, 0.1, ..., 1. Defaults
+            to None.
+        box_format: "xyxy", "yxyx", "xywh" or "cxcywh", in absolute pixels. Defaults to "xyxy".
+
+    Returns:
+        The average precision and the curve of each class.
 
     Raises:
-        ValueError: as for `coco`.
+        ValueError: If `coco` would refuse the arguments.
 
-    Example: the one from `coco`. Half of the objects are found at a precision of a half.
+    Example, with the same images as for `coco`: half of the objects are detected, at a precision of one half.
 
     >>> truths = [{"boxes": [[0, 0, 40, 40], [50, 50, 90, 90]], "classes": [0, 0]}]
     >>> detections = [{"boxes": [[40, 0, 50, 10], [0, 0, 40, 36]], "classes": [0, 0], "scores": [0.9, 0.6]}]
@@ -282,16 +337,20 @@ def pascal_voc(
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, *, points: int | None = None) -> float:
-    """One number for a precision-recall curve, interpolated: at each recall, the best precision at that or more.
+    """Computes the average precision of a precision-recall curve.
+
+    The curve is interpolated: the precision at a recall is the best precision at that recall or a higher one.
 
     Args:
-        recall, precision: `[d]`, from the highest score to the lowest; recall rises, in 0..1.
-        points: None for the area under the curve; otherwise the mean at so many evenly spaced recalls from 0 to 1.
+        recall: Recalls `[d]` in 0..1, from the highest score to the lowest. They rise.
+        precision: Precisions `[d]` in 0..1, in the same order.
+        points: None for the area under the curve, or the number of evenly spaced recalls from 0 to 1 at which the
+            precision is averaged. Defaults to None.
 
     Raises:
-        ValueError: arrays of different length, a falling recall, fewer than two points.
+        ValueError: If arrays have different lengths, if the recall falls, or if there are fewer than two points.
 
-    Example: the first detection is right, the second is not, the third is.
+    Example, where the first and the third detection are correct and the second is not:
 
     >>> average_precision([0.5, 0.5, 1.0], [1, 1 / 2, 2 / 3])  # 0.5 * 1 + 0.5 * 2/3
     0.8333333333333333
@@ -308,7 +367,8 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, *, points: int 
     best = np.maximum.accumulate(precision[::-1])[::-1]
     if points is None:
         return float(np.sum(np.diff(recall, prepend=0) * best))
-    # k / (points - 1) is rounded as a recall of the same value is, so that recall 3/10 reaches the level 0.3.
+    # k / (points - 1) is rounded in the same way as a recall of the same value, so that a recall of 3/10 reaches the
+    # level 0.3.
     at = np.searchsorted(recall, np.arange(points) / (points - 1), side="left")
     return float(np.sum(best[at[at < len(best)]]) / points)
 
@@ -320,20 +380,22 @@ def interpolated_precision(
     positives: np.ndarray,
     levels: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Precision at given recalls, of all classes and of several matchings of the same detections at once.
+    """Computes the precision at given recalls, of all classes and of several matchings of the same detections together.
 
-    Between two true positives precision only falls, so the best precision from a recall on is found at a true positive:
-    each puts its precision where its recall reaches, and a maximum from the end does the rest.
+    Between two true positives the precision only falls. So the best precision from a recall on is reached at a true
+    positive: each writes its precision at the level that its recall reaches, and a running maximum from the end fills
+    the levels below.
 
     Args:
-        true_positive, false_positive: bool `[t, d]`, the detections sorted by class, then falling score.
+        true_positive: bool `[t, d]`, the detections sorted by class, then by falling score.
+        false_positive: bool `[t, d]`, in the same order.
         class_index: int `[d]`, rising.
-        positives: int `[k]`, the objects of each class.
-        levels: float64 `[r]`, recalls, rising from 0.
+        positives: The number of objects of each class, int `[k]`.
+        levels: Recalls, float64 `[r]`, rising from 0.
 
     Returns:
-        Precision, float64 `[t, k, r]`, 0 where a recall is not reached; and the highest recall, `[t, k]`. NaN for
-        classes without objects.
+        The precision, float64 `[t, k, r]`, 0 where a recall is not reached; and the highest recall, `[t, k]`. Both are
+        NaN for classes without objects.
     """
     edges = np.searchsorted(class_index, np.arange(len(positives) + 1))
     counts = []
@@ -343,7 +405,7 @@ def interpolated_precision(
     row, detection = np.nonzero(true_positive)
     k = class_index[detection]
     found, wrong = (count[row, detection + 1] - count[row, edges[k]] for count in counts)
-    # The epsilon is pycocotools'.
+    # pycocotools adds the same epsilon.
     precision = found / (wrong + found + np.spacing(1))
     level = np.searchsorted(levels, found / positives[k], side="right") - 1
     best = np.zeros((len(true_positive), len(positives), len(levels)))
@@ -356,14 +418,15 @@ def interpolated_precision(
 
 
 def unbatch(batch: Sample) -> list[dict[str, np.ndarray]]:
-    """A padded batch as one dict per image, without the padding.
+    """Splits a padded batch into one dict per image, without the padding.
 
     Args:
-        batch: of arrays or tensors `[b, n, ...]`: `boxes [b, n, 4]`, `classes [b, n]` and others. Padding is what
-            comes after the first `valid [b]` objects of an image, if that is there, and what has a class below 0.
+        batch: A dict of arrays or tensors `[b, n, ...]`: `boxes [b, n, 4]`, `classes [b, n]` and others. Objects with a
+            class below 0 are padding. If there is a `valid [b]`, the objects after the first `valid` ones of an image
+            are padding, too.
 
     Raises:
-        ValueError: no classes, or a `valid` that is not one number per image.
+        ValueError: If there are no classes, or if `valid` is not one number per image.
 
     >>> unbatch({"boxes": np.ones((2, 3, 4)), "classes": [[4, 5, -1], [6, 0, 0]], "valid": [2, 1]})[1]["classes"]
     array([6])
@@ -382,7 +445,7 @@ def unbatch(batch: Sample) -> list[dict[str, np.ndarray]]:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Over what is there; NaN if nothing is."""
+    """Returns the mean of all values that are not NaN; NaN if there are none."""
     present = values[~np.isnan(values)]
     return float(np.mean(present)) if present.size else float("nan")
 

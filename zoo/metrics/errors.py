@@ -1,7 +1,8 @@
-"""Why a detector's average precision is not higher: what each mistake is, and what it costs.
+"""Why the average precision of a detector is not higher: the kind of each mistake, and how much each kind costs.
 
-Source: Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2. Where a mistake
-fits several kinds, the order is that of the authors' code: location, class, duplicate, background, both.
+Source: Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2. If a mistake
+fits several kinds, the first one counts in the order of the authors' code: location, class, duplicate, background,
+both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ __all__ = ["KINDS", "ErrorBreakdown", "errors"]
 
 Sample = Mapping[str, Any]
 
-# kind: what a false positive (or, the last, an object) has to be. t is the threshold of IoU, b that of background.
+# A dict from each kind to what a false positive of that kind is (the last is a kind of object). t is the threshold of
+# IoU, b that of background.
 KINDS = {
     "class": "at least t with an object of another class",
     "location": "between b and t with an object of its class",
@@ -30,12 +32,16 @@ KINDS = {
 
 @dataclass(frozen=True)
 class ErrorBreakdown:
-    """What `errors` found.
+    """The result of `errors`.
 
-    `counts` and `gains` have the names of `KINDS`; a gain is what the average precision `map` would rise by, if all
-    mistakes of that kind, and no others, were put right. `kinds` has for each image the kind of each detection, in the
-    order they were given: one of `KINDS`, or "correct", "ignored" (in a crowd) or "uncounted" (beyond the maximum);
-    `missed` has for each image which objects were missed (bool).
+    Attributes:
+        map: The average precision of the detections.
+        counts: A dict from each of `KINDS` to the number of mistakes of that kind.
+        gains: A dict from each of `KINDS` to the rise of `map` if all mistakes of that kind, and no others, were
+            corrected.
+        kinds: For each image the kind of each detection, in the order in which they were given: one of `KINDS`, or
+            "correct", "ignored" (in a crowd) or "uncounted" (beyond the maximum number).
+        missed: For each image which objects were missed, bool.
     """
 
     map: float
@@ -55,30 +61,36 @@ def errors(
     max_detections: int = 100,
     box_format: str = "xyxy",
 ) -> ErrorBreakdown:
-    """Sorts every mistake of a detector into the kinds of `KINDS`, and weighs the kinds.
+    """Sorts every mistake of a detector into the kinds of `KINDS`, and computes what each kind costs.
 
-    Put right means: for class and location, the best detection of each object that had none becomes correct, and all
-    others go; for both, duplicate and background, the detections go; for missed, the objects do not count.
+    Mistakes are corrected as follows. For class and location, the best detection of each object that had none becomes
+    correct, and the others are removed. For both, duplicate and background, the detections are removed. For missed, the
+    objects do not count.
 
     Args:
-        truths, detections, num_classes, box_format: as for `zoo.metrics.detection.coco`.
-        threshold: of IoU, from which a detection is right; in (0, 1].
-        background_threshold: of IoU, up to which it has nothing to do with an object; in (0, threshold).
-        max_detections: how many of a class in an image count.
+        truths: One dict per image; see the top of `zoo.metrics.detection`.
+        detections: One dict per image, in the same order.
+        num_classes: Number of classes. Classes are then 0..num_classes-1, and others are an error. By default the
+            classes are those that occur.
+        threshold: The IoU with an object from which a detection is correct, in (0, 1]. Defaults to 0.5.
+        background_threshold: The IoU with all objects up to which a detection is background, in (0, threshold).
+            Defaults to 0.1.
+        max_detections: Maximum number of detections of a class in an image that count. Defaults to 100.
+        box_format: "xyxy", "yxyx", "xywh" or "cxcywh", in absolute pixels. Defaults to "xyxy".
 
     Raises:
-        ValueError: as for `coco`; thresholds that are not in order.
+        ValueError: If `zoo.metrics.detection.coco` would refuse the arguments, or if the thresholds are not in order.
 
-    Example: a cat is found twice, a dog is taken for a cat, and a bird is not seen.
+    Example, where a cat is detected twice, a dog is taken for a cat, and a bird is missed:
 
     >>> truths = [{"boxes": [[0, 0, 40, 40], [50, 0, 90, 40], [0, 50, 40, 90]], "classes": [0, 1, 2]}]
     >>> boxes = [[0, 0, 40, 36], [0, 0, 36, 40], [50, 0, 90, 38]]
-    >>> found = errors(truths, [{"boxes": boxes, "classes": [0, 0, 0], "scores": [0.9, 0.6, 0.8]}])
-    >>> found.kinds[0].tolist()
+    >>> result = errors(truths, [{"boxes": boxes, "classes": [0, 0, 0], "scores": [0.9, 0.6, 0.8]}])
+    >>> result.kinds[0].tolist()
     ['correct', 'duplicate', 'class']
-    >>> found.missed[0].tolist()
+    >>> result.missed[0].tolist()
     [False, False, True]
-    >>> {kind: round(gain, 2) for kind, gain in found.gains.items() if gain}
+    >>> {kind: round(gain, 2) for kind, gain in result.gains.items() if gain}
     {'class': 0.33, 'missed': 0.17}
     """
     if not 0 < background_threshold < threshold <= 1:
@@ -111,7 +123,7 @@ def errors(
     kind = np.full(len(found.image), "ignored", dtype="<U10")
     kind[correct], kind[rows] = "correct", mistake
 
-    # The object that a mistake would have found; -1 if that one is found anyway.
+    # The object that a mistake would have detected; -1 if that object is detected anyway.
     would_find = np.full(len(found.image), -1)
     would_find[rows] = np.select([mistake == "location", mistake == "class"], [same_truth, other_truth], -1)
     some = np.flatnonzero(would_find >= 0)
@@ -144,8 +156,12 @@ def errors(
 def _nearest(
     truth: matching.Truths, found: matching.Detections, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """For some detections: the highest IoU with an object of their class in their image (-1 if there is none), which
-    object that is, and the same for objects of other classes. Crowds are no objects."""
+    """Finds for some detections the object of their class, and the object of another class, that they overlap most.
+
+    Returns:
+        The highest IoU with an object of the detection's class in its image (-1 if there is none) and the row of that
+        object; and the same two for objects of other classes. Crowds are no objects here.
+    """
     objects = np.flatnonzero(~truth.crowd)
     row, at = matching.pairs(found.image[rows], truth.image[objects])
     at = objects[at]
@@ -156,7 +172,7 @@ def _nearest(
         order = np.flatnonzero(wanted)
         order = order[np.lexsort((-at[order], overlap[order], row[order]))]
         highest, which = np.full(len(rows), -1.0), np.full(len(rows), -1)
-        # By rising IoU within each detection: the last assignment is the one that stays.
+        # Pairs are sorted by rising IoU within each detection, so that the last assignment stays.
         highest[row[order]], which[row[order]] = overlap[order], at[order]
         results += [highest, which]
     return results[0], results[1], results[2], results[3]
@@ -165,7 +181,7 @@ def _nearest(
 def _average_precision(
     found: matching.Detections, class_index: np.ndarray, right: np.ndarray, counted: np.ndarray, to_find: np.ndarray
 ) -> float:
-    """COCO's mean average precision of the counted detections, some of which are right."""
+    """Computes COCO's mean average precision of the detections that count, some of which are correct."""
     rows = np.flatnonzero(counted)
     rows = rows[np.lexsort((-found.score[rows], class_index[rows]))]
     curves, _ = interpolated_precision(

@@ -1,8 +1,8 @@
-"""Which detection found which object: the part that all detection metrics share.
+"""Matching of detections with objects: the part that all detection metrics share.
 
-The objects of all images go into one table each for truths and detections, and what is compared is a list of pairs
-(detection, truth of the same image and class). All images, classes, thresholds and ranges of area are then matched at
-once: the only loop is over the rank of a detection within its image and class.
+The objects of all images are put into one table for truths and one for detections. What is compared is a list of pairs
+(detection, truth of the same image and class). All images, classes, thresholds and ranges of area are then matched
+together: the only loop is over the rank of a detection within its image and class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,16 @@ Sample = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Truths:
-    """Every annotated object, in the order of the images and of each image's arrays.
+    """Every annotated object, in the order of the images and of the arrays of each image.
 
-    `image`, `group` and `class_index` are integers `[g]`, where a group is one class in one image; `xywh` is float64
-    `[g, 4]`; `area` float64 `[g]`; `crowd` and `difficult` are bool `[g]`.
+    Attributes:
+        image: Number of the image, int `[g]`.
+        class_index: Index of the class, int `[g]`.
+        group: Number of the pair of image and class, int `[g]`.
+        xywh: Boxes, float64 `[g, 4]`.
+        area: Areas, float64 `[g]`.
+        crowd: bool `[g]`.
+        difficult: bool `[g]`.
     """
 
     image: np.ndarray
@@ -37,10 +43,16 @@ class Truths:
 
 @dataclass(frozen=True)
 class Detections:
-    """The detections that count, sorted by class, then image, then falling score (equal scores: as they came).
+    """The detections that count, sorted by class, then image, then falling score (of equal scores, in the given order).
 
-    Integers `[d]`: `image`, `class_index`, `group`, `rank` (place within the group) and `place` (row in the order of
-    the images and of each image's arrays); `xywh` is float64 `[d, 4]`; `score` `[d]`.
+    Attributes:
+        image: Number of the image, int `[d]`.
+        class_index: Index of the class, int `[d]`.
+        group: Number of the pair of image and class, int `[d]`.
+        rank: Place of the detection within its group, int `[d]`.
+        place: Row of the detection in the order of the images and of the arrays of each image, int `[d]`.
+        xywh: Boxes, float64 `[d, 4]`.
+        score: Scores, float64 `[d]`.
     """
 
     image: np.ndarray
@@ -54,10 +66,15 @@ class Detections:
 
 @dataclass(frozen=True)
 class Matches:
-    """What each detection is at each range of area and threshold, `[areas, thresholds, d]`.
+    """The match of each detection at each range of area and each threshold.
 
-    `truth` is the row of the matched truth or -1. A detection that is neither a true nor a false positive (bool) is
-    ignored. `positives`, `[areas, classes]`, counts the truths that are to be found.
+    A detection that is neither a true nor a false positive is ignored.
+
+    Attributes:
+        truth: Row of the matched truth or -1, int `[areas, thresholds, d]`.
+        true_positive: bool `[areas, thresholds, d]`.
+        false_positive: bool `[areas, thresholds, d]`.
+        positives: Number of truths that must be detected, int `[areas, classes]`.
     """
 
     truth: np.ndarray
@@ -77,16 +94,17 @@ def tables(
     """Checks the samples of all images and puts them into one table each.
 
     Args:
-        truths, detections: as for `zoo.metrics.detection.coco`.
-        num_classes: the classes are 0..num_classes-1; None for those that occur.
-        max_detections: the best of each class in each image are kept; None for all.
+        truths: One dict per image, as for `zoo.metrics.detection.coco`.
+        detections: One dict per image, as for `zoo.metrics.detection.coco`.
+        num_classes: Number of classes, which are then 0..num_classes-1; None for the classes that occur.
+        max_detections: How many detections of each class in each image are kept, the best ones; None for all.
         box_format: "xyxy" or another absolute one of `zoo.boxes.FORMATS`.
 
     Returns:
-        The classes (int `[k]`), what `class_index` is an index of; the truths; the detections.
+        The classes (int `[k]`), to which `class_index` refers; the truths; the detections.
 
     Raises:
-        ValueError: whatever `zoo.metrics.detection.coco` says.
+        ValueError: If `zoo.metrics.detection.coco` has to refuse them.
     """
     if box_format not in boxes.ABSOLUTE:
         raise ValueError(
@@ -149,7 +167,7 @@ def tables(
 
 
 def pairs(groups: np.ndarray, truth_groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every detection with every truth of its group: rows of detections (rising) and rows of truths.
+    """Pairs every detection with every truth of its group: rows of detections (rising) and rows of truths.
 
     >>> pairs(np.array([7, 3, 7]), np.array([3, 7, 7]))
     (array([0, 0, 1, 2, 2]), array([1, 2, 0, 1, 2]))
@@ -164,9 +182,10 @@ def pairs(groups: np.ndarray, truth_groups: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def overlap_of_pairs(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """IoU of boxes xywh, float64 `[p, 4]` each; against a crowd, the share of `a` that lies inside it.
+    """Computes the IoU of pairs of boxes xywh, float64 `[p, 4]` each.
 
-    From sizes and not from corners, as pycocotools has it: rounding decides which side of a threshold an IoU is on.
+    Against a crowd, it is the fraction of `a` that lies inside of the crowd. It is computed from sizes and not from
+    corners, as in pycocotools, because rounding decides on which side of a threshold an IoU is.
     """
     width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
     height = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
@@ -184,19 +203,22 @@ def coco_matches(
     thresholds: np.ndarray,
     areas: Sequence[tuple[float, float]],
 ) -> Matches:
-    """COCO's rules: by falling score, each detection takes the free truth of its group that it overlaps most.
+    """Matches by COCO's rules: by falling score, a detection takes the free truth of its group that it overlaps most.
 
-    Truths outside the range of area are ignored, and so are crowds, which any number of detections may match. A
-    detection takes an ignored truth only when no other is left, and is then ignored itself; as are unmatched detections
-    outside the range of area. Between truths of equal IoU the later one is taken.
+    Truths outside of the range of area are ignored. So are crowds, which any number of detections may match. A
+    detection takes an ignored truth only when no other is left, and is then ignored itself. Unmatched detections
+    outside of the range of area are ignored, too. Between truths of equal IoU the later one is taken.
 
     Args:
-        thresholds: float64 `[t]`, of IoU.
-        areas: (smallest, largest) in square pixels, both included.
+        truths: The truths of all images.
+        detections: The detections of all images.
+        num_classes: Number of classes.
+        thresholds: Thresholds of IoU, float64 `[t]`.
+        areas: Ranges (smallest, largest) in square pixels, both included.
     """
     ranges = np.asarray(areas, np.float64).reshape(-1, 2)
     ignored = ~_within(truths.area, ranges) | truths.crowd
-    # As in pycocotools: at a threshold of 1, an IoU that rounding left just under it counts.
+    # As in pycocotools, an IoU that rounding left just under 1 counts at a threshold of 1.
     floors = np.minimum(thresholds, 1 - 1e-10)
 
     detection, truth = pairs(detections.group, truths.group)
@@ -204,8 +226,8 @@ def coco_matches(
     close = overlap >= floors.min()
     detection, truth, overlap = detection[close], truth[close], overlap[close]
 
-    # The n-th detection of every group that has a candidate is matched in step n. The last of its available pairs, by
-    # rising IoU, is the one to take.
+    # Step n matches the n-th detection of every group that has a candidate. Pairs are sorted by rising IoU, so that a
+    # detection takes the last of its available pairs.
     step = _rank_in_group(detections.group, detection)
     order = np.lexsort((truth, overlap, detection, step))
     detection, truth, overlap, step = detection[order], truth[order], overlap[order], step[order]
@@ -238,14 +260,20 @@ def coco_matches(
 
 
 def pascal_matches(truths: Truths, detections: Detections, *, num_classes: int, threshold: float) -> Matches:
-    """Pascal VOC's rules: each detection goes to the truth of its group that it overlaps most.
+    """Matches by Pascal VOC's rules: each detection goes to the truth of its group that it overlaps most.
 
-    If that IoU is at least the threshold, the first detection of a truth (by falling score) is true and later ones are
-    false; those of a difficult truth are ignored. Below the threshold it is false. Between truths of equal IoU the
-    earlier one counts.
+    If that IoU is at least the threshold, the first detection of a truth (by falling score) is a true positive and
+    later ones are false positives; those of a difficult truth are ignored. Below the threshold a detection is a false
+    positive. Between truths of equal IoU the earlier one counts.
 
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge", section 4.2; VOCevaldet of its
     development kit.
+
+    Args:
+        truths: The truths of all images.
+        detections: The detections of all images.
+        num_classes: Number of classes.
+        threshold: Threshold of IoU.
     """
     detection, truth = pairs(detections.group, truths.group)
     overlap = overlap_of_pairs(detections.xywh[detection], truths.xywh[truth], np.zeros(len(truth), bool))
@@ -260,7 +288,7 @@ def pascal_matches(truths: Truths, detections: Detections, *, num_classes: int, 
     ignored = np.zeros(len(matched), bool)
     ignored[has_match] = truths.difficult[matched[has_match]]
     true_positive = np.zeros(len(matched), bool)
-    # Detections are sorted by falling score within a group, so the first row of a truth is its best detection.
+    # Detections are sorted by falling score within a group, so that the first row of a truth is its best detection.
     rows = np.flatnonzero(has_match)
     true_positive[rows[np.unique(matched[rows], return_index=True)[1]]] = True
     true_positive &= ~ignored
@@ -274,7 +302,7 @@ def pascal_matches(truths: Truths, detections: Detections, *, num_classes: int, 
 
 
 def _objects(samples: Sequence[Sample], name: str, box_format: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (int [n]), class (int [n]) and box (xywh, float64 [n, 4]) of all objects."""
+    """Returns the image (int `[n]`), class (int `[n]`) and box (xywh, float64 `[n, 4]`) of all objects."""
     for number, sample in enumerate(samples):
         missing = [key for key in ("boxes", "classes") if key not in sample]
         if missing:
@@ -301,7 +329,7 @@ def _objects(samples: Sequence[Sample], name: str, box_format: str) -> tuple[np.
 def _column(
     samples: Sequence[Sample], key: str, image: np.ndarray, name: str, dtype: Any, *, default: np.ndarray | None = None
 ) -> np.ndarray:
-    """One number per object, from all samples."""
+    """Joins one entry of all samples: one number per object."""
     if default is not None and not any(key in sample for sample in samples):
         return default
     lengths = np.bincount(image, minlength=len(samples))
@@ -329,12 +357,12 @@ def _column(
 
 
 def _within(area: np.ndarray, ranges: np.ndarray) -> np.ndarray:
-    """bool [ranges, n]"""
+    """Tells which areas are in which ranges, bool `[ranges, n]`."""
     return (area >= ranges[:, :1]) & (area <= ranges[:, 1:])
 
 
 def _rank_in_group(group: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """For rising rows of a table that is sorted by group: the how-manieth different row of its group each is."""
+    """Returns the place of each of some rising rows among the different rows of its group."""
     different, back = np.unique(rows, return_inverse=True)
     groups = group[different]
     return (np.arange(len(different)) - np.searchsorted(groups, groups))[back]

@@ -1,7 +1,7 @@
 """How well masks agree: intersection over union (Jaccard index) and Dice coefficient.
 
-For class maps, count a confusion matrix once (over any number of images: confusions add up) and derive the rest from
-it. For masks of single objects, compare pairs or each with each.
+For class maps, count a confusion matrix (over any number of images, since confusion matrices can be added) and compute
+the other numbers from it. For masks of single objects, compare masks pair by pair, or every mask with every other.
 """
 
 import numpy as np
@@ -10,19 +10,19 @@ __all__ = ["class_dice", "class_iou", "confusion", "mask_dice", "mask_iou", "mas
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ignore: int | None = None) -> np.ndarray:
-    """How many pixels of each class were given each class.
+    """Counts for each class how many of its pixels were predicted as each class.
 
     Args:
-        truth: integers of any shape, 0..num_classes-1, or `ignore`.
-        prediction: integers of the same shape, 0..num_classes-1.
-        num_classes: at least 1.
-        ignore: a class id (often 255) of the truth, whose pixels do not count.
+        truth: Class ids, integers of any shape, 0..num_classes-1 or `ignore`.
+        prediction: Class ids, integers of the same shape, 0..num_classes-1.
+        num_classes: Number of classes, at least 1.
+        ignore: A class id of the truth (often 255) whose pixels do not count. By default all pixels count.
 
     Returns:
-        int64 `[num_classes, num_classes]`, rows are the truth.
+        int64 `[num_classes, num_classes]`, whose rows are the true classes.
 
     Raises:
-        ValueError: different shapes; ids outside 0..num_classes-1.
+        ValueError: If shapes differ, or if a class id lies outside 0..num_classes-1.
 
     >>> confusion([[0, 0, 1], [2, 1, 255]], [[0, 1, 1], [2, 1, 0]], num_classes=3, ignore=255).tolist()
     [[1, 1, 0], [0, 2, 0], [0, 0, 1]]
@@ -48,11 +48,17 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ig
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class, float64 `[k]`, from a confusion matrix `[k, k]`; NaN for classes that occur nowhere.
+    """Computes the IoU of each class from a confusion matrix.
 
-    The mean IoU is `np.nanmean` of it.
+    The mean IoU is `np.nanmean` of the result.
 
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge", section 4.3.
+
+    Args:
+        confusion: A confusion matrix `[k, k]`, as `confusion` returns it.
+
+    Returns:
+        float64 `[k]`, NaN for classes that occur neither in truths nor in predictions.
 
     >>> class_iou(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])).round(3).tolist()
     [0.75, 0.667, nan]
@@ -63,9 +69,15 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def class_dice(confusion: np.ndarray) -> np.ndarray:
-    """Dice coefficient (F1 of the pixels) of each class, float64 `[k]`, from a confusion matrix; NaN as in `class_iou`.
+    """Computes the Dice coefficient (the F1 score of the pixels) of each class from a confusion matrix.
 
     Source: Dice 1945, "Measures of the Amount of Ecologic Association Between Species".
+
+    Args:
+        confusion: A confusion matrix `[k, k]`, as `confusion` returns it.
+
+    Returns:
+        float64 `[k]`, NaN for classes that occur neither in truths nor in predictions.
 
     >>> class_dice(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])).round(3).tolist()
     [0.857, 0.8, nan]
@@ -76,16 +88,17 @@ def class_dice(confusion: np.ndarray) -> np.ndarray:
 
 
 def mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of pairs of masks.
+    """Computes the IoU of pairs of masks.
 
     Args:
-        a, b: bool (or 0 and 1) `[..., h, w]`; leading axes broadcast.
+        a: Masks `[..., h, w]`, bool or 0 and 1.
+        b: Masks `[..., h, w]`, bool or 0 and 1. The leading axes broadcast against those of `a`.
 
     Returns:
         float64 `[...]`; 1 where both masks are empty, since they agree.
 
     Raises:
-        ValueError: sizes that differ, or values other than 0 and 1.
+        ValueError: If sizes differ, or if there are values other than 0 and 1.
 
     >>> mask_iou([[1, 1, 0], [1, 1, 0]], [[0, 1, 1], [0, 1, 1]]).round(3).item()
     0.333
@@ -95,7 +108,17 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def mask_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Dice coefficient of pairs of masks; arguments, results and errors as for `mask_iou`.
+    """Computes the Dice coefficient of pairs of masks.
+
+    Args:
+        a: Masks `[..., h, w]`, bool or 0 and 1.
+        b: Masks `[..., h, w]`, bool or 0 and 1. The leading axes broadcast against those of `a`.
+
+    Returns:
+        float64 `[...]`; 1 where both masks are empty, since they agree.
+
+    Raises:
+        ValueError: If sizes differ, or if there are values other than 0 and 1.
 
     >>> mask_dice([[1, 1, 0], [1, 1, 0]], [[0, 1, 1], [0, 1, 1]]).item()
     0.5
@@ -105,9 +128,17 @@ def mask_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def mask_iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of every mask of `a [n, h, w]` with every mask of `b [m, h, w]`, float64 `[n, m]`.
+    """Computes the IoU of every mask of `a` with every mask of `b`.
 
-    Errors and empty masks as for `mask_iou`.
+    Args:
+        a: Masks `[n, h, w]`, bool or 0 and 1.
+        b: Masks `[m, h, w]`, bool or 0 and 1.
+
+    Returns:
+        float64 `[n, m]`; 1 where both masks are empty, since they agree.
+
+    Raises:
+        ValueError: If sizes differ, or if there are values other than 0 and 1.
 
     >>> masks = np.array([[[1, 1], [0, 0]], [[1, 0], [1, 0]]])
     >>> mask_iou_matrix(masks, masks).round(3).tolist()
@@ -116,7 +147,7 @@ def mask_iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = _masks(a), _masks(b)
     if a.ndim != 3 or b.ndim != 3 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"expected masks [n, h, w] and [m, h, w] of one size, got {a.shape} and {b.shape}")
-    # In float32 sums of 0s and 1s are exact up to 2**24, in float64 beyond any image.
+    # Sums of 0s and 1s are exact up to 2**24 in float32, and beyond any image in float64.
     exact: type = np.float32 if a.shape[1] * a.shape[2] < 2**24 else np.float64
     shared = np.tensordot(a.astype(exact), b.astype(exact), axes=([1, 2], [1, 2])).astype(np.float64)
     union = a.sum(axis=(1, 2))[:, None] + b.sum(axis=(1, 2)) - shared
@@ -124,7 +155,7 @@ def mask_iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _counts(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels in both masks, and the sum of both masks' pixels."""
+    """Returns the number of pixels in both masks, and the sum of the pixels of both masks."""
     a, b = _masks(a), _masks(b)
     if a.shape[-2:] != b.shape[-2:]:
         raise ValueError(f"expected masks [..., h, w] of one size, got {a.shape} and {b.shape}")

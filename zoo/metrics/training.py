@@ -1,4 +1,4 @@
-"""Average precision while training: a Keras metric, and a callback that fills the logs of `fit`."""
+"""Average precision during training: a Keras metric, and a callback that writes it into the logs of `fit`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,17 +15,18 @@ __all__ = ["DetectionCallback", "MeanAveragePrecision"]
 class MeanAveragePrecision(keras.metrics.Metric):
     """COCO's average precision of padded batches.
 
-    It collects what it is given on the host, since average precision needs all detections at once. Call it with values:
-    in a loop of one's own, in a `test_step` that runs eagerly, or through `DetectionCallback`. `compile(metrics=...)`
-    is not the place: Keras gives each metric there one output, and here boxes, classes and scores belong together.
+    It collects truths and detections on the host, since average precision needs all of them together. Call it with
+    values: in your own loop, in a `test_step` that runs eagerly, or through `DetectionCallback`. It cannot be used in
+    `compile(metrics=...)`: there Keras gives each metric one output, but boxes, classes and scores belong together.
 
     Args:
-        num_classes: classes are 0..num_classes-1; by default those that occur.
-        max_detections: how many detections of a class in an image count, at most.
-        name: of the metric.
+        num_classes: Number of classes. Classes are then 0..num_classes-1. By default the classes are those that occur.
+        max_detections: Maximum number of detections of a class in an image that count. Defaults to 100.
+        name: Name of the metric.
+        dtype: The dtype of the metric.
 
     Raises:
-        ValueError: when called, whatever `zoo.metrics.detection.coco` refuses, and tensors without values.
+        ValueError: When it is called, if `zoo.metrics.detection.coco` refuses the values, or if tensors have no values.
 
     Example:
 
@@ -54,10 +55,10 @@ class MeanAveragePrecision(keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            y_true: dict of `boxes [b, n, 4]` (xyxy, absolute pixels), `classes [b, n]`, and as present `valid`,
-                `crowd`, `areas`; see `zoo.metrics.detection.unbatch` for padding.
-            y_pred: dict of `boxes [b, m, 4]`, `classes [b, m]`, `scores [b, m]`, and as present `valid`.
-            sample_weight: refused, since average precision has none.
+            y_true: A dict of `boxes [b, n, 4]` (xyxy, absolute pixels), `classes [b, n]`, and optionally `valid`,
+                `crowd` and `areas`. Padding is as `zoo.metrics.detection.unbatch` describes.
+            y_pred: A dict of `boxes [b, m, 4]`, `classes [b, m]`, `scores [b, m]`, and optionally `valid`.
+            sample_weight: Must be None, since average precision has no sample weights.
         """
         if sample_weight is not None:
             raise ValueError("average precision has no sample weights; leave sample_weight out")
@@ -72,7 +73,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
         self.detections += detections
 
     def result(self) -> dict[str, float]:
-        """`zoo.metrics.detection.CocoResult.summary`; NaN for what there was nothing of."""
+        """Returns `zoo.metrics.detection.CocoResult.summary`; NaN for numbers of which there are no objects."""
         counts = sorted({count for count in (1, 10) if count < self.max_detections} | {self.max_detections})
         return detection.coco(
             self.truths, self.detections, num_classes=self.num_classes, max_detections=counts
@@ -86,21 +87,24 @@ class MeanAveragePrecision(keras.metrics.Metric):
 
 
 class DetectionCallback(keras.callbacks.Callback):
-    """Writes the average precision on some data into the logs of `fit` after each epoch.
+    """A callback that writes the average precision on some data into the logs of `fit` after each epoch.
 
-    So that `EarlyStopping(monitor="val_map50", mode="max")`, `ModelCheckpoint` and the history see it, it has to come
-    before them in the list of callbacks.
+    Put it before `EarlyStopping(monitor="val_map50", mode="max")` and `ModelCheckpoint` in the list of callbacks, so
+    that they and the history see the numbers.
 
     Args:
-        data: batches of (images, truths), the truths as `MeanAveragePrecision` takes them; read once an epoch.
-        detect: images -> detections as `MeanAveragePrecision` takes them, in the pixels of the truths; by default the
-            model's `predict_on_batch`.
-        every: epochs between evaluations. Others repeat no old numbers: their logs have none.
-        prefix: of the names in the logs.
-        num_classes, max_detections: as for `MeanAveragePrecision`.
+        data: Batches of (images, truths), which are read once per evaluation. The truths are as for
+            `MeanAveragePrecision`.
+        detect: A function from images to detections as `MeanAveragePrecision` takes them, in the pixels of the truths.
+            Defaults to the model's `predict_on_batch`.
+        every: Number of epochs from one evaluation to the next. The logs of the epochs in between have no such numbers.
+            Defaults to 1.
+        prefix: Prefix of the names in the logs. Defaults to "val_".
+        num_classes: Number of classes. Classes are then 0..num_classes-1. By default the classes are those that occur.
+        max_detections: Maximum number of detections of a class in an image that count. Defaults to 100.
 
     Raises:
-        ValueError: `every` is below 1; in training, data without a batch, and whatever the metric refuses.
+        ValueError: If `every` is below 1. In training, if the data has no batch, or if the metric refuses it.
     """
 
     def __init__(
@@ -127,7 +131,7 @@ class DetectionCallback(keras.callbacks.Callback):
             logs.update({f"{self.prefix}{name}": value for name, value in self.evaluate().items()})
 
     def evaluate(self) -> dict[str, float]:
-        """The numbers of the model as it is now, by name without prefix."""
+        """Evaluates the model as it is now, and returns the numbers by their names without the prefix."""
         detect = self.detect or self.model.predict_on_batch
         self.metric.reset_state()
         for images, truths in self.data:

@@ -1,1 +1,1 @@
-"""Taking a model's graph apart and putting it together again; each function returns a new model."""
+"""Surgery on models: where their feature maps are, their graph as a list of calls, and conversions to new models."""

@@ -1,7 +1,7 @@
-"""Surgery on trained models: classifiers that take any size of image, and batch norms folded into their neighbours.
+"""Conversion of trained models: classifiers that take images of any size, and batch norms folded into other layers.
 
-Each function returns a new flat model with copies of the weights, not compiled; the model that it is given stays as it
-is.
+Each function returns a new flat model with copies of the weights, which is not compiled. The given model does not
+change.
 """
 
 from collections import Counter
@@ -20,14 +20,17 @@ L = keras.layers
 
 
 def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """The kernel of a network's first convolution for images of other channels than it was trained on.
+    """Adapts the kernel of a network's first convolution to images with another number of channels.
 
-    For fewer channels, those of the kernel are summed and shared out; for more they are repeated in turn, each divided
-    by how often it occurs. So an image with the same in all channels gives what it gave before.
+    For fewer channels, those of the kernel are summed and divided evenly. For more channels, they are repeated in turn,
+    each divided by the number of its repetitions. So an image with equal channels gives the same result as before.
 
     Args:
-        kernel: `[height, width, channels, filters]`.
-        channels: of the images.
+        kernel: Kernel `[height, width, channels, filters]`.
+        channels: Number of channels of the images.
+
+    Returns:
+        Kernel `[height, width, channels, filters]` for the new number of channels.
 
     >>> adapted_kernel(np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1), 4).ravel().tolist()
     [0.5, 2.0, 3.0, 0.5]
@@ -40,28 +43,28 @@ def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def to_fully_convolutional(model: keras.Model, *, input_shape: tuple[int, int, int] | None = None) -> keras.Model:
-    """A classifier as a network that slides over larger images.
+    """Converts a classifier to a network that slides over larger images.
 
-    A dense layer on a flattened map is a convolution whose kernel covers that map; behind a pooling of the whole map it
-    is a 1x1 convolution behind a pooling with a window of that map and stride 1. So the new model gives for an image of
-    the trained size what the old one gives, as a map of 1x1, and for a larger one what the old one gives for each
-    window of the trained size, as far as padding at the windows' borders does not matter. A network of stride 32 that
-    was trained at 224 x 224 gives 8 x 8 answers at 448 x 448.
+    A dense layer on a flattened map is a convolution whose kernel covers that map. Behind a pooling of the whole map it
+    is a 1x1 convolution behind a pooling whose window has the size of that map, with stride 1. So for an image of the
+    trained size the new model gives the same result as the old one, as a map of 1x1. For a larger image it gives the
+    result of the old one for each window of the trained size, apart from the effect of padding at the edges of windows.
+    A network of stride 32 that was trained at 224 x 224 pixels gives 8 x 8 results at 448 x 448.
 
     Source: Sermanet et al. 2014, "OverFeat", section 3.5; Long et al. 2015, "Fully Convolutional Networks for Semantic
     Segmentation", section 3.1.
 
     Args:
-        model: a functional or sequential classifier with one input `[n, height, width, channels]`.
-        input_shape: the size it was trained at, where the model leaves it open.
+        model: A functional or sequential classifier with one input `[n, height, width, channels]`.
+        input_shape: The size at which it was trained, if the model leaves it open.
 
     Returns:
-        A model from `[n, height, width, channels]` of any size from the trained one up, to `[n, rows, columns,
-        classes]`, with the softmax along the classes. Layers keep their names.
+        A model from `[n, height, width, channels]`, of the trained size or larger, to `[n, rows, columns, classes]`,
+        with the softmax along the classes. Layers keep their names.
 
     Raises:
-        ValueError: neither a flattened nor a pooled map leads to the outputs, sizes are open, the trunk works on one
-            size only, or a layer of the head has no convolutional form.
+        ValueError: If neither a flattened nor a pooled map leads to the outputs, if sizes are open, if the trunk works
+            on one size only, or if a layer of the head has no convolutional form.
 
     Example:
 
@@ -97,7 +100,7 @@ ELEMENTWISE = (
     *(L.Activation, L.ReLU, L.LeakyReLU, L.ELU, L.Identity, L.Rescaling),
     *(L.Add, L.Subtract, L.Multiply, L.Average, L.Maximum, L.Minimum, ScaledAdd),
 )
-# Layers that work along one axis, which has to be that of the channels.
+# Layers that work along one axis, which must be that of the channels.
 ALONG_AN_AXIS = (
     *(L.Softmax, L.BatchNormalization, L.LayerNormalization, L.RMSNormalization, L.UnitNormalization),
     L.Concatenate,
@@ -105,10 +108,10 @@ ALONG_AN_AXIS = (
 
 
 class _Head:
-    """The calls behind the last maps, and what stands for them in the new model.
+    """The calls behind the last feature maps, and their replacements in the new model.
 
-    Where the old head has a vector, the new one has a map, of 1x1 at the trained size. Where the old one has a
-    flattened map, the new one has that map still, and `windows` its size for the dense layer that has to cover it.
+    Where the old head has a vector, the new one has a map, which is 1x1 at the trained size. Where the old one has a
+    flattened map, the new one still has that map, and `windows` has its size for the dense layer that must cover it.
     """
 
     def __init__(self, graph: Graph):
@@ -150,9 +153,9 @@ class _Head:
 
 
 def _head_calls(graph: Graph) -> set[int]:
-    """Ids of the calls between a flattened or pooled map and the outputs.
+    """Returns the ids of the calls between a flattened or pooled map and the outputs.
 
-    A pooled map that meets an unpooled one again, such as the gate of squeeze-and-excitation, belongs to the trunk.
+    A pooled map that later meets an unpooled one, such as the gate of squeeze-and-excitation, belongs to the trunk.
     """
     consumers = graph.consumers()
     flattening = (L.Flatten, L.Reshape, *POOLINGS)
@@ -187,7 +190,7 @@ def _is_along_channels(layer: keras.layers.Layer) -> bool:
 
 
 def _as_convolution(dense: keras.layers.Dense, window: tuple[int, int]) -> Replacement:
-    """A convolution that covers a window of the map with the weights of a dense layer on that window flattened."""
+    """Returns a convolution that covers a window of the map, with the weights of a dense layer on that window."""
     convolution = L.Conv2D(
         dense.units,
         window,
@@ -200,12 +203,12 @@ def _as_convolution(dense: keras.layers.Dense, window: tuple[int, int]) -> Repla
         name=dense.name,
     )
     kernel, *bias = dense.get_weights()
-    # Flatten runs through rows, columns and channels in the order in which a kernel has them
+    # Flatten orders rows, columns and channels in the same way as a kernel.
     return convolution, [kernel.reshape(*window, -1, dense.units), *bias]
 
 
-# Layers whose output is a product with the last axes of their kernels plus a bias. Classes of people's own that inherit
-# from these may compute something else.
+# Layers whose output is a product with the last axes of their kernels plus a bias. Other classes that inherit from
+# these may compute something else.
 CONVOLUTIONS = (L.Conv1D, L.Conv2D, L.Conv3D, GroupedConv2D)
 TRANSPOSED = (L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
 DEPTHWISE = (L.DepthwiseConv1D, L.DepthwiseConv2D)
@@ -214,24 +217,26 @@ LINEAR = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE, L.Dense)
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
-    """The same function in inference with fewer layers: batch norms become part of the layer before or behind them.
+    """Returns a model with fewer layers that computes the same in inference: batch norms become part of other layers.
 
-    In inference a batch norm multiplies each channel by a constant and adds another. Behind a convolution, dense,
-    depthwise or separable layer without activation that goes into the kernel and the bias. Before one it does too where
-    no padding is between: a padded border is zero, and would have to be scaled and shifted as well. Other batch norms
-    (shared ones, those whose neighbour is used elsewhere, too, or has an activation in between) stay.
+    In inference a batch norm multiplies each channel by a constant and adds another. After a convolution, dense,
+    depthwise or separable layer without activation, both constants go into the kernel and the bias. Before such a layer
+    they do so, too, if there is no padding in between: padding is zero, and would have to be scaled and shifted as
+    well. Other batch norms stay: shared ones, and those whose neighbour is also used elsewhere or has an activation in
+    between.
 
     Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", section 3.2.
 
     Args:
-        model: functional or sequential.
+        model: A functional or sequential model.
 
     Returns:
-        A model that gives the same in inference, to rounding. It is not for training: what normalised is gone.
+        A model with the same outputs in inference, up to rounding. It should not be trained, because it no longer
+        normalises.
 
     Raises:
-        ValueError: a model without a graph.
+        ValueError: If the model has no graph.
 
     Example:
 
@@ -249,13 +254,13 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
 
 
 class _Folding:
-    """Which layers take over which batch norms, and the weights that they then have."""
+    """The layers that take over batch norms, and the weights that these layers then have."""
 
     def __init__(self, graph: Graph):
         self.consumers = graph.consumers()
         self.outputs = {id(tensor) for tensor in graph.outputs}
         self.times = Counter(id(call.operation) for call in graph.calls)
-        # id of a tensor -> the call that computes it, once batch norms are gone
+        # id of a tensor -> the call that computes it, once batch norms are removed
         self.producers = {id(tensor): call for call in graph.calls for tensor in call.outputs}
         self.weights: dict[int, list[np.ndarray]] = {}  # id of a layer -> kernels and bias
         self.gone: set[int] = set()
@@ -276,7 +281,7 @@ class _Folding:
         self.gone.add(id(norm.operation))
 
     def _is_joined(self, layer: Any, tensor: keras.KerasTensor, norm: Call) -> TypeGuard[Call]:
-        """Whether a layer of weights stands on the other side of the tensor, and both are used nowhere else."""
+        """Tells whether a layer with weights is on the other side of the tensor, and both are used nowhere else."""
         if layer is None or type(layer.operation) not in LINEAR or self.times[id(layer.operation)] > 1:
             return False
         alone = len(self.consumers[id(tensor)]) == 1 and id(tensor) not in self.outputs
@@ -284,7 +289,7 @@ class _Folding:
         return alone and channels_last and norm.operation.axis in (-1, len(norm.output.shape) - 1)
 
     def _weights_of(self, layer: keras.layers.Layer) -> list[np.ndarray]:
-        """Kernels and bias in double precision; a bias of zeros where the layer has none."""
+        """Returns kernels and bias in double precision; a bias of zeros if the layer has none."""
         if id(layer) not in self.weights:
             weights = [weight.astype("float64") for weight in layer.get_weights()]
             if not layer.use_bias:
@@ -293,7 +298,7 @@ class _Folding:
         return self.weights[id(layer)]
 
     def _scale_output(self, layer, scale, shift) -> None:
-        """`scale * (kernel * x + bias) + shift`, by output channel."""
+        """Changes the weights to those of `scale * (kernel * x + bias) + shift`, by output channel."""
         weights = self._weights_of(layer)
         if isinstance(layer, DEPTHWISE):
             weights[-2] *= scale.reshape(weights[-2].shape[-2:])
@@ -305,14 +310,14 @@ class _Folding:
         weights[-1] += shift
 
     def _scale_input(self, layer, scale, shift) -> None:
-        """`kernel * (scale * x + shift) + bias`, by input channel."""
+        """Changes the weights to those of `kernel * (scale * x + shift) + bias`, by input channel."""
         weights = self._weights_of(layer)
         kernel = weights[0]
         if isinstance(layer, DEPTHWISE):
             scale, shift = scale[:, None], shift[:, None]
             weights[1] += (kernel * shift).sum(axis=tuple(range(kernel.ndim - 2))).ravel()
         else:
-            # An output channel sees the input channels of its group
+            # An output channel depends on the input channels of its group.
             groups = getattr(layer, "groups", 1)
             outputs = kernel.shape[-1] // groups
             scale, shift = (np.repeat(values.reshape(groups, -1), outputs, axis=0).T for values in (scale, shift))
@@ -345,7 +350,7 @@ def _sees_no_padding(layer: keras.layers.Layer) -> bool:
 
 
 def _channels(layer: keras.layers.Layer) -> int:
-    """Of the output."""
+    """Returns the number of output channels."""
     if isinstance(layer, DEPTHWISE):
         return prod(layer.kernel.shape[-2:])
     return layer.units if isinstance(layer, L.Dense) else layer.filters

@@ -1,7 +1,7 @@
-"""Where in a model its feature maps are: found by shape, for any flat functional model.
+"""The feature maps of a model: they are found by shape, for any flat functional model.
 
-A level `c3` is the map at stride 2**3: one of its pixels stands for 8 x 8 of the input's (Lin et al. 2017, "Feature
-Pyramid Networks", section 3, there C2 to C5).
+A level `c3` is the map at stride 2**3: one of its pixels stands for 8 x 8 pixels of the input (Lin et al. 2017,
+"Feature Pyramid Networks", section 3, where they are C2 to C5).
 """
 
 from collections.abc import Sequence
@@ -12,25 +12,26 @@ import keras
 
 __all__ = ["features", "last_feature_map", "levels", "strides"]
 
-DEEPEST = 7  # of the levels that are looked for
+DEEPEST = 7  # level
 
 
 def strides(model: keras.Model) -> dict[str, float]:
-    """Input pixels per output pixel of every layer that has a spatial output, in the order of the layers.
+    """Measures the stride of every layer that has a spatial output: input pixels per output pixel.
 
-    Sizes that do not divide evenly say little (299, 149, 147, 74 are strides 1, 2, 2, 4), so the stride is measured:
-    by how much does the output grow when the input does? Layers of a fixed output size (global pooling) are left
-    out, as are those that scale height and width differently.
+    Sizes that do not divide evenly say little about strides (299, 149, 147, 74 are strides 1, 2, 2, 4). So the stride
+    is measured: how much does the output grow when the input grows? Layers with a fixed output size (global pooling)
+    are left out, and so are layers that scale height and width differently.
 
     Args:
-        model: a functional model with one image input `[n, height, width, channels]`; height and width may be None.
+        model: A functional model with one image input `[n, height, width, channels]`; height and width may be None.
 
     Returns:
-        Layer name -> stride; below 1 where a layer magnifies the input.
+        A dict from the name of each layer to its stride, in the order of the layers. A stride is below 1 where a layer
+            enlarges the input.
 
     Raises:
-        ValueError: the model is not functional, its input is not a batch of images, or it has layers that fit only
-            one size of image.
+        ValueError: If the model is not functional, if its input is not a batch of images, or if it has layers that work
+            on only one size of image.
 
     Example:
 
@@ -59,12 +60,19 @@ def strides(model: keras.Model) -> dict[str, float]:
 
 
 def levels(model: keras.Model) -> dict[str, str]:
-    """The last layer at each stride: level "c1", "c2", ... (stride 2, 4, ...) -> layer name.
+    """Finds the last layer at each stride.
 
-    Padding layers do not count: their maps are those of the layer before, with a border. A level that the model does
-    not have is absent.
+    Padding layers do not count: their maps are those of the layer before, with a border.
 
-    Args, Raises: as for `strides`.
+    Args:
+        model: A functional model with one image input `[n, height, width, channels]`; height and width may be None.
+
+    Returns:
+        A dict from "c1", "c2", ... (stride 2, 4, ...) to the name of a layer. Levels that the model does not have are
+        absent.
+
+    Raises:
+        ValueError: If `strides` refuses the model.
 
     Example:
 
@@ -75,18 +83,18 @@ def levels(model: keras.Model) -> dict[str, str]:
 
 
 def features(model: keras.Model, levels: Sequence[str] = ("c3", "c4", "c5")) -> keras.Model:
-    """The same layers as a model that returns the maps of several levels.
+    """Returns the same layers as a model whose outputs are the feature maps of several levels.
 
     Args:
-        model: as for `strides`.
-        levels: names of levels; see `zoo.surgery.feature_maps.levels`.
+        model: A functional model with one image input `[n, height, width, channels]`; height and width may be None.
+        levels: Names of levels, see `zoo.surgery.feature_maps.levels`. Defaults to c3, c4 and c5.
 
     Returns:
-        A model from the same input to a dict, level -> `[n, height / 2**n, width / 2**n, channels]`. It shares its
-        layers and weights with `model`.
+        A model from the same input to a dict from levels to maps `[n, height / 2**n, width / 2**n, channels]`. It
+        shares its layers and weights with `model`.
 
     Raises:
-        ValueError: a level that the model does not have.
+        ValueError: If the model does not have a level, or if `strides` refuses the model.
 
     Example:
 
@@ -104,10 +112,13 @@ def features(model: keras.Model, levels: Sequence[str] = ("c3", "c4", "c5")) -> 
 
 
 def last_feature_map(model: keras.Model) -> str:
-    """The name of the last layer with a 4-D output: where the trunk of a classifier ends.
+    """Returns the name of the last layer with a 4-D output, where the trunk of a classifier ends.
+
+    Args:
+        model: A model with a list of layers.
 
     Raises:
-        ValueError: no layer has a 4-D output.
+        ValueError: If no layer has a 4-D output.
 
     >>> image = keras.Input((7, 9, 3))
     >>> x = keras.layers.Conv2D(4, 3, name="conv")(image)
@@ -134,7 +145,10 @@ def _is_map(output) -> bool:
 
 
 def _spatial_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Layer name -> height and width of its output, when the input has the given size. Computes shapes only."""
+    """Returns a dict from the name of each layer to the height and width of its output, for an input of the given size.
+
+    Only shapes are computed.
+    """
     sizes = {}
 
     def trace(operation, *args, **kwargs):
@@ -146,7 +160,8 @@ def _spatial_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple
     source = model.inputs[0]
     image = keras.KerasTensor((source.shape[0], *size, source.shape[3]), dtype=source.dtype)
     try:
-        # Calling the model would refuse a size that is not its own; walking its graph, as `clone_model` does, does not.
+        # Calling the model would refuse a size that is not its own. Walking its graph, as `clone_model` does, does not
+        # refuse it.
         model._run_through_graph([image], call_fn=trace)
     except ValueError as error:
         raise ValueError(
@@ -157,7 +172,10 @@ def _spatial_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple
 
 
 def _output_spec(operation, *args, **kwargs):
-    """What an operation makes of symbolic inputs of any size; nested models, too, may have been built for one size."""
+    """Returns the output of an operation for symbolic inputs of any size.
+
+    Nested models are entered, since they may have been built for one size.
+    """
     if isinstance(operation, keras.Sequential):
         return reduce(lambda x, layer: _output_spec(layer, x), operation.layers, args[0])
     if hasattr(operation, "operations"):

@@ -1,6 +1,7 @@
-"""A model's graph, one call of an operation after another: what cost, memory and conversion share.
+"""The graph of a model as a list of calls of operations; cost, memory and conversion are computed from it.
 
-Models inside models, and blocks as layers, are entered, so that a network looks the same however it was put together.
+Models inside of models, and blocks that are layers, are entered. So the graph of a network does not depend on how it
+was put together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,15 @@ __all__ = ["Call", "Graph", "Replacement", "copied", "graph_of", "rebuild"]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operation: a layer, or one of `keras.ops`.
+    """One call of an operation: a layer, or an operation of `keras.ops`.
 
-    Tensors are symbolic, and compared by identity: what one call puts out, another takes in.
+    Tensors are symbolic and compared by identity: an output of one call is an input of another.
 
     Attributes:
-        name: of the operation, after the names of the models that it stands in: "trunk/conv1".
-        operation: what is called; one that is shared has several calls.
-        inputs, outputs: with shape and dtype.
+        name: Name of the operation, after the names of the models that contain it: "trunk/conv1".
+        operation: The operation. A shared one has several calls.
+        inputs: The input tensors, with shape and dtype.
+        outputs: The output tensors, with shape and dtype.
     """
 
     name: str
@@ -34,19 +36,26 @@ class Call:
 
     @property
     def output(self) -> keras.KerasTensor:
+        """The first output tensor."""
         return self.outputs[0]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The calls of a model in an order in which they can be executed."""
+    """The calls of a model, in an order in which they can be executed.
+
+    Attributes:
+        inputs: The input tensors of the model.
+        calls: The calls.
+        outputs: The output tensors of the model.
+    """
 
     inputs: tuple[keras.KerasTensor, ...]
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
 
     def consumers(self) -> dict[int, list[Call]]:
-        """id of a tensor -> the calls that take it."""
+        """Returns a dict from the id of each tensor to the calls that take it as an input."""
         found: dict[int, list[Call]] = {id(tensor): [] for tensor in self.inputs}
         for call in self.calls:
             found.update({id(tensor): [] for tensor in call.outputs})
@@ -56,16 +65,16 @@ class Graph:
 
 
 def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | None = None) -> Graph:
-    """The graph of a model, with the shapes that it has for inputs of a given size. Computes nothing else.
+    """Returns the graph of a model, with the shapes for inputs of a given size. Only shapes are computed.
 
     Args:
-        model: functional or sequential.
-        input_shape: of one image, without the batch: `(height, width, channels)`; in the structure of `model.input`
-            where that has several tensors. The model's own unless told; sizes that are open stay None.
-        batch_size: the first axis of every tensor.
+        model: A functional or sequential model.
+        input_shape: Shape of one image without the batch, `(height, width, channels)`; in the structure of
+            `model.input` if that has several tensors. Defaults to the model's own shape, in which open sizes stay None.
+        batch_size: Size of the first axis of every tensor. Defaults to None.
 
     Raises:
-        ValueError: a model without a graph, or a size that it does not work on; the layer that refuses is named.
+        ValueError: If the model has no graph, or if it does not work on the size. The message names the layer.
 
     Example:
 
@@ -90,7 +99,8 @@ def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | N
     return Graph(_tensors(inputs), tuple(calls), _tensors(outputs))
 
 
-# What stands for an operation in a rebuilt model: a layer, or None for its first input; and the layer's weights.
+# The replacement of an operation in a rebuilt model: a layer, or None for the operation's first input; and the weights
+# of the layer.
 Replacement = tuple[keras.Operation | None, Sequence[Any]]
 
 
@@ -101,16 +111,17 @@ def rebuild(
     input_shape: Any = None,
     graph: Graph | None = None,
 ) -> keras.Model:
-    """A new model with the same graph: new layers, with copies of the weights. The model itself stays as it is.
+    """Returns a new model with the same graph: new layers, with copies of the weights. The given model does not change.
 
     Args:
-        model: functional or sequential. Models inside it are dissolved, so that the new one is flat.
-        convert: called with each call of the graph; returns what is to stand for its operation, or None for a copy.
-        input_shape: as for `graph_of`; None in it leaves a size open.
-        graph: the graph whose calls `convert` gets, if it was asked for before.
+        model: A functional or sequential model. Models inside of it are dissolved, so that the new one is flat.
+        convert: A function that is called with each call of the graph. It returns the replacement of the operation, or
+            None for a copy. By default all operations are copied.
+        input_shape: Shape of one image, as for `graph_of`; a size that is None stays open.
+        graph: The graph of the model whose calls `convert` expects, if the caller already has it.
 
     Raises:
-        ValueError: as for `graph_of`, or a model that was not built.
+        ValueError: If `graph_of` refuses the model, or if the model was not built.
 
     Example:
 
@@ -147,18 +158,18 @@ def rebuild(
 
 
 def _copy(operation: keras.Operation, path: str, names: set[str]) -> Replacement:
-    """An operation of models inside the model keeps its name, unless another has it."""
+    """Copies an operation. It keeps its name, unless another operation has that name."""
     new = copied(operation, name=operation.name if operation.name not in names else path.replace("/", "_"))
     return new, operation.get_weights() if isinstance(operation, keras.layers.Layer) else []
 
 
 def copied(operation: keras.Operation, **changes: Any) -> Any:
-    """A new operation with the configuration of another, apart from `changes`; it has no weights yet."""
+    """Returns a new operation with the configuration of another, apart from `changes`. It has no weights yet."""
     return type(operation).from_config({**operation.get_config(), **changes})
 
 
 def _functional(model: Any, input_shape: Any = None) -> keras.Model:
-    """The model itself if it has a graph; a sequential one as a functional one of the same layers."""
+    """Returns the model itself if it has a graph, and a sequential model as a functional one of the same layers."""
     if isinstance(model, keras.Sequential):
         if not model.built:
             if input_shape is None:
@@ -174,7 +185,7 @@ def _functional(model: Any, input_shape: Any = None) -> keras.Model:
 
 
 def _symbolic_inputs(model: keras.Model, input_shape: Any, batch_size: int | None) -> Any:
-    """Symbolic tensors in the structure of the model's input."""
+    """Returns symbolic tensors in the structure of the model's input."""
 
     def resized(tensor, shape):
         own = tensor.shape[1:]
@@ -190,7 +201,7 @@ def _symbolic_inputs(model: keras.Model, input_shape: Any, batch_size: int | Non
 
 
 def _walk(model: keras.Model, inputs: Any, call: Callable, prefix: str = "") -> Any:
-    """Runs a model's graph on other tensors: `call(name, operation, *args, **kwargs)` in place of each operation."""
+    """Runs the graph of a model on other tensors, with `call(name, operation, *args, **kwargs)` for each operation."""
 
     def visit(operation, *args, **kwargs):
         inner = operation.graph if isinstance(operation, BlockLayer) else operation
@@ -198,7 +209,8 @@ def _walk(model: keras.Model, inputs: Any, call: Callable, prefix: str = "") -> 
             return _walk(_functional(inner), args[0], call, f"{prefix}{operation.name}/")
         return call(prefix + operation.name, operation, *args, **kwargs)
 
-    # Calling the model would refuse a size that is not its own. `keras.models.clone_model` walks it this way, too.
+    # Calling the model would refuse a size that is not its own. `keras.models.clone_model` also walks the graph this
+    # way.
     return model._run_through_graph(inputs, call_fn=visit)
 
 
@@ -208,7 +220,7 @@ def _tensors(structure: Any) -> tuple[keras.KerasTensor, ...]:
 
 @contextmanager
 def _naming(name: str, operation: keras.Operation, tensors: tuple) -> Iterator[None]:
-    """Says which layer it was that refused its input."""
+    """Adds the name of the layer to the error with which it refuses its input."""
     try:
         yield
     except (ValueError, TypeError, IndexError) as error:
@@ -217,7 +229,7 @@ def _naming(name: str, operation: keras.Operation, tensors: tuple) -> Iterator[N
 
 
 def _check_features(operation: keras.Operation, tensors: tuple) -> None:
-    """Computing an output's shape alone does not ask whether a layer's weights fit its input; `input_spec` knows."""
+    """Checks by `input_spec` whether the weights of a layer fit its input; computing the output shape does not."""
     spec = getattr(operation, "input_spec", None)
     if not isinstance(spec, keras.layers.InputSpec) or not tensors:
         return
