@@ -101,7 +101,7 @@ def test_what_is_refused_is_named():
         graph_of(model, input_shape=(14, 14, 3))
     with pytest.raises(ValueError, match="Conv2D 'stem' does not work on"):
         graph_of(model, input_shape=(2, 2, 3))
-    with pytest.raises(ValueError, match=r"has the form of \(8, 8, 3\), without the batch; got \(1, 8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"like \(8, 8, 3\), without the batch; got \(1, 8, 8, 3\)"):
         graph_of(model, input_shape=(1, 8, 8, 3))
-    with pytest.raises(ValueError, match=r"has the form of \(8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"like \(8, 8, 3\)"):
         graph_of(model, input_shape=(8, 8, 1))

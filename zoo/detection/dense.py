@@ -21,7 +21,7 @@ from zoo.boxes import Array
 from zoo.detection import anchors, matching, targets
 from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
-from zoo.detection.nms import Suppression
+from zoo.detection.suppression import Suppression
 
 __all__ = ["STRIDES", "DenseDetector", "dense_anchors", "dense_loss"]
 
@@ -126,13 +126,13 @@ def dense_loss(
     objects, classes = matching.matched(truths, rows)
     codes = box_geometry.encode(objects, ops.convert_to_tensor(boxes), variances=VARIANCES)
     # Keras takes the mean of the four coordinates and of the classes; the papers' losses are sums.
-    of_boxes = 4 * keras.losses.huber(codes, outputs["codes"], delta=1.0)
-    wanted = ops.one_hot(classes, outputs["logits"].shape[-1], dtype="float32")
-    of_classes = wanted.shape[-1] * keras.losses.binary_focal_crossentropy(
-        wanted, outputs["logits"], apply_class_balancing=True, alpha=ALPHA, gamma=gamma, from_logits=True
+    box_losses = 4 * keras.losses.huber(codes, outputs["codes"], delta=1.0)
+    expected = ops.one_hot(classes, outputs["logits"].shape[-1], dtype="float32")
+    class_losses = expected.shape[-1] * keras.losses.binary_focal_crossentropy(
+        expected, outputs["logits"], apply_class_balancing=True, alpha=ALPHA, gamma=gamma, from_logits=True
     )
     background = ops.cast(rows == -1, "float32") * matching.outside_crowds(box_geometry.centres(boxes), truths)
     return {
-        "box_loss": ops.sum(of_boxes * positive) / count,
-        "class_loss": ops.sum(of_classes * (positive + background)) / count,
+        "box_loss": ops.sum(box_losses * positive) / count,
+        "class_loss": ops.sum(class_losses * (positive + background)) / count,
     }

@@ -15,6 +15,7 @@ import numpy as np
 
 from zoo.boxes import Array
 from zoo.detection import nms, targets
+from zoo.detection.suppression import Suppression
 
 __all__ = ["PRIOR_LOGIT", "Detector"]
 
@@ -61,7 +62,7 @@ class Detector(keras.Model):
     # Height and width of the images must be multiples of this number: the largest stride of the backbone's feature
     # maps.
     LARGEST_STRIDE = 32
-    SUPPRESSION = nms.Suppression()
+    SUPPRESSION = Suppression()
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Detector(keras.Model):
         *,
         num_classes: int,
         loss_weights: dict[str, float],
-        suppression: nms.Suppression,
+        suppression: Suppression,
         name: str,
     ):
         if num_classes < 1:
@@ -247,8 +248,8 @@ class Detector(keras.Model):
     def from_config(cls, config, custom_objects=None):
         arguments = dict(config)
         backbone = keras.saving.deserialize_keras_object(arguments.pop("backbone"), custom_objects=custom_objects)
-        settings = {field.name: arguments.pop(field.name) for field in fields(nms.Suppression)}
-        return cls(backbone, suppression=nms.Suppression(**settings), **arguments)
+        settings = {field.name: arguments.pop(field.name) for field in fields(Suppression)}
+        return cls(backbone, suppression=Suppression(**settings), **arguments)
 
 
 class _DetectorPart(keras.Model):

@@ -94,11 +94,11 @@ def create(
     if image_size is not None:
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         detector.check_size(*size)
-        own = backbone.input_shape[1:3]
-        if any(side not in (None, wanted) for side, wanted in zip(own, size, strict=True)):
+        backbone_size = backbone.input_shape[1:3]
+        if any(side not in (None, expected) for side, expected in zip(backbone_size, size, strict=True)):
             raise ValueError(
-                f"expected the backbone's image size {own}, got image_size={size}; build the backbone for that size, "
-                "or for (None, None) to take all"
+                f"expected the backbone's image size {backbone_size}, got image_size={size}; build the backbone for "
+                "that size, or for (None, None), so that it takes all sizes"
             )
     return detector
 

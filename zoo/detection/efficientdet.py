@@ -23,7 +23,7 @@ import keras
 from zoo.detection import anchors, fpn
 from zoo.detection.dense import DenseDetector
 from zoo.detection.detector import PRIOR_LOGIT
-from zoo.detection.nms import Suppression
+from zoo.detection.suppression import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["SCALING", "VARIANTS", "EfficientDet", "FastFusion", "Magnify", "Scaling", "Variant", "compound_scaling"]
@@ -211,13 +211,13 @@ class Magnify(keras.layers.Layer):
     TensorShape([1, 5, 4, 8])
     """
 
-    def call(self, x, like):
+    def call(self, x, target):
         ops = keras.ops
-        height, width = ops.shape(like)[1:3]
+        height, width = ops.shape(target)[1:3]
         return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)[:, :height, :width]
 
-    def compute_output_shape(self, x_shape, like_shape):
-        return (*like_shape[:3], x_shape[-1])
+    def compute_output_shape(self, x_shape, target_shape):
+        return (*target_shape[:3], x_shape[-1])
 
 
 def _separable(x, filters: int, *, name: str):

@@ -36,7 +36,7 @@ from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, nms, targets
 from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
-from zoo.detection.nms import Suppression
+from zoo.detection.suppression import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["VARIANTS", "FasterRCNN", "Proposals", "RoIAlign", "Variant", "region_anchors", "roi_align"]
@@ -171,8 +171,8 @@ class FasterRCNN(Detector):
         objects, _ = matching.matched(truths, rows)
         region_box_loss = _box_loss(objects, grid, outputs["region_codes"], on)
         holds_object = ops.cast(rows >= 0, "float32")[..., None]
-        each = ops.binary_crossentropy(holds_object, outputs["region_logits"][..., None], from_logits=True)[..., 0]
-        region_loss = ops.sum(each * (on + off)) / ops.sum(on + off)
+        losses = ops.binary_crossentropy(holds_object, outputs["region_logits"][..., None], from_logits=True)[..., 0]
+        region_loss = ops.sum(losses * (on + off)) / ops.sum(on + off)
 
         # The regions are an input of the second stage: no gradient flows from its loss to the first.
         regions = ops.stop_gradient(outputs["proposals"])
@@ -181,12 +181,12 @@ class FasterRCNN(Detector):
         clear = clear * ops.cast(box_geometry.area(regions) > 0, "float32")
         on, off = _sample(rows, clear, SAMPLE, SHARE)
         objects, classes = matching.matched(truths, rows)
-        each = ops.sparse_categorical_crossentropy(classes + 1, outputs["logits"], from_logits=True)
+        losses = ops.sparse_categorical_crossentropy(classes + 1, outputs["logits"], from_logits=True)
         return {
             "region_box_loss": region_box_loss,
             "region_loss": region_loss,
             "box_loss": _box_loss(objects, regions, outputs["codes"], on),
-            "class_loss": ops.sum(each * (on + off)) / ops.maximum(ops.sum(on + off), 1.0),
+            "class_loss": ops.sum(losses * (on + off)) / ops.maximum(ops.sum(on + off), 1.0),
         }
 
     def get_config(self):
@@ -305,7 +305,7 @@ class Proposals(keras.layers.Layer):
         ops = keras.ops
         image_size = ops.shape(images)[1:3]
         boxes = box_geometry.decode(ops.stop_gradient(codes), region_anchors(image_size), variances=VARIANCES)
-        found = nms.suppress_portable(
+        proposals = nms.suppress_portable(
             box_geometry.clip(boxes, image_size),
             ops.sigmoid(ops.stop_gradient(logits))[..., None],
             iou_threshold=REGION_IOU,
@@ -313,7 +313,7 @@ class Proposals(keras.layers.Layer):
             max_detections=self.count,
             max_candidates=4 * self.count,
         )
-        return ops.stop_gradient(found["boxes"])
+        return ops.stop_gradient(proposals["boxes"])
 
     def compute_output_shape(self, images_shape, codes_shape, logits_shape):
         return (images_shape[0], self.count, 4)
@@ -364,11 +364,11 @@ def _sample(rows: Array, clear: Array, count: int, share: float) -> tuple[Any, A
 def _box_loss(objects: Array, boxes: Array, codes: Array, weights: Array) -> Any:
     """Computes the smooth L1 loss of the codes, as the mean over the boxes that have an object."""
     ops = keras.ops
-    wanted = box_geometry.encode(objects, boxes, variances=VARIANCES)
+    expected = box_geometry.encode(objects, boxes, variances=VARIANCES)
     # Where there is no object (or in padding, no region), codes may be huge or infinite, and 0 times infinity is not 0.
-    wanted = ops.where(weights[..., None] > 0, wanted, 0.0)
-    each = 4 * keras.losses.huber(wanted, codes, delta=1.0)
-    return ops.sum(each * weights) / ops.maximum(ops.sum(weights), 1.0)
+    expected = ops.where(weights[..., None] > 0, expected, 0.0)
+    losses = 4 * keras.losses.huber(expected, codes, delta=1.0)
+    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:

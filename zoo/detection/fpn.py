@@ -143,7 +143,7 @@ def further_levels(
 
 def _check_halved(maps: dict) -> None:
     if len(maps) < 2:
-        raise ValueError(f"a pyramid has two levels or more, got {', '.join(maps) or 'none'}")
+        raise ValueError(f"expected a pyramid of two levels or more, got {', '.join(maps) or 'none'}")
     sizes = {level: tuple(map.shape[1:3]) for level, map in maps.items()}
     below = None
     for size in sizes.values():

@@ -13,13 +13,13 @@ Boxes are xyxy. A box is suppressed by a better one of its class if their IoU is
 equal.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from zoo import boxes as box_geometry
 from zoo.boxes import Array
+from zoo.detection.suppression import Suppression, check_settings
 
 __all__ = ["Suppression", "check_settings", "hard_nms", "soft_nms", "suppress", "suppress_portable", "suppress_soft"]
 
@@ -27,27 +27,6 @@ __all__ = ["Suppression", "check_settings", "hard_nms", "soft_nms", "suppress", 
 # as many boxes as it may keep. Both numbers were measured (benchmarks/boxes.py).
 MANY = 10_000.0
 TRIED = 5
-
-
-@dataclass(frozen=True)
-class Suppression:
-    """The settings with which a detector suppresses its boxes.
-
-    Attributes:
-        score_threshold: Only boxes with a larger score than this are kept, in 0..1. Defaults to 0.05.
-        iou_threshold: Two boxes of one class with a larger IoU than this are one object, in 0..1. Defaults to 0.5.
-        max_detections: Maximum number of detections per image, the ones with the best scores. Defaults to 100.
-
-    Raises:
-        ValueError: If a threshold lies outside 0..1, or if `max_detections` is below 1.
-    """
-
-    score_threshold: float = 0.05
-    iou_threshold: float = 0.5
-    max_detections: int = 100
-
-    def __post_init__(self) -> None:
-        check_settings(self.iou_threshold, self.score_threshold, self.max_detections)
 
 
 def hard_nms(
@@ -177,8 +156,8 @@ def suppress(
 
     >>> boxes = np.array([[[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]]], "float32")
     >>> scores = np.array([[[0.6, 0.0], [0.9, 0.0], [0.2, 0.3]]], "float32")
-    >>> found = suppress(boxes, scores, max_detections=4)
-    >>> found["classes"].numpy().tolist(), found["valid"].numpy().tolist()
+    >>> detections = suppress(boxes, scores, max_detections=4)
+    >>> detections["classes"].numpy().tolist(), detections["valid"].numpy().tolist()
     ([[0, 1, 0, -1]], [3])
     """
     import tensorflow as tf
@@ -202,19 +181,19 @@ def suppress(
     def of_the_best():
         best = tf.reduce_max(scores, axis=-1)
         limits, rows = tf.math.top_k(best, tf.minimum(TRIED * max_detections, tf.shape(best)[1]))
-        found = kernel(tf.gather(boxes, rows, batch_dims=1), tf.gather(scores, rows, batch_dims=1))
+        result = kernel(tf.gather(boxes, rows, batch_dims=1), tf.gather(scores, rows, batch_dims=1))
         # Only better boxes suppress a box. So full lists that end above all boxes that were left out are final.
-        full = found.valid_detections == max_detections
-        final = tf.reduce_all(full & (found.nmsed_scores[:, -1] >= limits[:, -1]))
-        return tf.cond(final, lambda: found, lambda: kernel(boxes, scores))
+        full = result.valid_detections == max_detections
+        final = tf.reduce_all(full & (result.nmsed_scores[:, -1] >= limits[:, -1]))
+        return tf.cond(final, lambda: result, lambda: kernel(boxes, scores))
 
-    found = tf.cond(many, of_the_best, lambda: kernel(boxes, scores))
-    real = tf.range(max_detections) < found.valid_detections[:, None]
+    result = tf.cond(many, of_the_best, lambda: kernel(boxes, scores))
+    real = tf.range(max_detections) < result.valid_detections[:, None]
     return {
-        "boxes": tf.debugging.check_numerics(found.nmsed_boxes, "boxes to suppress must be finite"),
-        "classes": tf.where(real, tf.cast(found.nmsed_classes, tf.int32), -1),
-        "scores": found.nmsed_scores,
-        "valid": found.valid_detections,
+        "boxes": tf.debugging.check_numerics(result.nmsed_boxes, "boxes to suppress must be finite"),
+        "classes": tf.where(real, tf.cast(result.nmsed_classes, tf.int32), -1),
+        "scores": result.nmsed_scores,
+        "valid": result.valid_detections,
     }
 
 
@@ -313,8 +292,8 @@ def suppress_soft(
         ValueError: If `suppress_portable` or `soft_nms` would refuse the arguments.
 
     >>> boxes = np.array([[[0, 0, 10, 10], [0, 0, 5, 10], [20, 0, 30, 10]]], "float32")
-    >>> found = suppress_soft(boxes, np.array([[[0.5], [0.75], [0.25]]]), method="linear", max_detections=4)
-    >>> found["scores"].numpy()[0].tolist()
+    >>> detections = suppress_soft(boxes, np.array([[[0.5], [0.75], [0.25]]]), method="linear", max_detections=4)
+    >>> detections["scores"].numpy()[0].tolist()
     [0.75, 0.25, 0.25, 0.0]
     """
     from keras import ops
@@ -420,28 +399,10 @@ def _batch(
     boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
     if len(boxes.shape) != 3 or boxes.shape[2] != 4 or len(scores.shape) != 3 or scores.shape[2] is None:
         raise ValueError(f"expected boxes [b, n, 4] and scores [b, n, classes], got {boxes.shape} and {scores.shape}")
-    for ours, other in zip(boxes.shape[:2], scores.shape[:2], strict=True):
-        if ours is not None and other is not None and ours != other:
+    for count, other_count in zip(boxes.shape[:2], scores.shape[:2], strict=True):
+        if count is not None and other_count is not None and count != other_count:
             raise ValueError(f"expected as many scores as boxes, got boxes {boxes.shape} and scores {scores.shape}")
     return boxes, scores
-
-
-def check_settings(iou_threshold: float, score_threshold: float, max_detections: int | None) -> None:
-    """Checks the settings of a suppression.
-
-    Args:
-        iou_threshold: The threshold of IoU.
-        score_threshold: The threshold of scores.
-        max_detections: The maximum number of detections, or None for no limit.
-
-    Raises:
-        ValueError: If a threshold lies outside 0..1, or if `max_detections` is below 1.
-    """
-    for name, threshold in (("iou_threshold", iou_threshold), ("score_threshold", score_threshold)):
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"expected a threshold in 0..1, got {name}={threshold}")
-    if max_detections is not None and max_detections < 1:
-        raise ValueError(f"expected room for at least 1 detection, got max_detections={max_detections}")
 
 
 def _check_method(method: str, sigma: float) -> None:

@@ -19,6 +19,7 @@ from zoo import boxes as box_geometry
 from zoo.boxes import Array
 from zoo.detection import nms
 from zoo.detection.losses import OVERLAPS
+from zoo.detection.suppression import Suppression
 from zoo.surgery.conversion import to_fully_convolutional
 from zoo.surgery.feature_maps import strides
 
@@ -162,7 +163,7 @@ class SlidingWindow:
                 f"expected a model with the outputs classes, box (4 numbers) and, if it has one, objectness (1); got "
                 f"outputs of {widths} numbers. transfer.localiser makes such models"
             )
-        self.suppression = nms.Suppression(score_threshold, iou_threshold, max_detections)
+        self.suppression = Suppression(score_threshold, iou_threshold, max_detections)
         self.window = model.input_shape[1:3]
         self.network = to_fully_convolutional(model)
         self.stride = int(max(strides(self.network).values()))
@@ -218,8 +219,8 @@ class SlidingWindow:
         """
         boxes, scores = self.decode(self.grid(images))
         boxes = box_geometry.clip(boxes, np.shape(images)[1:3])
-        found = nms.suppress(boxes, scores, **asdict(self.suppression))
-        return {name: np.asarray(values) for name, values in found.items()}
+        detections = nms.suppress(boxes, scores, **asdict(self.suppression))
+        return {name: np.asarray(values) for name, values in detections.items()}
 
 
 def _has_object(boxes: Array) -> Any:

@@ -15,7 +15,7 @@ import keras
 from zoo.detection import anchors, fpn
 from zoo.detection.dense import DenseDetector
 from zoo.detection.detector import PRIOR_LOGIT
-from zoo.detection.nms import Suppression
+from zoo.detection.suppression import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["LEVELS", "VARIANTS", "RetinaNet", "Variant"]

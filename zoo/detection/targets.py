@@ -43,14 +43,14 @@ def grid_points(image_size: Sequence[Any], strides: Sequence[int] = (8, 16, 32))
     if library is np and not all(side > 0 and side % max(strides) == 0 for side in image_size):
         raise ValueError(
             f"expected an image size (height, width) of multiples of {max(strides)} pixels, the largest stride, got "
-            f"{tuple(image_size)};  resize or pad the images together with their boxes"
+            f"{tuple(image_size)}; resize or pad the images together with their boxes"
         )
-    points, own = [], []
+    points, own_strides = [], []
     for stride in strides:
         rows, columns = (library.arange(side // stride, dtype="float32") * stride + stride / 2 for side in image_size)
         points.append(library.reshape(library.stack(library.meshgrid(columns, rows), axis=-1), (-1, 2)))
-        own.append(library.full_like(points[-1][:, 0], stride))
-    return library.concatenate(points), library.concatenate(own)
+        own_strides.append(library.full_like(points[-1][:, 0], stride))
+    return library.concatenate(points), library.concatenate(own_strides)
 
 
 def decode_distances(codes: Array, points: Array, strides: Array) -> Array:

@@ -21,7 +21,7 @@ from zoo.boxes import Array
 from zoo.detection import fpn, matching, targets
 from zoo.detection.detector import PRIOR_LOGIT, Detector
 from zoo.detection.losses import OverlapLoss
-from zoo.detection.nms import Suppression
+from zoo.detection.suppression import Suppression
 from zoo.surgery.feature_maps import features
 
 __all__ = ["LEVELS", "STRIDES", "VARIANTS", "YOLO", "Variant"]
@@ -85,8 +85,8 @@ class YOLO(Detector):
     >>> detector = YOLO(backbone, num_classes=3, filters=16, depth=1, units=0)
     >>> {name: tuple(output.shape) for name, output in detector.output.items()}
     {'codes': (None, 126, 4), 'logits': (None, 126, 3)}
-    >>> found = detector.detect(np.zeros((2, 64, 96, 3), "float32"))
-    >>> {name: values.shape for name, values in found.items()}
+    >>> detections = detector.detect(np.zeros((2, 64, 96, 3), "float32"))
+    >>> {name: values.shape for name, values in detections.items()}
     {'boxes': (2, 100, 4), 'classes': (2, 100), 'scores': (2, 100), 'valid': (2,)}
     """
 
@@ -147,9 +147,9 @@ class YOLO(Detector):
         # The sum of the weights is like a number of objects, since a weight is at most 1. It counts as at least 1.
         count = ops.maximum(ops.sum(weights), 1.0)
         box_loss = ops.sum(self.overlap_loss(boxes, predicted) * weights) / count
-        wanted = ops.one_hot(classes, self.num_classes, dtype="float32") * weights[..., None]
-        each = ops.binary_crossentropy(wanted, outputs["logits"], from_logits=True)
-        class_loss = ops.sum(each * matching.outside_crowds(points, truths)[..., None]) / count
+        expected = ops.one_hot(classes, self.num_classes, dtype="float32") * weights[..., None]
+        losses = ops.binary_crossentropy(expected, outputs["logits"], from_logits=True)
+        class_loss = ops.sum(losses * matching.outside_crowds(points, truths)[..., None]) / count
         return {"box_loss": box_loss, "class_loss": class_loss}
 
     def get_config(self):

@@ -161,9 +161,9 @@ class YOLOv1Loss(keras.losses.Loss):
         # The confidence of the responsible box should be its IoU, of all others 0.
         confidence = (overlap * responsible - guess[..., 4]) ** 2
         weight = responsible + self.no_object * (1 - responsible)
-        of_boxes = self.coordinates * responsible * place + weight * confidence
-        of_classes = here[..., None] * (true_classes - classes) ** 2
-        return ops.sum(of_boxes, axis=(1, 2, 3)) + ops.sum(of_classes, axis=(1, 2, 3))
+        box_loss = self.coordinates * responsible * place + weight * confidence
+        class_loss = here[..., None] * (true_classes - classes) ** 2
+        return ops.sum(box_loss, axis=(1, 2, 3)) + ops.sum(class_loss, axis=(1, 2, 3))
 
     def get_config(self):
         own = {"boxes_per_cell": self.boxes_per_cell, "coordinates": self.coordinates, "no_object": self.no_object}

@@ -12,21 +12,22 @@ from typing import Any
 import numpy as np
 
 from zoo.metrics import matching
-from zoo.metrics.detection import COCO_RECALLS, interpolated_precision
+from zoo.metrics.detection import COCO_RECALLS
+from zoo.metrics.precision import interpolated_precision
 
 __all__ = ["KINDS", "ErrorBreakdown", "errors"]
 
 Sample = Mapping[str, Any]
 
-# A dict from each kind to what a false positive of that kind is (the last is a kind of object). t is the threshold of
-# IoU, b that of background.
+# A dict from each kind of mistake to its definition. The first five are kinds of false positives, the last is a kind of
+# object. t is the threshold of IoU, b that of background.
 KINDS = {
-    "class": "at least t with an object of another class",
-    "location": "between b and t with an object of its class",
-    "both": "between b and t with an object of another class",
-    "duplicate": "at least t with an object of its class that a better detection has taken",
-    "background": "at most b with everything",
-    "missed": "an object that no detection found, and none would find if its class or location were right",
+    "class": "The IoU with an object of another class is at least t.",
+    "location": "The IoU with an object of its class is between b and t.",
+    "both": "The IoU with an object of another class is between b and t.",
+    "duplicate": "The IoU with an object of its class is at least t, but a better detection has taken that object.",
+    "background": "The IoU with every object is at most b.",
+    "missed": "No detection found the object, and none would if its class or location were correct.",
 }
 
 
@@ -97,11 +98,11 @@ def errors(
         raise ValueError(
             f"expected 0 < background_threshold < threshold <= 1, got {background_threshold} and {threshold}"
         )
-    classes, truth, found = matching.tables(
+    classes, truth, detected = matching.tables(
         truths, detections, num_classes=num_classes, max_detections=max_detections, box_format=box_format
     )
     matches = matching.coco_matches(
-        truth, found, num_classes=len(classes), thresholds=np.array([threshold]), areas=[(0.0, np.inf)]
+        truth, detected, num_classes=len(classes), thresholds=np.array([threshold]), areas=[(0.0, np.inf)]
     )
     correct, wrong = matches.true_positive[0, 0], matches.false_positive[0, 0]
     positives = matches.positives[0]
@@ -109,7 +110,7 @@ def errors(
     taken[matches.truth[0, 0][correct]] = True
 
     rows = np.flatnonzero(wrong)
-    same, same_truth, other, other_truth = _nearest(truth, found, rows)
+    same, same_truth, other, other_truth = _nearest(truth, detected, rows)
     mistake = np.select(
         [
             (same >= background_threshold) & (same < threshold),
@@ -120,11 +121,11 @@ def errors(
         ["location", "class", "duplicate", "background"],
         "both",
     )
-    kind = np.full(len(found.image), "ignored", dtype="<U10")
+    kind = np.full(len(detected.image), "ignored", dtype="<U10")
     kind[correct], kind[rows] = "correct", mistake
 
     # The object that a mistake would have detected; -1 if that object is detected anyway.
-    would_find = np.full(len(found.image), -1)
+    would_find = np.full(len(detected.image), -1)
     would_find[rows] = np.select([mistake == "location", mistake == "class"], [same_truth, other_truth], -1)
     some = np.flatnonzero(would_find >= 0)
     would_find[some[taken[would_find[some]]]] = -1
@@ -132,29 +133,29 @@ def errors(
     missed[would_find[would_find >= 0]] = False
 
     counted = correct | wrong
-    before = _average_precision(found, found.class_index, correct, counted, positives)
+    before = _average_precision(detected, detected.class_index, correct, counted, positives)
     gains = {}
     for name in KINDS:
-        class_index, right, kept, to_find = found.class_index.copy(), correct.copy(), counted.copy(), positives
+        class_index, right, kept, to_find = detected.class_index.copy(), correct.copy(), counted.copy(), positives
         if name == "missed":
             to_find = positives - np.bincount(truth.class_index[missed], minlength=len(classes))
         else:
             kept[kind == name] = False
             remedies = np.flatnonzero((kind == name) & (would_find >= 0))
-            remedies = remedies[np.argsort(-found.score[remedies], kind="stable")]
+            remedies = remedies[np.argsort(-detected.score[remedies], kind="stable")]
             best = remedies[np.unique(would_find[remedies], return_index=True)[1]]
             kept[best] = right[best] = True
             class_index[best] = truth.class_index[would_find[best]]
-        gains[name] = _average_precision(found, class_index, right, kept, to_find) - before
+        gains[name] = _average_precision(detected, class_index, right, kept, to_find) - before
 
     in_order = np.full(sum(len(np.asarray(sample["classes"])) for sample in detections), "uncounted", dtype="<U10")
-    in_order[found.place] = kind
+    in_order[detected.place] = kind
     counts = {name: int((kind == name).sum()) for name in KINDS} | {"missed": int(missed.sum())}
     return ErrorBreakdown(before, counts, gains, _per_image(in_order, detections), _per_image(missed, truths))
 
 
 def _nearest(
-    truth: matching.Truths, found: matching.Detections, rows: np.ndarray
+    truth: matching.Truths, detected: matching.Detections, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Finds for some detections the object of their class, and the object of another class, that they overlap most.
 
@@ -163,10 +164,10 @@ def _nearest(
         object; and the same two for objects of other classes. Crowds are no objects here.
     """
     objects = np.flatnonzero(~truth.crowd)
-    row, at = matching.pairs(found.image[rows], truth.image[objects])
+    row, at = matching.pairs(detected.image[rows], truth.image[objects])
     at = objects[at]
-    overlap = matching.overlap_of_pairs(found.xywh[rows][row], truth.xywh[at], np.zeros(len(at), bool))
-    same_class = found.class_index[rows][row] == truth.class_index[at]
+    overlap = matching.overlap_of_pairs(detected.xywh[rows][row], truth.xywh[at], np.zeros(len(at), bool))
+    same_class = detected.class_index[rows][row] == truth.class_index[at]
     results = []
     for wanted in (same_class, ~same_class):
         order = np.flatnonzero(wanted)
@@ -179,11 +180,11 @@ def _nearest(
 
 
 def _average_precision(
-    found: matching.Detections, class_index: np.ndarray, right: np.ndarray, counted: np.ndarray, to_find: np.ndarray
+    detected: matching.Detections, class_index: np.ndarray, right: np.ndarray, counted: np.ndarray, to_find: np.ndarray
 ) -> float:
     """Computes COCO's mean average precision of the detections that count, some of which are correct."""
     rows = np.flatnonzero(counted)
-    rows = rows[np.lexsort((-found.score[rows], class_index[rows]))]
+    rows = rows[np.lexsort((-detected.score[rows], class_index[rows]))]
     curves, _ = interpolated_precision(
         right[None, rows], ~right[None, rows], class_index[rows], to_find, np.asarray(COCO_RECALLS)
     )

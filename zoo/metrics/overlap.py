@@ -41,7 +41,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ig
         if ids.size and (ids.min() < 0 or ids.max() >= num_classes):
             raise ValueError(
                 f"expected class ids in 0..{num_classes - 1}, got {ids.min()}..{ids.max()} in the {name}; "
-                "pixels that do not count are left out by ignore="
+                "to leave out pixels that do not count, give their id as ignore="
             )
     index = truth.reshape(-1).astype(np.int64) * num_classes + prediction.reshape(-1).astype(np.int64)
     return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)

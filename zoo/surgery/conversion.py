@@ -35,10 +35,10 @@ def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
     >>> adapted_kernel(np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1), 4).ravel().tolist()
     [0.5, 2.0, 3.0, 0.5]
     """
-    theirs = kernel.shape[2]
-    if channels < theirs:
+    trained_channels = kernel.shape[2]
+    if channels < trained_channels:
         return np.repeat(kernel.sum(axis=2, keepdims=True) / channels, channels, axis=2)
-    source = np.arange(channels) % theirs
+    source = np.arange(channels) % trained_channels
     return kernel[:, :, source] / np.bincount(source)[source][:, None].astype(kernel.dtype)
 
 
@@ -132,7 +132,7 @@ class _Head:
             self.windows[id(call.output)] = window
             return None
         if window != (1, 1):
-            raise ValueError(f"between Flatten (of {window[0]} x {window[1]} pixels) and a dense layer it has no place")
+            raise ValueError(f"it cannot be between Flatten (of {window[0]} x {window[1]} pixels) and a dense layer")
         if type(layer) in POOLINGS:
             pooled = POOLINGS[type(layer)](call.inputs[0].shape[1:3], 1, name=layer.name, dtype=layer.dtype_policy)
             return pooled, []
@@ -162,13 +162,13 @@ def _head_calls(graph: Graph) -> set[int]:
     starts = [call for call in graph.calls if isinstance(call.operation, flattening) and len(call.inputs[0].shape) == 4]
 
     def behind(start: Call) -> dict[int, Call]:
-        found, waiting = {id(start): start}, [start]
+        reached_calls, waiting = {id(start): start}, [start]
         while waiting:
             for tensor in waiting.pop().outputs:
-                new = [call for call in consumers[id(tensor)] if id(call) not in found]
-                found.update({id(call): call for call in new})
+                new = [call for call in consumers[id(tensor)] if id(call) not in reached_calls]
+                reached_calls.update({id(call): call for call in new})
                 waiting += new
-        return found
+        return reached_calls
 
     reached = {id(start): behind(start) for start in starts}
     while True:

@@ -12,7 +12,7 @@ import keras
 
 __all__ = ["features", "last_feature_map", "levels", "strides"]
 
-DEEPEST = 7  # level
+DEEPEST = 7  # number of the deepest level that is looked for
 
 
 def strides(model: keras.Model) -> dict[str, float]:
@@ -133,11 +133,11 @@ def last_feature_map(model: keras.Model) -> str:
 
 def _last_at_each_level(model: keras.Model) -> dict[str, str]:
     names = {2.0**n: f"c{n}" for n in range(1, DEEPEST + 1)}
-    found = {}
+    last_layers = {}
     for name, stride in strides(model).items():
         if stride in names and not isinstance(model.get_layer(name), keras.layers.ZeroPadding2D):
-            found[names[stride]] = name
-    return dict(sorted(found.items()))
+            last_layers[names[stride]] = name
+    return dict(sorted(last_layers.items()))
 
 
 def _is_map(output) -> bool:

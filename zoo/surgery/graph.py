@@ -56,12 +56,12 @@ class Graph:
 
     def consumers(self) -> dict[int, list[Call]]:
         """Returns a dict from the id of each tensor to the calls that take it as an input."""
-        found: dict[int, list[Call]] = {id(tensor): [] for tensor in self.inputs}
+        consumers: dict[int, list[Call]] = {id(tensor): [] for tensor in self.inputs}
         for call in self.calls:
-            found.update({id(tensor): [] for tensor in call.outputs})
+            consumers.update({id(tensor): [] for tensor in call.outputs})
             for tensor in call.inputs:
-                found[id(tensor)].append(call)
-        return found
+                consumers[id(tensor)].append(call)
+        return consumers
 
 
 def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | None = None) -> Graph:
@@ -191,7 +191,7 @@ def _symbolic_inputs(model: keras.Model, input_shape: Any, batch_size: int | Non
         own = tensor.shape[1:]
         shape = own if shape is None else tuple(shape)
         if len(shape) != len(own) or (own and shape[-1] != own[-1] and own[-1] is not None):
-            raise ValueError(f"input_shape of {tensor.name!r} has the form of {own}, without the batch; got {shape}")
+            raise ValueError(f"expected an input_shape of {tensor.name!r} like {own}, without the batch; got {shape}")
         return keras.KerasTensor((batch_size, *shape), dtype=tensor.dtype, name=tensor.name)
 
     if not keras.tree.is_nested(model.input):
