@@ -1,4 +1,4 @@
-"""Box geometry against pixels that are counted, scalar formulas and Keras' own converters."""
+"""Box geometry against counted pixels, scalar formulas and the converters of Keras."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def random_boxes(n: int, *, seed: int = 0, dtype="float32") -> np.ndarray:
 
 
 def written_out(box, box_format: str, height: float, width: float) -> tuple[float, float, float, float]:
-    """The xyxy corners of one box of any format, one case after the other."""
+    """Returns the xyxy corners of one box of any format, with one case per format."""
     p, q, r, s = (float(value) for value in box)
     if box_format.startswith("rel_"):
         scale = (height, width, height, width) if box_format == "rel_yxyx" else (width, height, width, height)
@@ -76,7 +76,7 @@ def test_formats_mean_what_keras_means(box_format):
 def test_conversion_and_back_is_the_identity(some, box_format):
     corners = np.array(some, "float64").reshape(-1, 4)
     if corners.size and 0 < np.abs(corners).max() <= boxes.RELATIVE_REACH:
-        return  # taken for relative, as it should be
+        return  # the boxes count as relative, which is correct
     there = boxes.convert(corners, "xyxy", box_format, image_size=(HEIGHT, WIDTH))
     scale = np.maximum(np.abs(there).max(initial=0), 1)
     if box_format.startswith("rel_") and scale > 2 * boxes.RELATIVE_REACH:
@@ -142,14 +142,14 @@ def test_relative_boxes_are_recognised_where_absolute_ones_are_expected():
     with pytest.raises(ValueError, match="got relative ones"):
         boxes.encode_sqrt(relative, image_size=(HEIGHT, WIDTH))
     boxes.check(relative, "rel_xyxy")
-    boxes.check(np.concatenate([relative, [[0, 0, 20, 3]]]))  # one real box: a small one beside it may be
+    boxes.check(np.concatenate([relative, [[0, 0, 20, 3]]]))  # a small box is accepted beside a large one
     boxes.check(np.zeros((3, 4)))  # padding
 
 
 def test_absolute_boxes_are_recognised_where_relative_ones_are_expected():
     with pytest.raises(ValueError, match=r'fractions of the image in 0..1, got a coordinate of .* format is "xywh"'):
         boxes.convert([[10, 20, 30, 40]], "rel_xywh", "xyxy", image_size=(HEIGHT, WIDTH))
-    boxes.check([[-0.2, 0, 1.3, 1]], "rel_xyxy")  # an object that reaches over the edge
+    boxes.check([[-0.2, 0, 1.3, 1]], "rel_xyxy")  # an object that reaches over the edge is accepted
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -215,7 +215,7 @@ def test_clipping_leaves_the_part_inside(box, height, width):
 
 
 def scalar_overlaps(a, b) -> dict[str, float]:
-    """Each formula as its paper has it, for one pair of boxes with an area."""
+    """Computes each formula as its paper defines it, for one pair of boxes with an area."""
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.tolist(), b.tolist()
     shared = max(min(ax2, bx2) - max(ax1, bx1), 0) * max(min(ay2, by2) - max(ay1, by1), 0)
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
@@ -371,7 +371,8 @@ def test_gradients_are_finite_and_weigh_the_aspect_ratio_as_a_constant():
 
 
 def test_codes_against_anchors_worked_by_hand():
-    # Anchor: centre (20, 30), 20 wide, 40 high. Box: centre (25, 20), 40 wide, 20 high.
+    # The anchor has its centre at (20, 30) and is 20 wide and 40 high. The box has its centre at (25, 20) and is 40
+    # wide and 20 high.
     codes = boxes.encode([5, 10, 45, 30], [10, 10, 30, 50])
     np.testing.assert_allclose(codes, [5 / 20, -10 / 40, math.log(2), math.log(0.5)], rtol=1e-6)
     codes = boxes.encode([5, 10, 45, 30], [10, 10, 30, 50], variances=(0.1, 0.1, 0.2, 0.2))
@@ -385,7 +386,7 @@ def test_codes_are_those_of_keras():
         anchors[None], some[None], "xyxy", "xyxy", variance=variances
     )[0]
     codes = boxes.encode(some, anchors, variances=variances)
-    np.testing.assert_allclose(codes, np.asarray(expected)[:, [1, 0, 3, 2]], rtol=1e-4, atol=1e-5)  # there y, x, h, w
+    np.testing.assert_allclose(codes, np.asarray(expected)[:, [1, 0, 3, 2]], rtol=1e-4, atol=1e-5)  # Keras: y, x, h, w
 
 
 @settings(deadline=None)
@@ -408,7 +409,7 @@ def test_padding_encodes_to_finite_numbers_and_wild_codes_decode_to_them():
 
 
 def test_square_root_codes_worked_by_hand_and_undone():
-    # YOLO's argument: the same 4 pixels of width count for more in a small box.
+    # The argument of YOLO: the same 4 pixels of width count more in a small box.
     small, large = boxes.encode_sqrt([[0, 0, 16, 16], [0, 0, 64, 64]], (100, 100))
     np.testing.assert_allclose(small, [0.08, 0.08, 0.4, 0.4], rtol=1e-6)
     np.testing.assert_allclose(large, [0.32, 0.32, 0.8, 0.8], rtol=1e-6)

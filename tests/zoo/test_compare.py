@@ -1,4 +1,4 @@
-"""Which network to choose, and what one is: tables against the models themselves."""
+"""Comparing and describing networks: the tables against the models themselves."""
 
 import io
 import re

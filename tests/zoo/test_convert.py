@@ -17,7 +17,7 @@ def rng():
 
 
 def randomised(model, rng):
-    """Random weights and batch-norm statistics; outputs stay in range, since kernels are scaled by their fan-in."""
+    """Sets random weights and batch-norm statistics. Outputs stay in range: kernels are scaled by fan-in."""
     for layer in model.layers if not isinstance(model, keras.Sequential) else [model]:
         weights = []
         for weight in layer.weights:
@@ -41,7 +41,7 @@ def vgg_like(height=32, width=48):
 
 
 def valid(head, height=23, width=31):
-    """A network without padding: what it sees of a window does not depend on what is around it. Stride 4."""
+    """Returns a network of stride 4 without padding: its result for a window does not depend on what is around it."""
     image = keras.Input((height, width, 3))
     x = L.Conv2D(4, 3, activation="relu")(image)
     x = L.MaxPooling2D(2)(x)
@@ -71,7 +71,7 @@ def joined_heads(x):
 
 
 def convolutional_head(x):
-    """As in MobileNet v1 and v3."""
+    """Adds a head as in MobileNet v1 and v3."""
     x = L.GlobalAveragePooling2D(keepdims=True)(x)
     return L.Activation("softmax")(L.Reshape((5,))(L.Conv2D(5, 1, padding="same")(L.Dropout(0.1)(x))))
 
@@ -237,7 +237,7 @@ def test_other_ranks(rng):
     model, values = dense_1d(rng)
     folded = fold_batch_norms(model)
     np.testing.assert_allclose(np.array(folded(values)), np.array(model(values)), atol=1e-4)
-    assert len(folded.layers) == len(model.layers) - 2 + 1  # a sequential model does not list its input
+    assert len(folded.layers) == len(model.layers) - 2 + 1  # a sequential model does not list its input layer
 
 
 KEPT = {

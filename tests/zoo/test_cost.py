@@ -1,4 +1,4 @@
-"""Costs against the textbook's arithmetic, published tables, counts by hand and TensorFlow's own shapes."""
+"""Costs against the arithmetic of the textbook, published tables, counts by hand and TensorFlow's own shapes."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from zoo.analysis.costs import conv_output_size, cost, multiply_adds, readable, 
 from zoo.layers import ResidualUnit
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "published.csv"
-# Rows of the reference and the networks of ours that they are of.
+# Rows of the reference, and the networks of the zoo that they belong to.
 PUBLISHED_QUICK = {
     "resnet18.tv_in1k": "resnet18",
     "resnet50.tv_in1k": "resnet50_v1_5",
@@ -54,7 +54,7 @@ def model_of(*layers, shape):
 
 
 def test_the_textbooks_layer():
-    """Géron, chapter 14: 200 maps from a 5x5 layer on RGB images of 150 x 100."""
+    """Source: Géron, chapter 14: 200 maps from a 5x5 layer on RGB images of 150 x 100."""
     model = model_of(keras.layers.Conv2D(200, 5, padding="same"), shape=(150, 100, 3))
     layer = cost(model).layers[0]
     assert layer.parameters == 15_200
@@ -65,7 +65,7 @@ def test_the_textbooks_layer():
 
 
 def test_the_textbooks_network():
-    """Géron, chapter 14, exercise 3: 903,400 parameters; 12.6 MB for a prediction; 526 MB of activations for 50."""
+    """Géron, chapter 14, exercise 3: 903,400 parameters, 12.6 MB per prediction, 526 MB of activations for 50."""
     conv = partial(keras.layers.Conv2D, kernel_size=3, strides=2, padding="same")
     model = model_of(conv(100), conv(200), conv(400), shape=(200, 300, 3))
     measured = cost(model)
@@ -93,12 +93,12 @@ def test_published_gmacs_to_their_digits(name, variant):
     measured = cost(zoo.create_model(variant, input_shape=(size, size, 3)))
     assert not measured.unknown
     digits = len(row["gmacs"].partition(".")[2])
-    # A trailing 0 is not written there: 0.40 stands as 0.4
+    # The table does not write a trailing 0: 0.40 is written as 0.4.
     assert round(measured.gmacs, max(2, digits)) == float(row["gmacs"])
 
 
 def test_mobilenet_has_the_papers_multiply_adds():
-    """Howard et al. 2017, table 8: 569 million, which counts products only."""
+    """Source: Howard et al. 2017, table 8: 569 million, which only counts products."""
     assert round(cost(zoo.create_model("mobilenet_v1")).multiply_adds / 1e6) == 569
 
 
@@ -112,7 +112,7 @@ def test_mobilenet_has_the_papers_multiply_adds():
     ],
 )
 def test_receptive_fields(name, field):
-    """Araujo et al. 2019, table 1."""
+    """Source: Araujo et al. 2019, table 1."""
     measured = cost(zoo.create_model(name))
     last = next(layer for layer in reversed(measured.layers) if layer.stride)
     assert last.receptive_field == (field, field)
@@ -120,7 +120,7 @@ def test_receptive_fields(name, field):
 
 
 def test_receptive_field_is_where_a_gradient_comes_from():
-    """The input pixels that one output pixel has a gradient to, on a network with all that changes the field."""
+    """One output pixel has a gradient to exactly the input pixels of its receptive field."""
     image = keras.Input((61, 73, 1))
     x = keras.layers.Conv2D(1, (3, 5), strides=(2, 1), kernel_initializer="ones")(image)
     x = keras.layers.DepthwiseConv2D(3, dilation_rate=2, depthwise_initializer="ones")(x)
@@ -213,7 +213,7 @@ def test_attention_counts_projections_scores_and_means():
     model = keras.Model([query, value], attention(query, value))
     projections = 6 * 16 * 32 + 9 * 12 * 32 + 9 * 12 * 12 + 6 * 12 * 16
     assert cost(model).multiply_adds == projections + 6 * 9 * 32 + 6 * 9 * 12
-    # The projections are the kernels, each met by every token of its input
+    # The kernels are the projections: each is multiplied with every token of its input.
     kernels = {weight.path.split("/")[-2]: weight.shape for weight in attention.weights if "kernel" in weight.path}
     lengths = {"query": 6, "key": 9, "value": 9, "attention_output": 6}
     assert projections == sum(np.prod(shape) * lengths[name] for name, shape in kernels.items())
@@ -251,7 +251,7 @@ def test_every_layer_of_keras_is_accounted_or_deliberately_unknown():
     without = {kind for kind in layers if issubclass(kind, WITHOUT_PRODUCTS)}
     unknown = {kind.__name__ for kind in layers - counted - without}
     assert not counted & without
-    # Of convolutional networks there are none
+    # No unknown layer is one of a convolutional network.
     usual = (
         "Conv1",
         "Conv2",
@@ -309,7 +309,7 @@ def test_branches_are_held_until_they_meet():
     image = keras.Input((4, 5, 1))
     one, two = keras.layers.Conv2D(2, 1)(image), keras.layers.Conv2D(3, 1)(image)
     model = keras.Model(image, keras.layers.Concatenate()([one, two]))
-    # Both branches and their concatenation; the image is no longer needed then
+    # Both branches and their concatenation are held; the image is no longer needed then.
     assert cost(model).inference_activation_bytes == 4 * 20 * (2 + 3 + 5)
 
 

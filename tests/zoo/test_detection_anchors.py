@@ -1,4 +1,4 @@
-"""Anchors worked by hand, as published, and as keras_cv has them; which of them has which object."""
+"""Anchors against results worked out by hand, published numbers and keras_cv; and which anchor gets which object."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def test_a_grid_by_hand():
     grid = anchors.anchor_grid((32, 48), (16, 32), ([(8, 8)], [(16, 32), (32, 16)]))
     assert grid.dtype == np.float32
     assert grid[:6].tolist() == [[x - 4, y - 4, x + 4, y + 4] for y in (8, 24) for x in (8, 24, 40)]
-    # 48 pixels are a cell and a half of 32: two cells, which share them
+    # 48 pixels are one and a half cells of 32, so that there are two cells, which divide them evenly.
     assert grid[6:].tolist() == [[4, 0, 20, 32], [-4, 8, 28, 24], [28, 0, 44, 32], [20, 8, 52, 24]]
     with pytest.raises(ValueError, match="shapes for each of 2 strides, got 1"):
         anchors.anchor_grid((32, 48), (16, 32), [[(8, 8)]])
@@ -32,7 +32,7 @@ def test_retinanets_anchors():
         shapes.prod(axis=1), np.repeat([32**2, 32**2 * 2 ** (2 / 3), 32**2 * 2 ** (4 / 3)], 3), 1e-5
     )
     np.testing.assert_allclose(shapes[:, 0] / shapes[:, 1], [0.5, 1, 2] * 3, rtol=1e-5)
-    # The paper's figures: from 32 at P3 to 813 at P7
+    # The paper's numbers: from 32 at P3 to 813 at P7.
     assert anchors.anchor_shapes(32).min() < 32 == shapes[1, 0]
     assert round(float(np.sqrt(anchors.anchor_shapes(512).prod(axis=1).max()))) == 813
     with pytest.raises(ValueError, match="sizes and ratios over 0"):
@@ -48,15 +48,15 @@ def test_ssd300_has_its_8732_priors():
     assert [len(s) for s in shapes] == [4, 6, 6, 6, 4, 4]
     priors = anchors.anchor_grid((300, 300), strides, shapes)
     assert len(priors) == 38 * 38 * 4 + 19 * 19 * 6 + 10 * 10 * 6 + 5 * 5 * 6 + 3 * 3 * 4 + 4 == 8732
-    # conv4_3's first cell: 30 pixels, the root of 30 * 60, and 30 at 2:1, about (0.5 / 38) * 300
+    # The first cell of conv4_3: 30 pixels, the root of 30 * 60, and 30 at 2:1, about (0.5 / 38) * 300.
     c = 150 / 38
     sides = [(30, 30), (1800**0.5, 1800**0.5), (30 * 2**0.5, 30 / 2**0.5), (30 / 2**0.5, 30 * 2**0.5)]
     np.testing.assert_allclose(
         priors[:4], [(c - w / 2, c - h / 2, c + w / 2, c + h / 2) for w, h in sides], rtol=1e-4, atol=1e-3
     )
-    # the last map's only cell, in the middle, 0.9 of the image
+    # The only cell of the last map, in the middle, 0.9 of the image.
     np.testing.assert_allclose(priors[-4], [15, 15, 285, 285], atol=1e-3)
-    # the 3:1 box of the second map, 19 x 19, third row, first column
+    # The 3:1 box of the second map, 19 x 19, third row, first column.
     at = 38 * 38 * 4 + 2 * 19 * 6 + 4
     x, y, w, h = 150 / 19, 2.5 * 300 / 19, 60 * 3**0.5, 60 / 3**0.5
     np.testing.assert_allclose(priors[at], [x - w / 2, y - h / 2, x + w / 2, y + h / 2], rtol=1e-4, atol=1e-3)
@@ -82,7 +82,7 @@ def test_anchors_are_those_of_keras_cv():
 
 
 def _cells(boxes):
-    """Each cell's nine boxes in order."""
+    """Returns the nine boxes of each cell, sorted."""
     cells = np.asarray(boxes, np.float64).round(2).reshape(-1, 9, 4)
     return np.stack([cell[np.lexsort(cell.T)] for cell in cells])
 
@@ -100,7 +100,7 @@ def test_clusters_are_found_and_every_mean_is_the_mean_of_its_own():
         naive.append(max(s / (w * h + float(a) * float(b) - s) for s, (a, b) in zip(shared, shapes, strict=True)))
     assert overlap == pytest.approx(np.mean(naive), rel=1e-6)
     assert overlap > 0.85
-    # More shapes fit better, the same seed gives the same, and one shape for each size fits perfectly.
+    # More shapes fit better, the same seed gives the same shapes, and one shape for each size fits perfectly.
     again = anchors.cluster_shapes(sizes, 6, seed=3)
     assert again[1] > overlap
     np.testing.assert_array_equal(anchors.cluster_shapes(sizes, 6, seed=3)[0], again[0])
@@ -122,12 +122,12 @@ def test_what_cannot_be_clustered_is_refused(sizes, count, message):
 
 
 def in_a_row(*ends):
-    """Boxes 10 wide and as high as told: their IoU is the quotient of the heights."""
+    """Returns boxes of width 10 and of the given heights: their IoU is the quotient of the heights."""
     return np.float32([[0, 0, 10, end] for end in ends])
 
 
 def rows(grid, objects, **settings):
-    """Of one image."""
+    """Returns the rows of the objects for one image."""
     real = np.ones((1, len(objects)), bool)
     return matching.by_overlap(grid, np.float32(objects)[None], real, **settings).numpy()[0].tolist()
 
@@ -136,9 +136,9 @@ def test_thresholds_by_hand():
     grid = in_a_row(10, 7, 6.9, 5, 4.9, 3, 2.9)
     objects = in_a_row(10)
     assert rows(grid, objects, positive=0.5, negative=0.5) == [0, 0, 0, 0, -1, -1, -1]
-    # 0.7 (in float32) is at least 0.7; below 0.3 is background
+    # 0.7 (in float32) is at least 0.7; below 0.3 is background.
     assert rows(grid, objects, positive=0.69, negative=0.3) == [0, 0, 0, -2, -2, -2, -1]
-    # each anchor has the object that it overlaps most
+    # Each anchor has the object that it overlaps most.
     assert rows(in_a_row(10, 8, 6), in_a_row(10, 7), positive=0.5, negative=0.5) == [0, 1, 1]
 
 
@@ -147,11 +147,11 @@ def test_objects_that_nothing_overlaps_enough():
     objects = in_a_row(10)
     common = {"positive": 0.5, "negative": 0.35}
     assert rows(grid, objects, **common) == [-2, -2, -1, -1]
-    # the highest overlap, both of it (Faster R-CNN has "the anchor/anchors")
+    # Both anchors have the highest overlap (Faster R-CNN has "the anchor/anchors").
     assert rows(grid, objects, rescue="best", **common) == [0, 0, -1, -1]
-    # one of them
+    # Only one of them is chosen.
     assert rows(grid, objects, rescue="bipartite", **common) == [0, -2, -1, -1]
-    # an object that no anchor touches gets none
+    # An object that no anchor touches gets no anchor.
     assert rows(grid, [[50, 50, 60, 60]], rescue="best", **common) == [-1] * 4
     assert rows(grid, [[50, 50, 60, 60]], rescue="bipartite", **common) == [-1] * 4
 
@@ -159,13 +159,13 @@ def test_objects_that_nothing_overlaps_enough():
 def test_two_objects_that_want_the_same_anchor():
     grid, objects = in_a_row(20, 30), in_a_row(10, 16)  # IoUs: 0.5 and 0.33; 0.8 and 0.53
     common = {"positive": 0.9, "negative": 0.1}
-    assert rows(grid, objects, rescue="best", **common) == [1, -2]  # who overlaps it more
-    assert rows(grid, objects, rescue="bipartite", **common) == [1, 0]  # the other takes the next
-    assert rows(in_a_row(20), objects, rescue="bipartite", **common) == [1]  # there is no other
+    assert rows(grid, objects, rescue="best", **common) == [1, -2]  # the object with the larger IoU wins
+    assert rows(grid, objects, rescue="bipartite", **common) == [1, 0]  # the other object gets the next anchor
+    assert rows(in_a_row(20), objects, rescue="bipartite", **common) == [1]  # there is no other anchor
 
 
 def naive(overlap, positive, negative, rescue):
-    """`[m, n]`, object by object and anchor by anchor."""
+    """Computes IoUs `[m, n]`, object by object and anchor by anchor."""
     found = []
     for n in range(overlap.shape[1]):
         best = overlap[:, n].max() if len(overlap) else 0
@@ -205,7 +205,7 @@ def test_it_is_the_loop(rescue):
             assert got[b].numpy().tolist() == expected
         assert set(got[3].numpy().tolist()) == {-1}
     assert graph(objects[:, :0], real[:, :0]).numpy().tolist() == [[-1] * len(grid)] * 4
-    own = np.stack([grid, grid + 5] * 2)  # anchors of each image, as proposals are
+    own = np.stack([grid, grid + 5] * 2)  # each image has its own anchors, like proposals
     got = matching.by_overlap(own, objects, real, **settings).numpy()
     np.testing.assert_array_equal(got[1], matching.by_overlap(grid + 5, objects, real, **settings)[1])
 
@@ -222,9 +222,9 @@ def test_matches_are_those_of_keras_cv():
         columns, values = (np.array(x) for x in matcher(tf.constant(overlap)))
         theirs = np.where(values == 1, columns, values)
         ours = matching.by_overlap(grid, objects, np.ones((5, 3), bool), positive=0.5, negative=0.4, rescue=rescue)
-        # Where two objects want one anchor, it takes the first and we the one that overlaps it more; of equal anchors
-        # it takes the first and we all. Neither occurs here. What does: it forces the first anchor on the padding that
-        # it adds (0.9.0).
+        # If two objects compete for one anchor, keras_cv gives it to the first object and we give it to the one with
+        # the larger IoU. Of equal anchors keras_cv takes the first and we take all. Neither occurs here. But keras_cv
+        # (0.9.0) also gives the first anchor to the padding that it adds.
         np.testing.assert_array_equal(ours[:, 1:], theirs[:, 1:])
         assert (theirs >= 0).any()
         assert (theirs == -2).any()

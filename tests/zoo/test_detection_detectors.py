@@ -1,4 +1,4 @@
-"""What every detector has to do, whatever it is made of."""
+"""What every detector must do, whatever it is made of."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from zoo.detection import SSD, EfficientDet, create, list_detectors, suppress
 from zoo.metrics.training import DetectionCallback
 
 SIZE = (64, 96)
-# One of each kind, at its smallest; and how many steps, at which rate, it needs for ten images.
+# The smallest detector of each kind, with the number of steps and the learning rate that it needs for ten images.
 KINDS = {
     "ssd": (80, 4e-3),
     "retinanet_tiny": (80, 4e-3),
@@ -31,14 +31,14 @@ def small_backbone(size=SIZE, filters=16):
 
 
 def make(name, backbone, num_classes):
-    """By name, but the smallest EfficientDet smaller still."""
+    """Creates a detector by name; of EfficientDet one that is smaller than the smallest."""
     if name == "efficientdet_d0":
         return EfficientDet(backbone, num_classes, filters=32, cells=1, depth=1, anchor_scale=2.0)
     return create(name, backbone=backbone, num_classes=num_classes)
 
 
 def digit_batches(length, batch_size):
-    """Scenes of none to three digits as `fit` takes them."""
+    """Returns batches for `fit`: scenes with none to three digits."""
     digits = pipelines.read_data("sklearn:digits")
     cutouts = pipelines.cut_out(digits.train[:200], digits.class_names)
     scenes = pipelines.SyntheticScenes(cutouts, length, size=SIZE, objects=(0, 3), scale=(0.3, 0.5), seed=1)
@@ -52,14 +52,14 @@ def images(n, size=SIZE):
 
 
 def truths():
-    """Two images with one object and three, of several sizes; what is left is padding."""
+    """Returns truths of two images, with one object and three objects of several sizes. The other rows are padding."""
     boxes = [[[10, 8, 40, 50], [0] * 4, [0] * 4], [[2, 3, 16, 21], [40, 20, 90, 60], [0, 0, 96, 64]]]
     return {"boxes": np.float32(boxes), "classes": np.int32([[2, -1, -1], [0, 1, 2]])}
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def new(request):
-    """A detector of each kind that knows nothing. Eager, since tracing takes longer than all that is asked here."""
+    """A detector of each kind before training. It runs eagerly, since tracing takes longer than all calls here."""
     keras.utils.set_random_seed(0)
     detector = make(request.param, small_backbone(filters=8), 3)
     detector.compile("adam", run_eagerly=True)
@@ -78,7 +78,7 @@ def test_every_weight_learns(new):
     for variable, gradient in zip(new.trainable_variables, found, strict=True):
         assert gradient is not None, variable.path
         assert np.isfinite(gradient).all(), variable.path
-        # Of a level without an object there is nothing to learn. SSD's coarse maps have one in test_detection_ssd.py.
+        # A level without an object has nothing to learn. test_detection_ssd.py has objects for the coarse maps of SSD.
         of_a_level = isinstance(new, SSD | EfficientDet) and variable.path.startswith(("codes_", "logits_", "extra"))
         assert np.abs(gradient).max() > 0 or of_a_level, variable.path
     assert {name: float(metric.result()) > 0 for name, metric in new.loss_metrics.items()} == dict.fromkeys(
@@ -106,7 +106,7 @@ def test_padding_teaches_nothing(new):
     }
     np.testing.assert_allclose(new.compute_loss(images(2), padded, outputs), expected, rtol=1e-5)
     flat = {name: values.copy() for name, values in truths().items()}
-    flat["boxes"][0, 1], flat["classes"][0, 1] = [20, 20, 20, 40], 1  # without area
+    flat["boxes"][0, 1], flat["classes"][0, 1] = [20, 20, 20, 40], 1  # an object without area
     np.testing.assert_allclose(new.compute_loss(images(2), flat, outputs), expected, rtol=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_every_way_of_asking_gives_the_same(new):
     assert boxes.numpy()[..., 3].max() <= SIZE[0]
     by_hand = suppress(boxes, scores, iou_threshold=new.iou_threshold, score_threshold=new.score_threshold)
     in_graph = tf.function(lambda x: new.predict_step((x,)))(tf.constant(batch))
-    # Scores of a network that knows nothing nearly tie, so that the order of detections may differ.
+    # The scores of an untrained network are nearly equal, so that the order of detections may differ.
     for other in (by_hand, in_graph, new.predict(batch, batch_size=2, verbose=0)):
         np.testing.assert_allclose(other["scores"], found["scores"], rtol=1e-3, atol=1e-4)
 
@@ -140,7 +140,7 @@ def test_a_new_one_is_the_same_by_its_configuration(new, tmp_path):
     assert type(loaded) is type(new)
     own = [{**model.get_config(), "backbone": model.backbone.name} for model in (loaded, new)]
     assert own[0] == own[1]
-    # Files that were saved before thresholds were one object have them one by one.
+    # Files that were saved before there was a `Suppression` have its settings one by one.
     kept = {name: own[0][name] for name in ("score_threshold", "iou_threshold", "max_detections")}
     assert kept == vars(loaded.suppression)
     assert [w.path for w in loaded.weights] == [w.path for w in new.weights]
@@ -148,7 +148,7 @@ def test_a_new_one_is_the_same_by_its_configuration(new, tmp_path):
         np.testing.assert_allclose(loaded(images(2))[name], values, rtol=1e-4, atol=1e-4)
     assert [layer.momentum for layer in loaded.layers if isinstance(layer, keras.layers.BatchNormalization)].count(
         0.99
-    ) == 0  # fresh batch norms have to be quick
+    ) == 0  # new batch norms must adapt quickly
 
 
 def test_what_cannot_be_asked_or_learned_is_refused(new):
@@ -174,13 +174,13 @@ def test_what_cannot_be_asked_or_learned_is_refused(new):
 
 
 def frozen_and_part(name):
-    """A detector whose first three stages are frozen, those stages as a model, and the part above them."""
+    """Returns a detector whose first three stages are frozen, those stages as a model, and the part above them."""
     keras.utils.set_random_seed(0)
     detector = create(name, backbone=small_backbone(filters=8), num_classes=3)
     for layer in detector.backbone.layers:
         layer.trainable = not layer.name.startswith(("stage1", "stage2", "stage3"))
     border = detector.backbone.get_layer("stage3_activation").output
-    # The proposals of the second are cut at the edges of the images, so that its part takes the images, too.
+    # The proposals of Faster R-CNN are clipped to the images, so that its part also takes the images.
     inputs = [detector.input, border] if name == "faster_rcnn_tiny" else [border]
     return detector, keras.Model(detector.input, inputs), detector.part(inputs, detector.output)
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_made_is_refused(name):
 
 
 def overfit(name):
-    """After some steps on ten images, of which some have no object."""
+    """Trains a detector for some steps on ten images, some of which have no object."""
     keras.utils.set_random_seed(0)
     batches = digit_batches(10, 10)
     steps, rate = KINDS[name]

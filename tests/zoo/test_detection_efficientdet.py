@@ -1,4 +1,4 @@
-"""EfficientDet: as large as published, fusion by hand, and maps that hear of each other both ways."""
+"""EfficientDet: its published sizes, fusion by hand, and the flow of information in both directions."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ SIZE = (64, 96)
 
 
 def trunk(size=SIZE, channels=(40, 112, 320)):
-    """Maps of so many channels at strides 8, 16 and 32, and as good as nothing else."""
+    """Returns a trunk of hardly any layers, with maps of the given channels at strides 8, 16 and 32."""
     image = keras.Input((*size, 3))
     x = keras.layers.Conv2D(4, 3, strides=4, padding="same", name="stem")(image)
     for filters, level in zip(channels, ("c3", "c4", "c5"), strict=True):
@@ -27,7 +27,7 @@ def trainable(model):
 def test_d0_is_as_large_as_published():
     backbone = trunk()
     detector = create("efficientdet_d0", backbone=backbone, num_classes=90, image_size=SIZE)
-    # Of the 3,880,067 of D0 for COCO, EfficientNet-B0 up to its last block, of 320 channels, has 3,595,388.
+    # D0 for COCO has 3,880,067 parameters. 3,595,388 of them are EfficientNet-B0 up to its last block of 320 channels.
     assert trainable(detector) - trainable(backbone) == 3_880_067 - 3_595_388
     b0 = zoo.create_model("efficientnet_b0", weights=None, include_top=False)
     top = trainable(keras.Model(b0.get_layer("top_conv").input, b0.output))
@@ -58,7 +58,7 @@ def test_fusion_by_hand():
     fusion = FastFusion(epsilon=1e-4)
     maps = [np.full((1, 2, 3, 4), value, "float32") for value in (1, 10, 100)]
     np.testing.assert_allclose(fusion(maps), np.full((1, 2, 3, 4), 111 / 3.0001), rtol=1e-5)
-    fusion.weight.assign([3, -1, 1])  # what would be negative counts nothing
+    fusion.weight.assign([3, -1, 1])  # a negative weight counts as 0
     np.testing.assert_allclose(fusion(maps), np.full((1, 2, 3, 4), 103 / 4.0001), rtol=1e-5)
     assert FastFusion.from_config(fusion.get_config()).epsilon == 1e-4
 
@@ -72,8 +72,8 @@ def test_magnified_maps_fit():
 
 
 def test_each_level_hears_of_all_others():
-    """In one cell: the finest of the coarsest by the way down, the coarsest of the finest by the way back."""
-    size = (96, 160)  # maps of 12, 6, 3, 2 and 1 rows: not each half of the one before
+    """The finest level depends on the coarsest by the way down, and the coarsest on the finest by the way back."""
+    size = (96, 160)  # maps of 12, 6, 3, 2 and 1 rows, of which not all are half of the one before
     detector = EfficientDet(trunk(size, (4, 5, 6)), 2, filters=8, cells=1, depth=1)
     inputs = [
         detector.get_layer(name).output for name in ("c3_bn", "c4_bn", "c4_again_bn", "c5_bn", "c5_again_bn", "p6")
@@ -87,7 +87,7 @@ def test_each_level_hears_of_all_others():
     for changed in range(len(inputs)):
         after = cell([x + (i == changed) for i, x in enumerate(values)])
         differs = [bool(np.abs(a - b.numpy()).max() > 0) for a, b in zip(before, after, strict=True)]
-        # The second copy of c4 and of c5 is for the way back, from its level on.
+        # The second convolutions of c4 and of c5 are for the way back, from their levels on.
         expected = {2: [False, True, True, True, True], 4: [False, False, True, True, True]}
         assert differs == expected.get(changed, [True] * 5), changed
 

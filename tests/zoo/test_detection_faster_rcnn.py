@@ -1,4 +1,4 @@
-"""Faster R-CNN: its regions point by point, its loss region by region."""
+"""Faster R-CNN: its regions computed point by point, and its loss region by region."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def truths():
 
 
 def bilinear(image, y, x):
-    """A map at a point, between the centres of its pixels."""
+    """Returns the value of a map at a point, interpolated between the centres of its pixels."""
     h, w, _ = image.shape
     y, x = min(max(y - 0.5, 0), h - 1), min(max(x - 0.5, 0), w - 1)
     top, left = min(int(y), h - 2), min(int(x), w - 2)
@@ -62,7 +62,7 @@ def test_regions_are_what_the_loop_finds(size, samples):
     maps = rng.normal(size=(2, 5, 8, 3)).astype("float32")
     corner = rng.uniform(0, 40, (2, 4, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(1, 30, (2, 4, 2))], -1).astype("float32")
-    boxes[0, 0], boxes[1, 1] = [0, 0, 64, 40], [-9, -20, 80, 60]  # all of the image, and more
+    boxes[0, 0], boxes[1, 1] = [0, 0, 64, 40], [-9, -20, 80, 60]  # the whole image, and more than that
     found = roi_align(maps, boxes, stride=8, size=size, samples=samples)
     assert found.shape == (2, 4, size, size, 3)
     expected = [[naive_align(maps[b], box, 8, size, samples) for box in boxes[b]] for b in range(2)]
@@ -72,10 +72,10 @@ def test_regions_are_what_the_loop_finds(size, samples):
 def test_regions_by_hand():
     rows, columns = np.mgrid[:4, :6].astype("float32")
     maps = np.stack([rows, columns], -1)[None]
-    # Pixels 16 to 32 across are columns 2 and 3, the middles of which are 2 and 3; 0 to 16 down are rows 0 and 1.
+    # Pixels 16 to 32 in x are columns 2 and 3, whose centres are 2 and 3. Pixels 0 to 16 in y are rows 0 and 1.
     found = roi_align(maps, np.float32([[[16, 0, 32, 16]]]), stride=8, size=2, samples=1).numpy()[0, 0]
     np.testing.assert_allclose(found, [[[0, 2], [0, 3]], [[1, 2], [1, 3]]], atol=1e-6)
-    # A region without area is a point; padding gives finite numbers and gradients.
+    # A region without area is a point. Padding gives finite numbers and gradients.
     maps = tf.Variable(maps)
     with tf.GradientTape() as tape:
         x = roi_align(maps, tf.zeros((1, 1, 4)), stride=8)
@@ -106,7 +106,7 @@ def test_proposals_are_the_best_regions_that_do_not_overlap():
     assert found.min() >= 0
     assert found[..., 2].max() <= 96
     assert found[..., 3].max() <= 64
-    # Where there are fewer regions than wanted, the rest is padding; here all the anchors are on one place.
+    # If there are too few regions, the rest is padding. Here all anchors are at one place.
     same = box_geometry.encode(np.float32([8, 8, 60, 50]), grid, variances=VARIANCES)
     found = Proposals(8)(np.zeros((2, *SIZE, 3), "float32"), np.stack([same, same]), logits).numpy()
     np.testing.assert_allclose(found[:, 0], [[8, 8, 60, 50]] * 2, rtol=1e-3)
@@ -114,7 +114,7 @@ def test_proposals_are_the_best_regions_that_do_not_overlap():
 
 
 def naive_stage(rows, weights_of, codes, entropy, truth, boxes):
-    """Sums over anchors or regions one by one, given how many of each kind a sample has."""
+    """Computes the losses as sums over anchors or regions one by one, given the number of each kind in a sample."""
     of_boxes = of_classes = positives = total = 0.0
     for b, image in enumerate(rows):
         on, off = weights_of[b]
@@ -133,7 +133,7 @@ def naive_stage(rows, weights_of, codes, entropy, truth, boxes):
 
 
 def chances(rows, count, share):
-    """By hand: as many objects as there are, up to the share, and background in proportion."""
+    """Computes by hand the weights of a sample: all objects, up to the share, and background in proportion."""
     result = []
     for image in rows:
         positives, negatives = (image >= 0).sum(), (image == -1).sum()
@@ -175,7 +175,7 @@ def test_the_loss_is_the_one_written_down(detector):
 
     rows = matching.by_overlap(regions, truths()["boxes"], real, positive=0.5, negative=0.5).numpy()
     rows[box_geometry.area(regions) == 0] = matching.IGNORED  # padding
-    assert (rows[0] >= 0).sum() > 16  # more than a sample has room for
+    assert (rows[0] >= 0).sum() > 16  # more than fit into a sample
 
     def is_class(b, n, row):
         logits = outputs["logits"][b, n].astype("float64")
@@ -189,7 +189,7 @@ def test_a_crowd_is_no_background(detector):
     crowd = {name: values[:1] for name, values in truths().items()} | {"crowd": np.array([[True, False, False]])}
     grid = region_anchors(SIZE)
     regions = np.zeros((1, 100, 4), "float32")
-    regions[0, :2] = [[12, 10, 30, 40], [60, 30, 90, 60]]  # in the crowd, and outside of it
+    regions[0, :2] = [[12, 10, 30, 40], [60, 30, 90, 60]]  # one inside of the crowd, one outside
     outputs = {
         "region_codes": np.zeros((1, len(grid), 4), "float32"),
         "region_logits": np.zeros((1, len(grid)), "float32"),

@@ -11,7 +11,7 @@ from zoo.detection.losses import OverlapLoss
 
 
 def naive(kind, a, b):
-    """One pair of boxes, in plain Python, as the papers have it."""
+    """Computes the loss of one pair of boxes in plain Python, as the papers define it."""
     ax1, ay1, ax2, ay2 = map(float, a)
     bx1, by1, bx2, by2 = map(float, b)
     shared = max(0, min(ax2, bx2) - max(ax1, bx1)) * max(0, min(ay2, by2) - max(ay1, by1))
@@ -81,8 +81,9 @@ def test_they_are_the_losses_of_keras_cv_where_those_are_the_papers():
     rng = np.random.default_rng(1)
     a, b = random_boxes(rng, 9), random_boxes(rng, 9)
     peer = keras_cv.losses.GIoULoss(bounding_box_format="xyxy", reduction="none")
-    np.testing.assert_allclose(OverlapLoss("giou")(a, b), peer(a, b), rtol=1e-4)  # it gives the mean
-    # Its CIoU squares the 4 / pi**2 before the aspect ratios' difference (0.9.0), too: equal where they do not differ.
+    np.testing.assert_allclose(OverlapLoss("giou")(a, b), peer(a, b), rtol=1e-4)  # keras_cv returns the mean
+    # The CIoU of keras_cv (0.9.0) also squares the factor 4 / pi**2 of the aspect ratios. Both are equal if the ratios
+    # are.
     b[:, 2:] = b[:, :2] + (a[:, 2:] - a[:, :2]) * rng.uniform(0.5, 2, (9, 1))
     peer = keras_cv.losses.CIoULoss(bounding_box_format="xyxy", reduction="none")
     np.testing.assert_allclose(OverlapLoss("ciou", reduction="none")(a, b), peer(a, b), rtol=1e-4, atol=1e-5)

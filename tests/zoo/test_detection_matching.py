@@ -1,4 +1,4 @@
-"""Which point learns which object: worked by hand, and against loops that read as the papers do."""
+"""Which point learns which object: worked out by hand, and against loops that read like the papers."""
 
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def test_points_lie_in_the_middle_of_what_they_stand_for():
     points, strides = targets.grid_points((64, 96))
     assert points.shape == (8 * 12 + 4 * 6 + 2 * 3, 2)
     assert points[0].tolist() == [4, 4]
-    assert points[12].tolist() == [4, 12]  # the next row
+    assert points[12].tolist() == [4, 12]  # the first point of the second row
     assert points[-1].tolist() == [80, 48]
     assert [int((strides == s).sum()) for s in (8, 16, 32)] == [96, 24, 6]
     with pytest.raises(ValueError, match=r"multiples of 32 pixels, the largest stride, got \(64, 100\)"):
@@ -78,7 +78,7 @@ def test_distances_there_and_back():
     boxes = np.concatenate([points - rng.uniform(1, 60, points.shape), points + rng.uniform(1, 60, points.shape)], -1)
     codes = targets.encode_distances(boxes.astype("float32")[None], points, strides)
     np.testing.assert_allclose(targets.decode_distances(codes, points, strides)[0], boxes, atol=1e-3)
-    # half a stride left, a stride up, two right, four down
+    # Half a stride to the left, one stride up, two to the right and four down.
     one = targets.encode_distances(np.float32([[16, 12, 36, 52]]), np.float32([[20, 20]]), np.float32([8]))
     np.testing.assert_allclose(np.exp(one), [[0.5, 1, 2, 4]], rtol=1e-6)
     extreme = targets.decode_distances(tf.constant([[1e9, -1e9, 0, 0]]), points[:1], strides[:1])
@@ -89,17 +89,18 @@ def test_the_middle_of_an_object_on_the_map_of_its_size():
     points, strides = targets.grid_points((128, 128))
     boxes = np.float32([[[0, 0, 40, 40], [0, 0, 128, 128]]])
     rows = matching.by_centre(points, strides, boxes, np.array([[True, True]])).numpy()[0]
-    # 40 pixels: stride 8, x and y of 12, 20 and 28, less than 12 pixels from the centre
+    # 40 pixels belong to stride 8: x and y of 12, 20 and 28 are less than 12 pixels from the centre.
     small = points[rows == 0]
     assert sorted(map(tuple, small.tolist())) == [(x, y) for x in (12, 20, 28) for y in (12, 20, 28)]
     assert set(strides[rows == 0].tolist()) == {8}
-    # 128 pixels: no side may be farther than 64 at stride 8; at stride 16, 56 and 72 are less than 24 from the centre
+    # 128 pixels: at stride 8 no side may be farther than 64 pixels. At stride 16, 56 and 72 are less than 24 from the
+    # centre.
     assert sorted(map(tuple, points[rows == 1].tolist())) == [(56, 56), (56, 72), (72, 56), (72, 72)]
 
 
 def test_an_object_between_the_points_gets_the_nearest():
     points, strides = targets.grid_points((64, 64))
-    boxes = np.float32([[[13, 6, 15, 7]]])  # nearest to (12, 4)
+    boxes = np.float32([[[13, 6, 15, 7]]])  # the nearest point is (12, 4)
     scores, predicted = np.full((1, len(points), 2), 0.3, "float32"), np.tile(points, 2)[None] + [-9, -9, 9, 9]
     for rows in (
         matching.by_centre(points, strides, boxes, np.array([[True]])),
@@ -136,7 +137,7 @@ def test_task_alignment_is_the_loop(seed):
 def test_a_point_of_two_objects_takes_the_one_it_overlaps_most():
     points = np.float32([[10, 10], [30, 10]])
     boxes = np.float32([[[0, 0, 20, 20], [0, 0, 40, 20]]])
-    predicted = np.float32([[[0, 0, 24, 20], [0, 0, 40, 20]]])  # IoU 20/24 and 24/40; 20/40 and 1
+    predicted = np.float32([[[0, 0, 24, 20], [0, 0, 40, 20]]])  # the IoUs are 20/24 and 24/40; 20/40 and 1
     rows, weights = matching.task_aligned(
         np.full((1, 2, 1), 1.0, "float32"), predicted, points, boxes, [[0, 0]], np.array([[True, True]]), beta=1.0
     )
@@ -158,7 +159,7 @@ def test_images_without_objects_are_all_background(rows):
         return matching.by_centre(points, strides, boxes, real), aligned, weights
 
     centre, aligned, weights = both(boxes, real)
-    np.testing.assert_array_equal(matching.by_centre(points, strides, boxes, real), centre)  # outside of a graph, too
+    np.testing.assert_array_equal(matching.by_centre(points, strides, boxes, real), centre)  # also outside of a graph
     assert set(centre.numpy().ravel()) == set(aligned.numpy().ravel()) == {-1}
     assert not weights.numpy().any()
 
@@ -215,8 +216,8 @@ def test_pyramids_tell_each_level_of_the_others():
         return [level for level in before if np.abs(after[level] - before[level]).max() > 1e-6]
 
     assert [tuple(x.shape[1:]) for x in up.values()] == [(8, 12, 6), (4, 6, 6), (2, 3, 6)]
-    assert answers(down, 2) == ["p3", "p4", "p5"]  # what is coarse reaches all
-    assert answers(down, 0) == ["p3"]  # what is fine stays there
+    assert answers(down, 2) == ["p3", "p4", "p5"]  # the coarse map reaches all levels
+    assert answers(down, 0) == ["p3"]  # the fine map reaches only its own
     assert answers(up, 0) == ["p3", "p4", "p5"]
     with pytest.raises(ValueError, match="half as high and wide"):
         fpn.top_down({"c3": keras.Input((9, 12, 5)), "c4": keras.Input((5, 6, 7))}, 6)

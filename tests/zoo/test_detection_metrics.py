@@ -18,10 +18,10 @@ from zoo.metrics.training import DetectionCallback, MeanAveragePrecision
 
 
 def random_case(seed: int) -> tuple[list[dict], list[dict]]:
-    """A few images with everything that makes matching hard: equal scores and IoUs, crowds, areas of their own."""
+    """Returns a few images with everything that makes matching hard: equal scores and IoUs, crowds, given areas."""
     rng = np.random.default_rng(seed)
     images, classes = rng.integers(1, 5), rng.integers(1, 4)
-    whole = rng.random() < 0.7  # whole pixels give equal IoUs, and IoUs on the thresholds
+    whole = rng.random() < 0.7  # whole pixels give equal IoUs, and IoUs that equal a threshold
     levels = rng.choice([4, 10, 1000])
     truths, detections = [], []
     for _ in range(images):
@@ -56,7 +56,7 @@ def random_case(seed: int) -> tuple[list[dict], list[dict]]:
 
 
 def pycocotools_evaluation(truths, detections, **parameters) -> COCOeval:
-    """The same through pycocotools, from dictionaries instead of files."""
+    """Evaluates the same images with pycocotools, from dictionaries instead of files."""
     names = sorted({int(name) for sample in (*truths, *detections) for name in sample["classes"]})
     truth, found = COCO(), COCO()
     for data, samples in ((truth, truths), (found, detections)):
@@ -121,7 +121,7 @@ def test_coco_is_pycocotools_on_a_larger_case_with_whole_and_with_rounded_boxes(
             detections += case_detections
         for sample in (*truths, *detections):
             sample["classes"] = rng.integers(3, size=len(sample["classes"]))
-            # In float32, as boxes are carried, sums and differences are exact in float64.
+            # Boxes are float32, whose sums and differences are exact in float64.
             sample["boxes"] = sample["boxes"].round(decimals).astype("float32")
         assert_equal_to_pycocotools(truths, detections)
 
@@ -141,7 +141,8 @@ def test_boxes_of_other_formats_and_the_exact_sizes_of_coco_files():
 
 
 def test_coco_worked_by_hand():
-    # Class 0: two objects, found first and third by score. Class 1: one object, found with IoU 0.8.
+    # Class 0 has two objects, which the detections with the first and the third score match. Class 1 has one object,
+    # with an IoU of 0.8.
     truths = [
         {"boxes": [[0, 0, 100, 100]], "classes": [0]},
         {"boxes": [[0, 0, 100, 100], [200, 0, 210, 10]], "classes": [0, 1]},
@@ -151,7 +152,8 @@ def test_coco_worked_by_hand():
         {"boxes": [[0, 0, 100, 100], [200, 0, 210, 8]], "classes": [0, 1], "scores": [0.7, 0.5]},
     ]
     result = detection.coco(truths, detections)
-    # Precision 1 up to recall 0.5 (51 levels), then 2/3 (50 levels); the other class 1 up to IoU 0.8, 7 of 10.
+    # The precision is 1 up to a recall of 0.5 (51 levels), then 2/3 (50 levels). For the other class it is 1 up to an
+    # IoU of 0.8, which is 7 of 10 thresholds.
     first = (51 + 50 * 2 / 3) / 101
     per_class = result.per_class()
     assert per_class[0] == pytest.approx(first)
@@ -162,7 +164,9 @@ def test_coco_worked_by_hand():
     assert numbers["map_small"] == pytest.approx(0.7)  # 100 square pixels
     assert math.isnan(numbers["map_medium"])
     assert numbers["map_large"] == pytest.approx(first)
-    assert numbers["mar1"] == pytest.approx((1 + 0.7) / 2)  # one a class and image: both objects of class 0
+    assert numbers["mar1"] == pytest.approx(
+        (1 + 0.7) / 2
+    )  # one detection per class and image: class 0 has one object per image
     assert result.average_recall(threshold=0.85) == pytest.approx((1 + 0) / 2)
     assert result.per_class(threshold=0.85)[1] == 0
 
@@ -205,7 +209,9 @@ def test_images_without_objects_or_detections():
     nothing = {"boxes": [], "classes": [], "scores": []}
     box = {"boxes": [[0, 0, 9, 9]], "classes": [0], "scores": [0.5]}
     assert detection.coco([box, nothing], [box, nothing]).summary()["map"] == pytest.approx(1)
-    assert detection.coco([box, nothing], [box, box]).summary()["map"] == pytest.approx(1)  # a later false alarm
+    assert detection.coco([box, nothing], [box, box]).summary()["map"] == pytest.approx(
+        1
+    )  # a false detection with a lower score
     assert detection.coco([box], [nothing]).summary()["map"] == 0
     for truths, detections in (([nothing], [box]), ([nothing], [nothing]), ([], [])):
         assert math.isnan(detection.coco(truths, detections).summary()["map"])
@@ -218,7 +224,7 @@ def test_images_without_objects_or_detections():
 
 
 def plain_pascal(truths, detections, name: int, threshold: float, points: int | None) -> float:
-    """One class, in loops: the development kit's matching, and the definition of interpolated precision."""
+    """Evaluates one class in loops: matching as in the development kit, interpolated precision by its definition."""
     positives, found = 0, []
     for truth, sample in zip(truths, detections, strict=True):
         objects = [i for i, label in enumerate(truth["classes"]) if label == name]
@@ -271,7 +277,7 @@ def test_pascal_is_the_loop(points):
 
 
 def test_pascal_and_coco_differ_where_the_nearest_object_is_taken():
-    # The second detection overlaps the first object most; COCO gives it the other one.
+    # The second detection overlaps the first object most; COCO matches it with the other one.
     truths = [{"boxes": [[0, 0, 100, 100], [30, 0, 130, 100]], "classes": [0, 0]}]
     detections = [{"boxes": [[0, 0, 100, 100], [12, 0, 112, 100]], "classes": [0, 0], "scores": [0.9, 0.8]}]
     assert detection.coco(truths, detections).summary()["map50"] == pytest.approx(1)
@@ -290,7 +296,7 @@ def test_curves_have_a_point_for_each_detection_that_counts():
 
 
 def test_average_precision_at_levels_reaches_a_recall_of_exactly_that_level():
-    # 3 of 10: 0.3 is a level of the eleven, though 3 * 0.1 is a little more in floating point.
+    # 3 of 10 objects: 0.3 is one of the eleven levels, although 3 * 0.1 is slightly larger in floating point.
     recall = np.arange(1, 4) / 10
     assert detection.average_precision(recall, np.ones(3), points=11) == pytest.approx(4 / 11)
     assert detection.average_precision(recall, np.ones(3)) == pytest.approx(0.3)
@@ -309,12 +315,12 @@ def test_each_kind_of_mistake():
     truth = {"boxes": [[0, 0, 100, 100], [200, 0, 300, 100], [400, 0, 500, 100]], "classes": [0, 1, 0]}
     found = {
         "boxes": [
-            [0, 0, 100, 90],  # right
-            [0, 0, 90, 100],  # again
-            [200, 0, 300, 90],  # right place, other class
+            [0, 0, 100, 90],  # correct
+            [0, 0, 90, 100],  # a duplicate
+            [200, 0, 300, 90],  # the correct place, but another class
             [400, 0, 440, 100],  # IoU 0.4 with its object
             [240, 0, 300, 70],  # IoU 0.42 with an object of another class
-            [600, 0, 700, 100],  # nothing there
+            [600, 0, 700, 100],  # no object there
             [495, 0, 595, 100],  # IoU 0.03
         ],
         "classes": [0, 0, 0, 0, 0, 0, 1],
@@ -322,7 +328,7 @@ def test_each_kind_of_mistake():
     }
     kinds, missed = kinds_of(truth, found)
     assert kinds == ["correct", "duplicate", "class", "location", "both", "background", "background"]
-    assert missed == [False, False, False]  # each would be found if class or location were right
+    assert missed == [False, False, False]  # each would be found if its class or location were correct
     result = errors([truth], [found])
     assert result.counts == {"class": 1, "location": 1, "both": 1, "duplicate": 1, "background": 2, "missed": 0}
     shuffled = {name: [values[i] for i in (6, 2, 4, 0, 5, 1, 3)] for name, values in found.items()}
@@ -339,7 +345,7 @@ def test_each_kind_of_mistake():
 
 
 def test_gains_are_what_putting_right_one_kind_would_bring():
-    """Each kind is put right in the data themselves, and the average precision measured again."""
+    """Each kind of mistake is corrected in the data themselves, and the average precision is measured again."""
     truths = [
         {"boxes": [[0, 0, 100, 100], [200, 0, 300, 100], [400, 0, 500, 100]], "classes": [0, 1, 1]},
         {"boxes": [[0, 0, 100, 100], [200, 0, 300, 100]], "classes": [0, 0]},
@@ -513,7 +519,7 @@ def test_unbatch_leaves_out_what_valid_or_negative_classes_mark():
 
 
 def padded(samples: list[dict], size: int) -> dict[str, np.ndarray]:
-    """Samples as one batch with room for `size` objects."""
+    """Joins samples to one batch with room for `size` objects per image."""
     batch = {}
     for name in samples[0]:
         values = np.stack([np.resize(sample[name], (size, *np.shape(sample[name])[1:])) for sample in samples])
@@ -563,7 +569,7 @@ def test_callback_fills_the_logs_for_those_after_it():
     def detect(images):
         assert images.shape == image.shape
         epochs.append(len(epochs))
-        boxes = truth["boxes"] if len(epochs) > 1 else truth["boxes"] + 100  # found from the second time on
+        boxes = truth["boxes"] if len(epochs) > 1 else truth["boxes"] + 100  # correct from the second evaluation on
         return {"boxes": boxes, "classes": truth["classes"], "scores": np.array([[0.9]])}
 
     seen = []

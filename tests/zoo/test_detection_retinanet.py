@@ -1,4 +1,4 @@
-"""RetinaNet's loss against a loop over anchors, and against keras_cv's."""
+"""The loss of RetinaNet against a loop over anchors, and against keras_cv."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def rows(boxes, truth):
 
 
 def naive(boxes, truth, said, gamma):
-    """Anchor by anchor, class by class, coordinate by coordinate."""
+    """Computes the loss anchor by anchor, class by class and coordinate by coordinate."""
     of_boxes, of_classes, count = 0.0, 0.0, 0
     for b, image in enumerate(rows(boxes, truth).numpy()):
         for n, row in enumerate(image):
@@ -107,13 +107,13 @@ def test_the_network_says_where_its_anchors_are():
     detector = create("retinanet_tiny", backbone=keras.Model(image, x), num_classes=3)
     boxes = detector.anchors(SIZE)
     assert len(boxes) == 9 * (8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1)
-    # One anchor raised by hand comes out as its box: codes of nothing shift nothing.
+    # If one anchor has a high score, its box is the detection: codes of 0 shift nothing.
     said = {"codes": np.zeros((1, len(boxes), 4), "float32"), "logits": np.full((1, len(boxes), 3), -9, "float32")}
-    at = 9 * (2 * 12 + 5) + 4  # third row, sixth column, the middle shape's square of 24 * 2 ** (1 / 3) pixels
+    at = 9 * (2 * 12 + 5) + 4  # third row, sixth column, the square of 24 * 2 ** (1 / 3) pixels
     found, scores = detector.decode(said, SIZE)
     side = 24 * 2 ** (1 / 3) / 2
     np.testing.assert_allclose(found[0, at], [44 - side, 20 - side, 44 + side, 20 + side], rtol=1e-5)
     assert scores.numpy().max() < 1e-3
     assert len(STRIDES) == 5
-    # The heads are one for all levels.
+    # All levels share the heads.
     assert len([layer for layer in detector.layers if layer.name.startswith("codes_") and layer.weights]) == 3

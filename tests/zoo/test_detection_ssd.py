@@ -1,4 +1,4 @@
-"""SSD: the published network, its loss written out, and which background it is shown."""
+"""SSD: the published network, its loss written out, and the background that its loss selects."""
 
 import keras
 import numpy as np
@@ -35,9 +35,9 @@ def test_ssd300_is_the_published_network():
         "logits": (8732, 21),
     }
     assert detector.priors((300, 300)).shape == (8732, 4)
-    # As in the authors' model for Pascal VOC.
+    # The number is that of the authors' model for Pascal VOC.
     assert detector.count_params() == 26_285_486
-    # The trunk's layers are the detector's, and a whole map of 38 x 38 comes from 75 rows.
+    # The detector shares the layers of the trunk, and a map of 38 x 38 comes from 75 rows.
     assert detector.get_layer("block4_conv3") is vgg.get_layer("block4_conv3")
     assert detector.get_layer("normalise_first").output.shape == (None, 38, 38, 512)
     names = {layer.name for layer in detector.layers}
@@ -57,7 +57,7 @@ def test_pooling_that_rounds_up_changes_nothing_where_nothing_is_rounded():
     taps = keras.Model(detector.input, [detector.get_layer("fc6").input, detector.get_layer("pool5").input])
     assert taps.output[1].shape[1:3] == (19, 19)
     picture = np.random.default_rng(0).uniform(0, 255, (1, 300, 300, 3)).astype("float32")
-    # 75 rows are halved to 38 here and to 37 there: what no border has reached is the same.
+    # 75 rows become 38 here and 37 there. Values that the border does not reach are equal.
     np.testing.assert_allclose(taps(picture)[1][:, :15, :15], backbone(picture)[:, :15, :15], rtol=1e-4, atol=1e-3)
 
 
@@ -70,7 +70,7 @@ def test_mobilenets_layout_has_its_1917_priors():
     detector = create("ssd_mobilenet", backbone=backbone, num_classes=3, image_size=(64, 96))
     assert detector.output["codes"].shape[1] == len(detector.priors(SIZE)) == 24 * 3 + (6 + 2 + 1 + 1 + 1) * 6
     boxes = detector.priors(SIZE)
-    # The first cell: 0.2 of 64 pixels, and the same at 2:1; no square between two scales.
+    # The first cell: 0.2 of 64 pixels, and that at 2:1, but no square between two scales.
     sides = (boxes[:3, 2:] - boxes[:3, :2]) / 12.8
     np.testing.assert_allclose(sides, [(1, 1), (2**0.5, 0.5**0.5), (0.5**0.5, 2**0.5)], rtol=1e-5)
 
@@ -84,7 +84,7 @@ def test_the_layout_for_all_sizes_has_priors_that_grow_with_the_strides():
     for first, stride in zip(firsts, (8, 16, 32, 64, 128), strict=False):
         squares = (boxes[first : first + 2, 2:] - boxes[first : first + 2, :2]) / stride
         np.testing.assert_allclose(squares, [(3, 3), (3 * 2**0.5, 3 * 2**0.5)], rtol=1e-5)
-    # The same objects have the same priors on a larger image.
+    # On a larger image the same objects have the same priors.
     larger = detector.priors((128, 192))
     np.testing.assert_allclose(larger[0, 2:] - larger[0, :2], boxes[0, 2:] - boxes[0, :2], rtol=1e-5)
 
@@ -92,7 +92,7 @@ def test_the_layout_for_all_sizes_has_priors_that_grow_with_the_strides():
 def test_every_map_learns_from_an_object_of_its_size():
     size = (256, 384)
     detector = create("ssd", backbone=small_backbone(size), num_classes=3)
-    # One object for each stride from 8 to 128.
+    # There is one object for each stride from 8 to 128.
     sides = np.float32([3 * stride for stride in (8, 16, 32, 64, 128)])
     boxes = np.stack([np.float32([192 - s / 2, 128 - s / 2, 192 + s / 2, 128 + s / 2]) for s in sides])
     truth = {"boxes": boxes[None], "classes": np.int32([[0, 1, 2, 0, 1]])}
@@ -106,7 +106,7 @@ def test_every_map_learns_from_an_object_of_its_size():
 
 
 def naive_loss(detector, outputs, truth):
-    """Equation 1, prior by prior."""
+    """Computes equation 1 prior by prior."""
     priors = detector.priors(SIZE)
     rows = matching.by_overlap(
         priors, truth["boxes"], truth["classes"] >= 0, positive=0.5, negative=0.5, rescue="bipartite"
@@ -143,8 +143,8 @@ def test_hard_negatives_are_the_worst_of_each_image():
     background = np.array([[False, True, True, True, True], [True] * 5, [True, False, False, False, False]])
     chosen = hard_negatives(losses, background, np.float32([2, 3, 4])).numpy()
     assert chosen[0].tolist() == [False, False, True, False, True]
-    assert chosen[1].sum() == 3  # of equal ones no more than wanted
-    assert chosen[2].tolist() == [True, False, False, False, False]  # no more than there are
+    assert chosen[1].sum() == 3  # of equal losses not more than `count`
+    assert chosen[2].tolist() == [True, False, False, False, False]  # not more than there are
 
 
 def test_an_image_without_objects_is_shown_its_three_worst():

@@ -1,4 +1,4 @@
-"""The practical YOLO: learns by plain `fit`, by the loss that is written down, and refuses what it cannot learn."""
+"""The practical YOLO: it learns with plain `fit` and the loss of the papers, and refuses what it cannot learn."""
 
 from types import SimpleNamespace
 
@@ -25,7 +25,7 @@ def small_backbone(size=SIZE, filters=16):
 
 
 def digit_batches(length, *, objects=(0, 3), batch_size=5):
-    """Scenes of digits as `fit` takes them; padded, with names and all."""
+    """Returns batches for `fit`: padded scenes of digits, with all entries that the pipeline makes."""
     digits = pipelines.read_data("sklearn:digits")
     cutouts = pipelines.cut_out(digits.train[:200], digits.class_names)
     scenes = pipelines.SyntheticScenes(cutouts, length, size=SIZE, objects=objects, scale=(0.3, 0.5), seed=1)
@@ -35,7 +35,7 @@ def digit_batches(length, *, objects=(0, 3), batch_size=5):
 
 
 def pairs(batches):
-    """As the metric takes them."""
+    """Returns pairs of images and truths, as the metric takes them."""
     return batches.map(lambda b: (b["image"], {"boxes": b["boxes"], "classes": b["classes"]}))
 
 
@@ -44,14 +44,14 @@ def images(n, size=SIZE):
 
 
 def truths():
-    """Two images with one object and three, of sizes for each map; what is left is padding."""
+    """Returns truths of two images, with one object and with three of sizes for each map. Other rows are padding."""
     boxes = [[[10, 8, 40, 50], [0] * 4, [0] * 4], [[2, 3, 16, 21], [40, 20, 90, 60], [0, 0, 96, 64]]]
     return {"boxes": np.float32(boxes), "classes": np.int32([[2, -1, -1], [0, 1, 2]])}
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """The tiny detector after 60 epochs on ten images, of which some have no object."""
+    """The tiny detector after 60 epochs on ten images, some of which have no object."""
     keras.utils.set_random_seed(0)
     batches = digit_batches(10, batch_size=10)
     counts = np.concatenate([batch["num_boxes"] for batch in batches])
@@ -129,7 +129,7 @@ def test_what_cannot_be_learned_stops_the_training(trained):
 
 
 def naive_loss(outputs, truth, points, strides, num_classes):
-    """Point by point, given which point has which object."""
+    """Computes the loss point by point, given which point has which object."""
     codes, logits = (np.array(outputs[name], "float64") for name in ("codes", "logits"))
     reach = np.exp(codes) * strides[:, None]
     predicted = np.concatenate([points - reach[..., :2], points + reach[..., 2:]], -1).astype("float32")
@@ -161,7 +161,7 @@ def test_the_loss_is_the_one_written_down():
     outputs = {name: values.astype("float32") for name, values in outputs.items()}
     expected = naive_loss(outputs, truths(), points, strides, 3)
     np.testing.assert_allclose(detector.compute_loss(images(2), truths(), outputs), expected, rtol=1e-4)
-    # More padding changes nothing, nor do rows beyond the number of boxes.
+    # Neither more padding nor rows beyond the number of boxes change anything.
     padded = {
         "boxes": np.pad(truths()["boxes"], ((0, 0), (0, 2), (0, 0)), constant_values=9),
         "classes": np.pad(truths()["classes"], ((0, 0), (0, 2)), constant_values=1),
@@ -198,7 +198,7 @@ def test_a_batch_without_any_object_teaches_background(rows):
     assert all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients if g is not None)
     for layer in detector.layers:
         if layer.name in ("logits_3", "logits_4", "logits_5"):
-            assert np.all(gradients[_place(detector, layer.bias)] > 0)  # a step makes all classes less likely
+            assert np.all(gradients[_place(detector, layer.bias)] > 0)  # a step makes every class less likely
 
 
 def _place(model, variable):

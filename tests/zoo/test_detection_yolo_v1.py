@@ -1,4 +1,4 @@
-"""The first YOLO's grid, by numbers worked out on paper and by the loops of equation 3."""
+"""The grid of the first YOLO, against numbers worked out on paper and loops of equation 3."""
 
 import keras
 import numpy as np
@@ -10,11 +10,12 @@ from zoo.detection.yolo_v1 import YOLOv1Loss, decode_grid, encode_grid
 
 
 def test_targets_worked_by_hand():
-    # An image of 70 rows and 140 columns in 7 x 7 cells: a cell is 10 high and 20 wide.
+    # An image of 70 rows and 140 columns has 7 x 7 cells, each 10 pixels high and 20 wide.
     boxes = [[30, 20, 58, 37.5], [0, 0, 140, 70], [100, 60, 140, 70]]
     target = encode_grid(boxes, [2, 0, 1], image_size=(70, 140), num_classes=3)
     assert target.shape == (7, 7, 8)
-    # Centre (44, 28.75): column 2 and a fifth, row 2 and seven eighths; a fifth of the width, a quarter of the height.
+    # The centre (44, 28.75) is in column 2 and a fifth, row 2 and seven eighths. The size is a fifth of the width and a
+    # quarter of the height.
     np.testing.assert_allclose(target[2, 2], [0.2, 0.875, np.sqrt(0.2), 0.5, 1, 0, 0, 1], rtol=1e-5)
     np.testing.assert_allclose(target[3, 3], [0.5, 0.5, 1, 1, 1, 1, 0, 0], rtol=1e-5)
     np.testing.assert_allclose(target[6, 6], [0, 0.5, np.sqrt(2 / 7), np.sqrt(1 / 7), 1, 0, 1, 0], atol=1e-5)
@@ -43,7 +44,7 @@ def test_decoding_undoes_encoding():
 
 
 def naive(truth, output, boxes_per_cell, coordinates=5.0, no_object=0.5):
-    """Equation 3, term by term, for one image."""
+    """Computes equation 3 term by term, for one image."""
     side, total = len(truth), 0.0
     for row in range(side):
         for column in range(side):
@@ -85,7 +86,8 @@ def test_the_loss_is_equation_3(boxes_per_cell):
 
 def test_only_the_better_of_two_boxes_learns_the_place():
     truth = encode_grid([[0, 0, 40, 40]], [0], image_size=(40, 40), num_classes=1, grid=1)[None]
-    # The whole image, with a small box first and a large one second, both half sure; and the right class.
+    # The object is the whole image. The first box is small, the second large, both with a confidence of one half; the
+    # class is correct.
     output = tf.Variable([[[[0.5, 0.5, 0.1, 0.1, 0.5, 0.5, 0.5, 0.9, 0.9, 0.5, 1.0]]]])
     with tf.GradientTape() as tape:
         loss = YOLOv1Loss(2)(truth, output)
@@ -94,8 +96,8 @@ def test_only_the_better_of_two_boxes_learns_the_place():
     gradient = tape.gradient(loss, output).numpy().ravel()
     np.testing.assert_allclose(gradient[:4], 0)
     np.testing.assert_allclose(gradient[7:9], -1, rtol=1e-4)  # 5 * 2 * (0.9 - 1)
-    assert gradient[4] > 0  # less sure
-    assert gradient[9] < 0  # surer
+    assert gradient[4] > 0  # a lower confidence
+    assert gradient[9] < 0  # a higher confidence
 
 
 def test_a_perfect_answer_costs_nothing_and_the_loss_is_saved():

@@ -1,4 +1,4 @@
-"""Levels are found by the shapes that layers really return."""
+"""Levels against the shapes that layers really return."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from zoo.surgery.feature_maps import features, last_feature_map, levels, strides
 
 
 def by_running(model, size):
-    """The independent reference: run the model at a size that 32 divides, and divide the sizes."""
+    """The independent reference: runs the model at a size that is a multiple of 32, and divides the sizes."""
     maps = [
         layer
         for layer in model.layers
@@ -42,12 +42,12 @@ def test_levels_do_not_depend_on_the_size_the_model_was_built_for(mobilenet, sha
 def test_valid_padding_shrinks_maps_without_changing_their_stride():
     model = keras.applications.Xception(weights=None, include_top=False, input_shape=(75, 99, 3))
     found = {level: model.get_layer(name).output.shape[1:3] for level, name in levels(model).items()}
-    # 75 -> 37 (valid, stride 2) -> 35 (valid) -> 18 -> 9 -> 5 -> 3, and 99 alike.
+    # The sizes are 75 -> 37 (valid, stride 2) -> 35 (valid) -> 18 -> 9 -> 5 -> 3, and similarly from 99.
     assert found == {"c1": (35, 47), "c2": (18, 24), "c3": (9, 12), "c4": (5, 6), "c5": (3, 3)}
 
 
 def test_a_fixed_one_pixel_map_is_no_level():
-    """Squeeze-and-excitation of a 32-pixel image has maps of 1x1 that look like stride 32."""
+    """Squeeze-and-excitation of a 32-pixel image has maps of 1x1, which look like stride 32."""
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name="conv")(image)
     squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)

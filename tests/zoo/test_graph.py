@@ -1,4 +1,4 @@
-"""Walking and rebuilding graphs: nested, shared, with several inputs, and refused."""
+"""Graphs that are walked, rebuilt and refused: nested ones, shared layers, several inputs."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def randomised(model):
-    """Weights and batch-norm statistics that no two layers share; variances stay positive."""
+    """Sets weights and batch-norm statistics that no two layers share. Variances stay positive."""
     for layer in model.layers:
         layer.set_weights([RANDOM.uniform(0.1, 1.0, weight.shape) for weight in layer.get_weights()])
     return model

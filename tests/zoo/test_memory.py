@@ -1,4 +1,4 @@
-"""What is kept for gradients against TensorFlow's own graph, the prediction against the measured peak of real steps."""
+"""Tensors kept for gradients against TensorFlow's own graph, and predictions against the peak memory of real steps."""
 
 import json
 import os
@@ -23,7 +23,7 @@ BATCH = 2
 
 
 def kept_by_tensorflow(model):
-    """Bytes of the tensors of the forward pass that the backward pass of the graph reads, apart from weights."""
+    """Returns the bytes of the forward pass's tensors that the backward pass of the graph reads, apart from weights."""
     at_gradient = []
 
     @tf.function
@@ -119,7 +119,7 @@ LAYERS = [
 @pytest.mark.parametrize("layer", [*map(L.Activation, ACTIVATIONS), *LAYERS], ids=lambda layer: layer.name)
 def test_layers_keep_what_tensorflows_gradient_reads(layer):
     model = behind_a_convolution(layer)
-    # Statistics of channels or pixels are kept, too, and are small: one value for each of 32 channels
+    # Statistics of channels or pixels are also kept, and are small: one value for each of 32 channels.
     assert kept_by_rules(model) == pytest.approx(kept_by_tensorflow(model), rel=0.05, abs=4 * 32)
 
 
@@ -146,7 +146,7 @@ def test_attention_keeps_what_tensorflows_gradient_reads(dropout):
 )
 def test_mixed_precision_keeps_half_except_for_normalisation(layer):
     model = behind_a_convolution(layer, policy="mixed_bfloat16")
-    image = BATCH * 8 * 10 * 3 * 2  # the first layer's copy of the images in bfloat16 is small
+    image = BATCH * 8 * 10 * 3 * 2  # the first layer's copy of the images in bfloat16
     assert kept_by_rules(model) == pytest.approx(kept_by_tensorflow(model), abs=3 * image, rel=0.02)
 
 

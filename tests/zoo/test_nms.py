@@ -10,7 +10,7 @@ from zoo.detection import nms
 
 
 def scene(n: int, *, classes: int = 1, seed: int = 0, images: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping boxes [b, n, 4] and different scores [b, n, classes]."""
+    """Returns overlapping boxes [b, n, 4] and different scores [b, n, classes]."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0, 60, (images, 6, 2))[:, rng.integers(6, size=n)] + rng.normal(0, 5, (images, n, 2))
     size = rng.uniform(10, 30, (images, n, 2))
@@ -20,7 +20,7 @@ def scene(n: int, *, classes: int = 1, seed: int = 0, images: int = 1) -> tuple[
 
 
 def plain_iou(a, b) -> float:
-    """In float32, as the kernels have it."""
+    """Computes the IoU in float32, as the kernels do."""
     one = np.float32
     width = max(min(one(a[2]), one(b[2])) - max(one(a[0]), one(b[0])), one(0))
     height = max(min(one(a[3]), one(b[3])) - max(one(a[1]), one(b[1])), one(0))
@@ -39,7 +39,7 @@ def plain_nms(boxes, scores, classes, iou_threshold, score_threshold=0.0) -> lis
 
 
 def plain_detections(boxes, scores, iou_threshold, score_threshold, max_detections) -> list[tuple[int, int, float]]:
-    """(box, class, score) of one image, for scores [n, c]."""
+    """Returns (box, class, score) of one image, for scores [n, c]."""
     pairs = [(i, k) for i in range(len(boxes)) for k in range(scores.shape[1])]
     kept = plain_nms(
         [boxes[i] for i, _ in pairs],
@@ -104,7 +104,7 @@ def test_hard_nms_is_the_loop_with_equal_scores_and_boxes_without_area(rows, iou
 def test_hard_nms_is_tensorflows(n, iou_threshold):
     for seed in range(5):
         boxes, scores = scene(n, seed=seed)
-        boxes, scores = boxes[0], scores[0, :, 0].round(2)  # rounding gives equal scores
+        boxes, scores = boxes[0], scores[0, :, 0].round(2)  # rounding makes scores equal
         for most in (n, 7):
             expected = tf.image.non_max_suppression(boxes, scores, most, iou_threshold, score_threshold=0.1)
             kept = nms.hard_nms(boxes, scores, iou_threshold=iou_threshold, score_threshold=0.1, max_detections=most)
@@ -160,7 +160,7 @@ SETTINGS = {"iou_threshold": 0.4, "score_threshold": 0.3}
 
 @pytest.fixture(params=["kernel", "the best first", "portable"])
 def suppress(request, monkeypatch):
-    """Each way to the same result; the second as if a few boxes were very many, so that all its branches are taken."""
+    """Each implementation of the same result. The second treats a few boxes as very many, so that all branches run."""
     if request.param == "the best first":
         monkeypatch.setattr(nms, "MANY", 3)
         monkeypatch.setattr(nms, "TRIED", 1)
@@ -204,7 +204,7 @@ def test_ten_thousand_boxes_of_twenty_classes_are_tensorflows_combined():
     corner, size = rng.uniform(0, 600, (1, 10_000, 2)), rng.uniform(10, 120, (1, 10_000, 2))
     boxes = np.concatenate([corner, corner + size], axis=2).astype("float32")
     crowded = boxes.copy()
-    crowded[:, 100:] = crowded[:, :1]  # nearly all on one place: the best few cannot settle it
+    crowded[:, 100:] = crowded[:, :1]  # nearly all boxes at one place: the best few do not determine the result
     scores = (rng.permutation(200_000).reshape(1, 10_000, 20) / 200_000).astype("float32")
     for some in (boxes, crowded):
         expected = tf.image.combined_non_max_suppression(
@@ -254,7 +254,7 @@ def test_another_runtime_gives_the_same(function, tmp_path):
 
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, 40, 4]), tf.TensorSpec([None, 40, 2])], autograph=False)
-        def __call__(self, corners, confidences):  # inputs and outputs of one name would be renamed
+        def __call__(self, corners, confidences):  # an input with the name of an output would be renamed
             return function(corners, confidences, max_detections=6)
 
     module = Module()

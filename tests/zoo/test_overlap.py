@@ -45,7 +45,7 @@ def test_ignored_pixels_count_nowhere_and_absent_classes_have_no_score():
     keep = truth != 1
     np.testing.assert_array_equal(counted, overlap.confusion(truth[keep], prediction[keep], num_classes=5))
     scores = overlap.class_iou(counted)
-    assert scores[1] == 0  # predicted, but never there
+    assert scores[1] == 0  # predicted, but in no truth
     assert np.isnan(scores[3:]).all()
     assert np.isnan(overlap.class_dice(counted)[3:]).all()
     assert overlap.confusion([], [], num_classes=2).tolist() == [[0, 0], [0, 0]]
