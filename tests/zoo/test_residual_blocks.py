@@ -31,7 +31,7 @@ def test_a_grouped_convolution_is_one_convolution_for_each_group(strides, paddin
 
     def by_hand(x):
         parts = zip(tf.split(x, 4, -1), tf.split(layer.kernel, 4, -1), strict=True)
-        ends = [tf.nn.conv2d(part, kernel, strides, padding.upper(), dilations=dilation) for part, kernel in parts]
+        ends = [tf.nn.convolution(part, kernel, strides, padding.upper(), dilations=dilation) for part, kernel in parts]
         return tf.concat(ends, -1) + layer.bias
 
     with tf.GradientTape(persistent=True) as tape:
@@ -42,6 +42,18 @@ def test_a_grouped_convolution_is_one_convolution_for_each_group(strides, paddin
         tape.gradient(loss, [x, layer.kernel.value]), tape.gradient(expected, [x, layer.kernel.value]), strict=True
     ):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_a_grouped_convolution_is_the_same_with_and_without_onednn(onednn, monkeypatch):
+    monkeypatch.setattr("zoo.primitives.convolution._has_onednn", lambda: onednn)
+    layer = GroupedConv2D(12, 3, groups=4, strides=2, padding="same")
+    x = normal(2, *X)
+    layer.build(x.shape)
+    plain = keras.layers.Conv2D(12, 3, groups=4, strides=2, padding="same")
+    plain.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(layer(x), plain(x), atol=1e-5)
 
 
 def test_the_bottleneck_has_its_stride_where_it_is_told():
