@@ -1,10 +1,12 @@
 """Building blocks: functions from tensor to tensor that add plain Keras layers to a flat graph.
 
-A model made of them has every convolution as a layer of its own, so that taps, Grad-CAM, cost, batch-norm folding
-and freezing work on it. `name` is the prefix of the layers' names: `conv_bn(x, 32, name="stem")` adds `stem_conv`,
-`stem_bn` and `stem_activation`.
+Every convolution of a block is a layer of the model, so that feature maps, Grad-CAM, cost, batch-norm folding and
+freezing work on models that are made of blocks. The argument `name` is the prefix of the names of the layers:
+`conv_bn(x, 32, name="stem")` adds `stem_conv`, `stem_bn` and `stem_activation`.
 
-Shapes are `[n, height, width, channels]` throughout; the dtype is that of Keras' policy.
+All feature maps have the shape `[n, height, width, channels]`. Their dtype is that of Keras' global policy.
+
+`zoo.layers` has some of the blocks as layers, for `keras.Sequential`.
 """
 
 from zoo.blocks.convolution import (

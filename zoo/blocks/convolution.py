@@ -1,4 +1,4 @@
-"""Convolutions with their normalisation and activation."""
+"""Convolutions together with their batch norm and their activation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +19,8 @@ __all__ = [
     "separable_bn",
 ]
 
-# For textbook models: a 3x3 convolution with bias and ReLU. With `use_bias=False, activation=None` it is the one to
-# put before a batch norm.
+# A 3x3 convolution with bias and ReLU, as in textbooks. With `use_bias=False, activation=None` it is a convolution that
+# stands before a batch norm.
 DefaultConv2D = partial(
     keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu", kernel_initializer="he_normal"
 )
@@ -41,27 +41,34 @@ def conv_bn(
     momentum: float = 0.99,
     name: str,
 ):
-    """A convolution without bias, a batch norm, and an activation unless that is None.
+    """Applies a convolution without bias, a batch norm, and an activation.
 
-    Source: Ioffe & Szegedy 2015, "Batch Normalization", section 3.2: the norm stands before the activation, and
-    makes the convolution's bias redundant.
+    Source: Ioffe & Szegedy 2015, "Batch Normalization", section 3.2: the batch norm stands before the activation, and
+    makes the bias of the convolution redundant.
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: channels of the output; a multiple of `groups`, as the channels of `x` are.
-        kernel_size: one number or (height, width).
-        strides, groups, dilation_rate: as in `keras.layers.Conv2D`.
-        padding: "same" or "valid" as in `keras.layers.Conv2D`; "symmetric" pads both sides alike, as Caffe and
-            PyTorch do, where "same" puts the odd row of a strided convolution at the bottom and right.
-        activation: a name that Keras knows, a function (registered with Keras, so that it can be saved), or None.
-        scale, epsilon, momentum: of the batch norm. Before a ReLU its scale may be left to the next layer.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels. It must be a multiple of `groups`.
+        kernel_size: Size of the kernel: one number, or (height, width). Defaults to 1.
+        strides: Stride of the convolution. Defaults to 1.
+        padding: "same" and "valid" have their meaning in `keras.layers.Conv2D`. "symmetric" pads all sides equally, as
+            Caffe and PyTorch do; "same" pads a strided convolution more at the bottom and on the right. Defaults to
+            "same".
+        groups: Number of groups into which the channels are split. Defaults to 1.
+        dilation_rate: Distance between the pixels that the kernel looks at. Defaults to 1.
+        activation: Name of an activation that Keras knows, or a function that is registered with Keras (otherwise the
+            model cannot be saved). None applies no activation. Defaults to "relu".
+        scale: Whether the batch norm multiplies by a weight. Before a ReLU, the next layer can do this. Defaults to
+            True.
+        epsilon: Number that the batch norm adds to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norm. Defaults to 0.99.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h / strides, w / strides, filters]` (rounded up under "same" padding).
+        Feature map `[n, h / strides, w / strides, filters]`. Sizes are rounded up for "same" padding.
 
     Raises:
-        ValueError: channels or filters that are not a multiple of `groups`.
+        ValueError: The number of channels or of filters is not a multiple of `groups`.
 
     Example:
 
@@ -71,8 +78,8 @@ def conv_bn(
     """
     if x.shape[-1] % groups or filters % groups:
         raise ValueError(
-            f"{name}: {x.shape[-1]} channels cannot be split into {groups} groups that make {filters} together: "
-            f"both have to be multiples of {groups}; change them, or the number of groups"
+            f"{name}: {x.shape[-1]} channels cannot be split into {groups} groups that make {filters} channels "
+            f"together: both must be multiples of {groups}. Change them, or the number of groups"
         )
     x, padding = keras_padding(x, kernel_size, padding, strides=strides, dilation_rate=dilation_rate, name=name)
     layer = GroupedConv2D if groups > 1 else keras.layers.Conv2D
@@ -100,9 +107,9 @@ def conv_relu(
     activation: str | None = "relu",
     name: str,
 ):
-    """A convolution with bias and its activation, in one layer named `NAME_conv`: what `conv_bn` was before batch norm.
+    """Applies a convolution with bias and an activation, in one layer with the name `NAME_conv`.
 
-    Arguments and shapes as in `conv_bn`.
+    Networks from before batch norm have it where later ones have `conv_bn`, whose arguments and shapes it shares.
 
     >>> conv_relu(keras.Input((7, 9, 3)), 8, 3, strides=2, padding="valid", name="stem").shape
     (None, 3, 4, 8)
@@ -132,12 +139,12 @@ def separable_bn(
     momentum: float = 0.99,
     name: str,
 ):
-    """A separable convolution without bias, a batch norm, and an activation unless that is None.
+    """Applies a separable convolution without bias, a batch norm, and an activation.
 
-    Source: Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions", section 3.1: each channel
-    is filtered on its own, then a 1x1 convolution mixes the channels, with no activation in between.
+    Each channel is filtered separately. Then a 1x1 convolution mixes the channels, with no activation in between. Both
+    are one layer with the name `NAME_sepconv`. The arguments and the shapes are those of `conv_bn`.
 
-    Arguments and shapes as in `conv_bn`. The convolution is one layer, named `NAME_sepconv`.
+    Source: Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions", section 3.1.
 
     >>> separable_bn(keras.Input((7, 9, 3)), 8, strides=2, name="block1").shape
     (None, 4, 5, 8)
@@ -168,9 +175,13 @@ def depthwise_bn(
     momentum: float = 0.99,
     name: str,
 ):
-    """A depthwise convolution without bias, a batch norm, and an activation unless that is None.
+    """Applies a depthwise convolution without bias, a batch norm, and an activation.
 
-    Arguments and shapes as in `conv_bn`; the number of channels stays. The convolution is named `NAME_dwconv`.
+    Each channel is filtered separately, and the number of channels stays the same. The convolution has the name
+    `NAME_dwconv`. The arguments and the shapes are those of `conv_bn`.
+
+    Source: Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
+    section 3.1.
 
     >>> x = keras.Input((7, 9, 4))
     >>> depthwise_bn(x, 5, strides=2, name="block1").shape
@@ -189,7 +200,7 @@ def depthwise_bn(
 
 
 def keras_padding(x, kernel_size, padding: str, *, strides: int, dilation_rate: int = 1, name: str):
-    """Turns "symmetric" padding into explicit zeros where they differ from "same": `x`, and a padding Keras knows."""
+    """Returns `x` and a padding that Keras knows. Where "symmetric" differs from "same", `x` gets explicit zeros."""
     if padding != "symmetric":
         return x, padding
     if strides == 1:
@@ -198,7 +209,7 @@ def keras_padding(x, kernel_size, padding: str, *, strides: int, dilation_rate: 
 
 
 def pad_symmetric(x, kernel_size, *, dilation_rate: int = 1, name: str):
-    """Zeros on all sides, as many as a "valid" window of an odd size needs to reach each border pixel's centre.
+    """Adds zeros on all sides of a feature map, so that a "valid" window of odd size can be centred on every pixel.
 
     >>> pad_symmetric(keras.Input((7, 9, 4)), (3, 1), name="stem").shape
     (None, 9, 9, 4)
@@ -217,15 +228,20 @@ def bn_activation(
     momentum: float = 0.99,
     name: str,
 ):
-    """A batch norm, and an activation unless that is None. Shape and dtype stay."""
+    """Applies a batch norm and an activation. The shape and the dtype stay the same.
+
+    Its arguments are those of `conv_bn`.
+    """
     x = keras.layers.BatchNormalization(epsilon=epsilon, momentum=momentum, scale=scale, name=f"{name}_bn")(x)
     return keras.layers.Activation(activation, name=f"{name}_activation")(x) if activation else x
 
 
 def scaled_channels(channels: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `channels`, at least `divisor` and at least 0.9 of `channels`.
+    """Returns the multiple of `divisor` that is nearest to `channels`, but at least `divisor` and 0.9 of `channels`.
 
-    Source: the authors' code of MobileNetV2 and EfficientNet, where width multipliers would give odd widths.
+    MobileNetV2 and EfficientNet round their numbers of channels in this way after they multiply them by a factor.
+
+    Source: the authors' code of both networks.
 
     >>> [scaled_channels(c) for c in (4, 11.9, 35.2, 44.8)]
     [8, 16, 32, 48]

@@ -1,4 +1,4 @@
-"""Cross stage partial blocks."""
+"""Cross stage partial blocks, which send only a part of the channels through the units of a stage."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,24 +23,26 @@ def csp_stage(
     momentum: float = 0.99,
     name: str,
 ):
-    """Sends one part of the channels through residual units and the other past them, and joins both.
+    """Sends one part of the channels through residual units and the other part past them, and joins both.
 
-    Source: Wang et al. 2020, "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", figure 3b. Where
-    the paper splits the channels of `x`, each part here is a 1x1 convolution of all of them, as in the authors' code.
+    Source: Wang et al. 2020, "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", figure 3b. The paper
+    splits the channels of `x` into two parts. Here each part is a 1x1 convolution of all channels, as in the authors'
+    code.
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: channels of the output.
-        units: how many.
-        unit: a function of a tensor and a keyword `name`, such as a partial of `bottleneck`.
-        part: channels of each of the two parts.
-        activation: after the two transitions that follow the units.
-        part_activation: after the convolutions that make the parts.
-        epsilon, momentum: of the batch norms.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels.
+        units: Number of units.
+        unit: Function that takes a tensor and a keyword `name`, for example a partial of `bottleneck`.
+        part: Number of channels of each of the two parts.
+        activation: Activation after the two transitions that follow the units. Defaults to "relu".
+        part_activation: Activation after the convolutions that make the parts. Defaults to "relu".
+        epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h, w, filters]`.
+        Feature map `[n, h, w, filters]`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Densely connected blocks."""
+"""Densely connected blocks, in which each layer sees the outputs of all layers before it."""
 
 from functools import partial
 
@@ -12,23 +12,24 @@ __all__ = ["dense_block", "transition"]
 def dense_block(
     x, layers: int, growth_rate: int, *, width: int = 4, epsilon: float = 1e-3, momentum: float = 0.99, name: str
 ):
-    """Layers that each add `growth_rate` channels to all the channels before them.
+    """Applies layers that each add `growth_rate` channels to the channels of their input.
 
-    A layer is batch norm, ReLU, a 1x1 convolution to `width * growth_rate` channels, batch norm, ReLU and a 3x3
-    convolution; its output is joined to its input.
+    A layer consists of a batch norm, a ReLU, a 1x1 convolution to `width * growth_rate` channels, a batch norm, a ReLU
+    and a 3x3 convolution. Its output is concatenated with its input.
 
     Source: Huang et al. 2017, "Densely Connected Convolutional Networks", equation 2 and section 3 (DenseNet-B).
 
     Args:
-        x: `[n, h, w, c]`.
-        layers: how many.
-        growth_rate: channels that each adds.
-        width: of the 1x1 convolution, as a multiple of the growth rate.
-        epsilon, momentum: of the batch norms.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        layers: Number of layers.
+        growth_rate: Number of channels that each layer adds.
+        width: Width of the 1x1 convolutions, as a multiple of the growth rate. Defaults to 4.
+        epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h, w, c + layers * growth_rate]`.
+        Feature map `[n, h, w, c + layers * growth_rate]`.
 
     >>> dense_block(keras.Input((7, 9, 16)), 3, 12, name="dense1").shape
     (None, 7, 9, 52)
@@ -44,21 +45,22 @@ def dense_block(
 
 
 def transition(x, compression: float = 0.5, *, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
-    """Between two dense blocks: fewer channels by a 1x1 convolution, half the size by average pooling.
+    """Reduces the channels by a 1x1 convolution and halves the size by average pooling, between two dense blocks.
 
     Source: Huang et al. 2017, "Densely Connected Convolutional Networks", section 3 (DenseNet-C).
 
     Args:
-        x: `[n, h, w, c]`.
-        compression: share of the channels that stays, in (0, 1].
-        epsilon, momentum: of the batch norm.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        compression: Share of the channels that is kept, in (0, 1]. Defaults to 0.5.
+        epsilon: Number that the batch norm adds to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norm. Defaults to 0.99.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h / 2, w / 2, c * compression]`, each rounded down.
+        Feature map `[n, h / 2, w / 2, c * compression]`. All three are rounded down.
 
     Raises:
-        ValueError: a compression outside (0, 1], or that leaves no channel.
+        ValueError: The compression is outside (0, 1], or leaves no channel.
 
     >>> transition(keras.Input((7, 9, 52)), name="transition1").shape
     (None, 3, 4, 26)
@@ -67,7 +69,7 @@ def transition(x, compression: float = 0.5, *, epsilon: float = 1e-3, momentum: 
     if not 1 <= filters <= x.shape[-1]:
         raise ValueError(
             f"{name}: compression {compression} makes {filters} channels of {x.shape[-1]}: "
-            "make it a share in (0, 1] that leaves at least one"
+            "give a share in (0, 1] that leaves at least one channel"
         )
     x = bn_activation(x, activation="relu", epsilon=epsilon, momentum=momentum, name=name)
     x = DefaultConv2D(filters, kernel_size=1, use_bias=False, activation=None, name=f"{name}_conv")(x)

@@ -1,4 +1,4 @@
-"""Branches side by side."""
+"""Inception modules: branches of convolutions side by side on one input."""
 
 import keras
 
@@ -8,21 +8,23 @@ __all__ = ["inception_module", "parallel"]
 
 
 def parallel(x, *branches, conv=conv_bn, name: str):
-    """Branches side by side on one input, joined along the channels.
+    """Applies several branches to one input, and concatenates their outputs along the channels.
 
-    A branch is a sequence of steps, each a tuple (what, size, strides, padding), of which the last two can be left
-    out. `what` is the number of filters of a convolution, or "max" or "average" for pooling. Strides are 1 unless told,
-    the padding "same" at stride 1 and "valid" above. Step 2 of branch 1 of "mixed3a" is named "mixed3a_1_2". A step
-    ("fork", branches) splits the branch into parallel ones in its turn.
+    A branch is a sequence of steps. A step is a tuple (operation, size, strides, padding), whose last two entries can
+    be left out. The operation is the number of filters of a convolution, or "max" or "average" for a pooling. The
+    strides default to 1, and the padding defaults to "same" at stride 1 and to "valid" at larger strides. A step
+    ("fork", branches) splits its branch into several branches. The layers of step 2 of branch 1 of a module "mixed3a"
+    have the prefix "mixed3a_1_2".
 
     Args:
-        x: `[n, h, w, c]`.
-        branches: as above.
-        conv: what makes a convolution: `conv_bn`, `conv_relu`, or a partial of one.
-        name: of the joining layer, and prefix of all others.
+        x: Feature map `[n, h, w, c]`.
+        branches: Sequences of steps.
+        conv: Function that adds a convolution: `conv_bn`, `conv_relu`, or a partial of one. Defaults to `conv_bn`.
+        name: Name of the concatenating layer, and prefix of the names of all other layers.
 
     Returns:
-        `[n, h', w', sum of the branches' channels]`.
+        Feature map whose number of channels is the sum of those of the branches. Its height and width are those that
+        the branches give, which must be equal.
 
     Example:
 
@@ -36,37 +38,39 @@ def parallel(x, *branches, conv=conv_bn, name: str):
     ends = []
     for i, branch in enumerate(branches, 1):
         end = x
-        for j, (what, size, *rest) in enumerate(branch, 1):
+        for j, (operation, size, *rest) in enumerate(branch, 1):
             strides = rest[0] if rest else 1
             padding = rest[1] if len(rest) > 1 else ("same" if strides == 1 else "valid")
             step = f"{name}_{i}_{j}"
-            if what in pools:
-                end = pools[what](size, strides=strides, padding=padding, name=f"{step}_pool")(end)
-            elif what == "fork":
+            if operation in pools:
+                end = pools[operation](size, strides=strides, padding=padding, name=f"{step}_pool")(end)
+            elif operation == "fork":
                 end = parallel(end, *size, conv=conv, name=step)
             else:
-                end = conv(end, what, size, strides=strides, padding=padding, name=step)
+                end = conv(end, operation, size, strides=strides, padding=padding, name=step)
         ends.append(end)
     return keras.layers.Concatenate(name=name)(ends)
 
 
 def inception_module(x, filters, *, kernel_sizes=(3, 5), batch_norm: bool = False, name: str):
-    """Convolutions of three sizes and a max pooling side by side; 1x1 convolutions keep the large ones cheap.
+    """Applies convolutions of three sizes and a max pooling side by side.
+
+    1x1 convolutions before the larger ones and after the pooling keep the computation cheap.
 
     Source: Szegedy et al. 2015, "Going Deeper with Convolutions", figure 2b and the columns of table 1.
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: six numbers: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
-        kernel_sizes: of the two larger convolutions.
-        batch_norm: after each convolution, in place of its bias.
-        name: of the joining layer, and prefix of all others.
+        x: Feature map `[n, h, w, c]`.
+        filters: Six numbers of filters: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection.
+        kernel_sizes: Sizes of the kernels of the two larger convolutions. Defaults to 3 and 5.
+        batch_norm: Whether each convolution has a batch norm in place of a bias. Defaults to False.
+        name: Name of the concatenating layer, and prefix of the names of all other layers.
 
     Returns:
-        `[n, h, w, 1x1 + 3x3 + 5x5 + pool projection]`.
+        Feature map `[n, h, w, 1x1 + 3x3 + 5x5 + pool projection]`.
 
     Raises:
-        ValueError: `filters` are not six.
+        ValueError: `filters` does not have six numbers.
 
     >>> x = keras.Input((7, 9, 192))
     >>> inception_module(x, (64, 96, 128, 16, 32, 32), name="inception3a").shape

@@ -1,4 +1,4 @@
-"""Residual units."""
+"""Residual units: branches that learn what to add to their input."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +13,18 @@ __all__ = ["bottleneck", "inverted_residual", "preactivation_unit", "residual_ad
 
 
 def residual_add(x, shortcut, *, drop_path: float = 0.0, seed: int | None = None, name: str):
-    """`shortcut + x`, the branch `x` dropped at the rate `drop_path` in training. Shapes are equal and stay."""
+    """Adds the branch `x` to `shortcut`, which has the same shape.
+
+    With `drop_path` above 0, the branches of samples are dropped at this rate in training, by draws that `seed`
+    repeats.
+    """
     if drop_path:
         x = DropPath(drop_path, seed=seed, name=f"{name}_drop")(x)
     return keras.layers.Add(name=f"{name}_add")([shortcut, x])
 
 
 def shortcut(x, filters: int, *, strides: int = 1, epsilon: float = 1e-3, momentum: float = 0.99, name: str):
-    """`x` itself where a unit keeps its shape; else a 1x1 convolution and batch norm that bring it to the new shape.
+    """Returns `x` where a unit keeps its shape, and otherwise `x` in the new shape by a 1x1 convolution and batch norm.
 
     Source: He et al. 2016, "Deep Residual Learning", section 3.3, option B.
 
@@ -47,22 +51,23 @@ def residual_unit(
     drop_path: float = 0.0,
     name: str,
 ):
-    """Two 3x3 convolutions with batch norm, added to a shortcut; ReLU after the sum.
+    """Adds two 3x3 convolutions with batch norm to a shortcut, and applies a ReLU to the sum.
 
     Source: He et al. 2016, "Deep Residual Learning", figure 2 and table 1 (18 and 34 layers).
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: channels of the output. The shortcut is `x` itself where strides and channels allow it.
-        strides: of the first convolution and of the shortcut.
-        padding: "same", or "symmetric" for weights from PyTorch, as in `conv_bn`.
-        activation: after the first batch norm and after the sum.
-        epsilon, momentum: of the batch norms.
-        drop_path: rate at which the branch is dropped in training.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels. The shortcut is `x` itself where its shape is that of the output.
+        strides: Stride of the first convolution and of the shortcut. Defaults to 1.
+        padding: Padding that `conv_bn` takes. Weights from PyTorch need "symmetric". Defaults to "same".
+        activation: Activation after the first batch norm and after the sum. Defaults to "relu".
+        epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
+        drop_path: Rate at which the branch is dropped in training. Defaults to 0.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h / strides, w / strides, filters]`, rounded up.
+        Feature map `[n, h / strides, w / strides, filters]`. Sizes are rounded up.
 
     >>> x = keras.Input((7, 9, 16))
     >>> residual_unit(x, 24, strides=2, name="unit").shape
@@ -85,41 +90,41 @@ def bottleneck(
     stride_at: str = "1x1",
     groups: int = 1,
     se_ratio: int = 0,
-    padding: str = "symmetric",
     activation: str | Callable = "relu",
     epsilon: float = 1e-3,
     momentum: float = 0.99,
     drop_path: float = 0.0,
     name: str,
 ):
-    """A 3x3 convolution between two 1x1 ones that narrow and widen, added to a shortcut; ReLU after the sum.
+    """Adds a 3x3 convolution between two 1x1 convolutions to a shortcut, and applies a ReLU to the sum.
 
-    With `groups` above 1 it is the unit of ResNeXt (32 groups of 4 channels: `groups=32, width=128`), with `se_ratio`
-    that of SE-ResNet.
+    The first 1x1 convolution reduces the number of channels, and the second increases it. With `groups` above 1 this
+    is the unit of ResNeXt (32 groups of 4 channels: `groups=32, width=128`), and with `se_ratio` that of SE-ResNet. The
+    3x3 convolution pads all sides equally, as in Caffe and PyTorch.
 
     Source: He et al. 2016, "Deep Residual Learning", figure 5 right; Xie et al. 2017, "Aggregated Residual
     Transformations", figure 3c; Hu et al. 2018, "Squeeze-and-Excitation Networks", figure 3.
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: channels of the output. The shortcut is `x` itself where strides and channels allow it.
-        width: channels of the 3x3 convolution; a multiple of `groups`. A quarter of `filters` unless told.
-        strides: of the unit.
-        stride_at: the convolution that has the strides: the first, "1x1", as published; or "3x3", as in PyTorch's
-            models, which drops no pixel unseen.
-        groups: of the 3x3 convolution.
-        se_ratio: of the squeeze-and-excitation before the sum; 0 leaves it out.
-        padding: of the 3x3 convolution, as in `conv_bn`.
-        activation: after the first two batch norms and after the sum.
-        epsilon, momentum: of the batch norms.
-        drop_path: rate at which the branch is dropped in training.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels. The shortcut is `x` itself where its shape is that of the output.
+        width: Number of channels of the 3x3 convolution, a multiple of `groups`. Defaults to a quarter of `filters`.
+        strides: Stride of the unit. Defaults to 1.
+        stride_at: Convolution that has the stride. "1x1" is the first one, as published. "3x3" is what the models of
+            PyTorch have; it skips no pixel. Defaults to "1x1".
+        groups: Number of groups of the 3x3 convolution. Defaults to 1.
+        se_ratio: Ratio of the squeeze-and-excitation before the sum. 0 leaves it out. Defaults to 0.
+        activation: Activation after the first two batch norms and after the sum. Defaults to "relu".
+        epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
+        drop_path: Rate at which the branch is dropped in training. Defaults to 0.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h / strides, w / strides, filters]`, rounded up.
+        Feature map `[n, h / strides, w / strides, filters]`. Sizes are rounded up.
 
     Raises:
-        ValueError: another `stride_at`, or a width that is not a multiple of `groups`.
+        ValueError: `stride_at` is neither "1x1" nor "3x3", or the width is not a multiple of `groups`.
 
     Example:
 
@@ -128,14 +133,13 @@ def bottleneck(
     (None, 4, 5, 256)
     """
     if stride_at not in ("1x1", "3x3"):
-        raise ValueError(f'stride_at is "1x1" or "3x3", got {stride_at!r}')
+        raise ValueError(f'stride_at must be "1x1" or "3x3", got {stride_at!r}')
     width = filters // 4 if width is None else width
     first, second = (strides, 1) if stride_at == "1x1" else (1, strides)
     conv = partial(conv_bn, epsilon=epsilon, momentum=momentum)
     branch = conv(x, width, strides=first, padding="valid", activation=activation, name=f"{name}_1")
-    branch = conv(
-        branch, width, 3, strides=second, padding=padding, groups=groups, activation=activation, name=f"{name}_2"
-    )
+    middle = partial(conv, kernel_size=3, strides=second, padding="symmetric", groups=groups)
+    branch = middle(branch, width, activation=activation, name=f"{name}_2")
     branch = conv(branch, filters, activation=None, name=f"{name}_3")
     if se_ratio:
         branch = squeeze_excite(branch, ratio=se_ratio, name=f"{name}_se")
@@ -156,27 +160,29 @@ def preactivation_unit(
     momentum: float = 0.99,
     name: str,
 ):
-    """A residual unit whose batch norms and ReLUs stand before the convolutions, so that the shortcut stays clean.
+    """Applies a residual unit whose batch norms and ReLUs stand before the convolutions, and not on the shortcut.
 
-    Two 3x3 convolutions; or, with `width`, a 3x3 of that width between two 1x1. Strides are the first 3x3's. Where
-    the channels change, the shortcut is a 1x1 convolution of the activated input; where only the size does, it
-    takes every other pixel of `x`.
+    The branch has two 3x3 convolutions, or, with `width`, a 3x3 convolution of that width between two 1x1 convolutions.
+    The first 3x3 convolution has the stride. Where the number of channels changes, the shortcut is a 1x1 convolution of
+    the activated input. Where only the size changes, the shortcut takes every other pixel of `x`.
 
-    Source: He et al. 2016, "Identity Mappings in Deep Residual Networks", figure 1b and section 4.1; dropout between
-    the two convolutions from Zagoruyko & Komodakis 2016, "Wide Residual Networks", figure 1d.
+    Source: He et al. 2016, "Identity Mappings in Deep Residual Networks", figure 1b and section 4.1. The dropout
+    between the two convolutions is from Zagoruyko & Komodakis 2016, "Wide Residual Networks", figure 1d.
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: channels of the output.
-        width: channels of the 3x3 convolution of a bottleneck.
-        strides: of the unit.
-        use_bias: for the convolutions that no batch norm follows (the last one and the shortcut's).
-        dropout: rate before the last convolution.
-        epsilon, momentum: of the batch norms.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels.
+        width: Number of channels of the 3x3 convolution of a bottleneck. None makes no bottleneck. Defaults to None.
+        strides: Stride of the unit. Defaults to 1.
+        use_bias: Whether the convolutions that no batch norm follows (the last one and that of the shortcut) have a
+            bias. Defaults to False.
+        dropout: Rate of the dropout before the last convolution. Defaults to 0.
+        epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h / strides, w / strides, filters]`, rounded up.
+        Feature map `[n, h / strides, w / strides, filters]`. Sizes are rounded up.
 
     >>> x = keras.Input((7, 9, 16))
     >>> preactivation_unit(x, 32, strides=2, name="unit").shape
@@ -210,33 +216,39 @@ def inverted_residual(
     strides: int = 1,
     expansion: float,
     se_ratio: float = 0.0,
-    se_activation: str | None = None,
-    se_gate: str = "sigmoid",
+    se_activations: tuple[str, str] | None = None,
     activation: str = "relu6",
     epsilon: float = 1e-3,
     momentum: float = 0.99,
     drop_path: float = 0.0,
     name: str,
 ):
-    """Expand with 1x1, filter each channel, project with 1x1 and no activation; shortcut where shapes allow.
+    """Applies a residual unit that is narrow at both ends and wide inside.
 
-    Source: Sandler et al. 2018, "MobileNetV2", table 1 and figure 4; with squeeze-and-excitation on the filtered
-    channels as in Tan & Le 2019, "EfficientNet", and Howard et al. 2019, "MobileNetV3", figure 4.
+    A 1x1 convolution expands the channels, a depthwise convolution filters each of them, and a 1x1 convolution without
+    activation projects them. The input is added where its shape is that of the output.
+
+    Source: Sandler et al. 2018, "MobileNetV2", table 1 and figure 4. The squeeze-and-excitation of the filtered
+    channels is from Tan & Le 2019, "EfficientNet", and Howard et al. 2019, "MobileNetV3", figure 4.
 
     Args:
-        x: `[n, h, w, c]`.
-        filters: channels of the output.
-        kernel_size, strides: of the depthwise convolution.
-        expansion: the inner width is `c * expansion`; 1 leaves the first convolution out.
-        se_ratio: bottleneck of squeeze-and-excitation as a share of `c`; 0 leaves it out.
-        se_activation, se_gate: in squeeze-and-excitation; `activation` unless told, and sigmoid.
-        activation: after the first two batch norms.
-        epsilon, momentum: of the batch norms.
-        drop_path: rate at which the branch is dropped in training, where there is a shortcut.
-        name: prefix of the layers' names.
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels.
+        kernel_size: Size of the kernel of the depthwise convolution.
+        strides: Stride of the depthwise convolution. Defaults to 1.
+        expansion: Factor of the width inside, which is `c * expansion`. 1 leaves the first convolution out.
+        se_ratio: Width of the bottleneck of squeeze-and-excitation as a share of `c`. 0 leaves squeeze-and-excitation
+            out. Defaults to 0.
+        se_activations: Activations of the bottleneck and of the gate in squeeze-and-excitation. Defaults to
+            `activation` and "sigmoid".
+        activation: Activation after the first two batch norms. Defaults to "relu6".
+        epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
+        drop_path: Rate at which the branch is dropped in training, where the input is added. Defaults to 0.
+        name: Prefix of the names of the layers.
 
     Returns:
-        `[n, h / strides, w / strides, filters]`, rounded up.
+        Feature map `[n, h / strides, w / strides, filters]`. Sizes are rounded up.
 
     >>> x = keras.Input((7, 9, 16))
     >>> inverted_residual(x, 24, 3, strides=2, expansion=6, name="block2a").shape
@@ -251,7 +263,8 @@ def inverted_residual(
     )
     if se_ratio:
         reduced = max(1, round(channels * se_ratio))
-        x = squeeze_excite(x, reduced=reduced, activation=se_activation or activation, gate=se_gate, name=f"{name}_se")
+        se_activation, gate = se_activations or (activation, "sigmoid")
+        x = squeeze_excite(x, reduced=reduced, activation=se_activation, gate=gate, name=f"{name}_se")
     x = conv(x, filters, activation=None, name=f"{name}_project")
     if strides == 1 and channels == filters:
         x = residual_add(x, shortcut, drop_path=drop_path, name=name)

@@ -1,4 +1,4 @@
-"""Transformer blocks."""
+"""Transformer blocks: attention between all tokens of a sequence."""
 
 import keras
 
@@ -9,19 +9,21 @@ __all__ = ["transformer_block"]
 
 
 def transformer_block(x, heads: int, *, expansion: int = 4, epsilon: float = 1e-6, name: str):
-    """Self-attention, then two dense layers on each token, each with a layer norm before it and a shortcut around it.
+    """Applies self-attention, and then two dense layers to each token.
+
+    Both parts have a layer norm before them and a shortcut around them.
 
     Source: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", equations 2 and 3 and figure 1.
 
     Args:
-        x: tokens `[n, t, c]`.
-        heads: of the attention; they share the `c` channels evenly.
-        expansion: the inner width of the dense layers is `c * expansion`.
-        epsilon: of the layer norms.
-        name: prefix of the layers' names.
+        x: Tokens `[n, t, c]`.
+        heads: Number of attention heads. They share the `c` channels evenly.
+        expansion: Factor of the width of the first dense layer, which is `c * expansion`. Defaults to 4.
+        epsilon: Number that the layer norms add to the variance. Defaults to 1e-6.
+        name: Prefix of the names of the layers.
 
     Returns:
-        The shape of `x`.
+        Tokens of the shape of `x`.
 
     Raises:
         ValueError: `c` is not a multiple of `heads`.

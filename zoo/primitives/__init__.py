@@ -1,1 +1,1 @@
-"""The layers and activations of the zoo that Keras lacks. They import nothing else of the zoo."""
+"""Layers and activations that Keras lacks. They import nothing else of the zoo; `zoo.layers` shows all of them."""

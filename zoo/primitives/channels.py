@@ -1,4 +1,4 @@
-"""Layers across channels."""
+"""Layers that compare or combine the channels of each pixel."""
 
 from typing import Any
 
@@ -10,19 +10,24 @@ __all__ = ["DepthPool", "LocalResponseNormalization"]
 
 @keras.saving.register_keras_serializable(package="zoo")
 class DepthPool(keras.layers.Layer):
-    """Pools groups of neighbouring channels, where the usual pooling pools neighbouring pixels.
+    """A pooling of groups of neighbouring channels, where the usual pooling takes neighbouring pixels.
 
-    A network can learn to put the same feature turned or scaled in one group; the pooled channel then answers to
-    all of them.
+    A network can learn to put a feature and its rotated or scaled copies into one group. The pooled channel then
+    responds to all of them.
 
     Args:
-        pool_size: channels in a group; divides the number of channels.
-        mode: "max" or "average".
+        pool_size: Number of channels in a group. It must divide the number of channels.
+        mode: "max" or "average". Defaults to "max".
 
-    Input shape: `[n, ..., c]`, any rank. Output shape: `[n, ..., c // pool_size]`, of the input's dtype.
+    Input shape:
+        `[n, ..., c]` of any rank.
+
+    Output shape:
+        `[n, ..., c // pool_size]` of the dtype of the input.
 
     Raises:
-        ValueError: a pool size below 1, an unknown mode, or channels that are unknown or not a multiple of the size.
+        ValueError: The pool size is below 1, the mode is unknown, or the number of channels is unknown or not a
+            multiple of the pool size.
 
     Example:
 
@@ -36,7 +41,7 @@ class DepthPool(keras.layers.Layer):
         if pool_size < 1:
             raise ValueError(f"DepthPool needs a pool_size of at least 1, got {pool_size}")
         if mode not in ("max", "average"):
-            raise ValueError(f'DepthPool needs mode="max" or "average", got {mode!r}')
+            raise ValueError(f'DepthPool needs the mode "max" or "average", got {mode!r}')
         self.pool_size = pool_size
         self.mode = mode
 
@@ -62,22 +67,28 @@ class DepthPool(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divides each value by what its pixel's neighbouring channels show, so that strong channels quiet the others.
+    """A division of each value by the energy of the neighbouring channels, so that strong channels damp the others.
 
-    `b[i] = a[i] / (k + alpha * sum(a[j] ** 2)) ** beta`, over the channels j from i - depth_radius to
-    i + depth_radius that exist. Computed in float32 whatever the policy: the squares overflow float16.
+    `b[i] = a[i] / (k + alpha * sum(a[j] ** 2)) ** beta`, where j runs over all channels from i - depth_radius to
+    i + depth_radius. The layer computes in float32 under every policy, because the squares overflow float16.
 
-    Source: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 3.3,
-    whose constants are the defaults (n = 5 is a depth radius of 2). Caffe and PyTorch divide alpha by n.
+    Source: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 3.3. Its
+    constants are the defaults (its n = 5 is a depth radius of 2). Caffe and PyTorch divide alpha by n.
 
     Args:
-        depth_radius: channels on each side that count.
-        k, alpha, beta: as above.
+        depth_radius: Number of channels on each side that count. Defaults to 2.
+        k: Number that is added to the energy. Defaults to 2.
+        alpha: Factor of the energy. Defaults to 1e-4.
+        beta: Exponent of the divisor. Defaults to 0.75.
 
-    Input shape: `[n, ..., c]`, any rank. Output shape and dtype are the input's.
+    Input shape:
+        `[n, ..., c]` of any rank.
+
+    Output shape:
+        The shape and the dtype of the input.
 
     Raises:
-        ValueError: a negative depth radius, or an unknown number of channels.
+        ValueError: The depth radius is negative, or the number of channels is unknown.
 
     Example:
 
@@ -101,7 +112,7 @@ class LocalResponseNormalization(keras.layers.Layer):
             raise ValueError(
                 f"LocalResponseNormalization needs a known number of channels, got the input shape {input_shape}"
             )
-        # A product with a band matrix sums the neighbours in one operation
+        # The product with a band matrix sums the neighbours in one operation.
         i, j = np.indices((channels, channels))
         self.neighbours = (np.abs(i - j) <= self.depth_radius).astype("float32")
 

@@ -1,4 +1,4 @@
-"""Patches."""
+"""From a map of patches to a sequence of tokens, and back: the ends of a vision transformer."""
 
 from typing import Any
 
@@ -9,21 +9,25 @@ __all__ = ["PatchMap", "PatchTokens"]
 
 @keras.saving.register_keras_serializable(package="zoo")
 class PatchTokens(keras.layers.Layer):
-    """Flattens a map of patches into a sequence, with a class token first and a learnt position added to each.
+    """A sequence of tokens that is made of a map of patches, with a class token at the beginning.
 
-    The positions belong to a grid of one size. For a map of another size they are interpolated, so that one set of
-    weights serves all sizes of image.
+    A learnt position is added to each token. The positions belong to a grid of one size. For a map of another size they
+    are interpolated, so that the same weights serve images of all sizes.
 
-    Source: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", equation 1; interpolation from section 3.2
-    (bilinear, as in the authors' code).
+    Source: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", equation 1. The interpolation is from section 3.2;
+    it is bilinear, as in the authors' code.
 
     Args:
-        grid: height and width in patches that the positions are for.
+        grid: (height, width) of the grid of positions, in patches.
 
-    Input shape: `[n, h, w, c]`. Output shape: `[n, 1 + h * w, c]`; the dtype is the input's.
+    Input shape:
+        `[n, h, w, c]`.
+
+    Output shape:
+        `[n, 1 + h * w, c]` of the dtype of the input.
 
     Raises:
-        ValueError: a grid without patches.
+        ValueError: The grid has no patch.
 
     Example:
 
@@ -47,8 +51,8 @@ class PatchTokens(keras.layers.Layer):
 
     def call(self, inputs):
         n, height, width, channels = keras.ops.shape(inputs)
-        # [rows, columns * c] -> [h, columns, c] -> [h, w, c], by products of matrices, which every runtime has
-        # (OpenVINO does not resize what is constant)
+        # [rows, columns * c] -> [h, columns, c] -> [h, w, c], by products of matrices, which every runtime has.
+        # (OpenVINO does not resize constants.)
         rows, columns = self.grid
         position = keras.ops.reshape(self.position[1:], (rows, columns * channels))
         position = keras.ops.matmul(self.interpolation(height, rows), position)
@@ -59,7 +63,7 @@ class PatchTokens(keras.layers.Layer):
         return keras.ops.concatenate([first, tokens], axis=1)
 
     def interpolation(self, size, grid: int):
-        """`[size, grid]`: how much each of `grid` positions counts at each of `size` places along the same side."""
+        """Returns the weights `[size, grid]` of `grid` positions at each of `size` places along the same side."""
         places = (keras.ops.arange(size, dtype="float32") + 0.5) * (grid / keras.ops.cast(size, "float32")) - 0.5
         places = keras.ops.clip(places, 0, grid - 1)
         distance = keras.ops.abs(places[:, None] - keras.ops.arange(grid, dtype="float32"))
@@ -76,20 +80,24 @@ class PatchTokens(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class PatchMap(keras.layers.Layer):
-    """Undoes `PatchTokens`: the tokens of the patches as a map, in the shape of another one.
+    """A map that is made of the tokens of patches: the inverse of `PatchTokens`.
 
-    Input: a list of the tokens `[n, 1 + h * w, c]`, of which the first is dropped, and any map `[n, h, w, ...]`.
-    Output shape: `[n, h, w, c]`; the dtype is that of the tokens.
+    Input shape:
+        A list of the tokens `[n, 1 + h * w, c]`, of which the first is dropped, and any map `[n, h, w, ...]`, whose
+        height and width the result takes.
+
+    Output shape:
+        `[n, h, w, c]` of the dtype of the tokens.
 
     >>> PatchMap()([keras.Input((64, 8)), keras.Input((7, 9, 3))]).shape
     (None, 7, 9, 8)
     """
 
     def call(self, inputs):
-        tokens, like = inputs
-        n, height, width, _ = keras.ops.shape(like)
+        tokens, patches = inputs
+        n, height, width, _ = keras.ops.shape(patches)
         return keras.ops.reshape(tokens[:, 1:], (n, height, width, tokens.shape[-1]))
 
     def compute_output_spec(self, inputs):
-        tokens, like = inputs
-        return keras.KerasTensor((*like.shape[:3], tokens.shape[-1]), self.compute_dtype)
+        tokens, patches = inputs
+        return keras.KerasTensor((*patches.shape[:3], tokens.shape[-1]), self.compute_dtype)

@@ -1,4 +1,4 @@
-"""Radial basis."""
+"""A classifier by distance: the output of LeNet-5."""
 
 from typing import Any
 
@@ -10,19 +10,23 @@ __all__ = ["RadialBasis"]
 
 @keras.saving.register_keras_serializable(package="zoo")
 class RadialBasis(keras.layers.Layer):
-    """The squared Euclidean distance of each vector to fixed codes, one for each class: the nearest class wins.
+    """The squared Euclidean distances of each vector to fixed codes, one code for each class.
 
-    Computed in float32 whatever the policy.
+    The class with the smallest distance is the answer. The layer computes in float32 under every policy.
 
     Source: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", equation 7.
 
     Args:
-        codes: `[classes, features]`.
+        codes: Numbers `[classes, features]`.
 
-    Input shape: `[n, features]`. Output: float32 `[n, classes]`, 0 and up.
+    Input shape:
+        `[n, features]`.
+
+    Output shape:
+        `[n, classes]`, float32, 0 or more.
 
     Raises:
-        ValueError: codes that are not a matrix, or inputs with another number of features.
+        ValueError: The codes are not a matrix, or the inputs have another number of features.
 
     Example:
 
@@ -38,7 +42,9 @@ class RadialBasis(keras.layers.Layer):
 
     def build(self, input_shape):
         if len(input_shape) != 2 or input_shape[-1] != self.codes.shape[1]:
-            raise ValueError(f"RadialBasis has codes of {self.codes.shape[1]} features, got the inputs {input_shape}")
+            raise ValueError(
+                f"RadialBasis has codes of {self.codes.shape[1]} features, got inputs of shape {input_shape}"
+            )
 
     def call(self, inputs):
         x = keras.ops.cast(inputs, "float32")

@@ -1,4 +1,4 @@
-"""Residual branches."""
+"""Layers for the branches of residual units: dropping them at random, and scaling them."""
 
 from typing import Any
 
@@ -9,29 +9,34 @@ __all__ = ["DropPath", "LayerScale", "ScaledAdd"]
 
 @keras.saving.register_keras_serializable(package="zoo")
 class DropPath(keras.layers.Layer):
-    """Drops whole samples of a residual branch at random while training (stochastic depth).
+    """A layer that sets whole samples of a residual branch to zero at random in training (stochastic depth).
 
-    What is kept is divided by the probability of keeping it, so that the expected output is the input. In
-    inference it is the identity, and where it is frozen (`trainable=False`): a frozen network is a constant function.
+    The other samples are divided by the probability of keeping a sample, so that the expected output is the input. In
+    inference, and while the layer is frozen (`trainable=False`), the output is the input: a frozen network is a
+    constant function.
 
-    Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3; scaled in training (as dropout
-    is) where the paper scales in inference, equation 5.
+    Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3. The paper scales in inference
+    (equation 5); this layer scales in training, as dropout does.
 
     Args:
-        rate: probability of dropping a sample's branch, in [0, 1).
-        seed: of the random draws.
+        rate: Probability of dropping the branch of a sample, in [0, 1).
+        seed: Seed of the random draws. None draws differently in each process. Defaults to None.
 
-    Input shape: `[n, ...]`, any rank; one draw per sample. Output shape and dtype are the input's.
+    Input shape:
+        `[n, ...]` of any rank. There is one draw per sample.
+
+    Output shape:
+        The shape and the dtype of the input.
 
     Raises:
-        ValueError: the rate is outside [0, 1).
+        ValueError: The rate is outside [0, 1).
 
     Example:
 
     >>> import numpy as np
     >>> layer = DropPath(0.5, seed=1)
-    >>> kept = layer(np.ones((1000, 2, 3, 1), "float32"), training=True)
-    >>> sorted({float(value) for value in np.unique(kept)})
+    >>> output = layer(np.ones((1000, 2, 3, 1), "float32"), training=True)
+    >>> sorted({float(value) for value in np.unique(output)})
     [0.0, 2.0]
     """
 
@@ -60,14 +65,18 @@ class DropPath(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class LayerScale(keras.layers.Layer):
-    """Multiplies each channel by a weight that starts near zero, so that a deep residual network starts as shallow.
+    """A product of each channel and a weight that starts near zero, so that a deep network first acts as a shallow one.
 
     Source: Touvron et al. 2021, "Going Deeper with Image Transformers", section 2.
 
     Args:
-        initial: value of all weights at first.
+        initial: Value of all weights before training. Defaults to 1e-6.
 
-    Input shape: `[..., channels]`. Output shape and dtype are the input's.
+    Input shape:
+        `[..., channels]` of any rank.
+
+    Output shape:
+        The shape and the dtype of the input.
 
     >>> import numpy as np
     >>> LayerScale(0.5)(np.ones((1, 2), "float32")).numpy().tolist()
@@ -94,15 +103,19 @@ class LayerScale(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class ScaledAdd(keras.layers.Layer):
-    """The first input plus `scale` times the second, as in residual units whose branch is scaled down.
+    """A sum of the first input and `scale` times the second, for residual units whose branch is scaled down.
 
     Source: Szegedy et al. 2017, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning",
     section 3.3.
 
     Args:
-        scale: factor of the second input.
+        scale: Factor of the second input.
 
-    Input: a list of two tensors of one shape. Output: that shape and dtype.
+    Input shape:
+        A list of two tensors of the same shape.
+
+    Output shape:
+        The shape and the dtype of the first tensor.
 
     Example:
 
