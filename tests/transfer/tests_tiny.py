@@ -9,7 +9,7 @@ import keras
 import transfer
 from transfer.tasks import settings_class
 
-__all__ = ["SIZE", "TINY", "TinyRun", "register", "tiny", "tiny_settings"]
+__all__ = ["COMMON", "SIZE", "TINY", "TinyRun", "register", "tiny", "tiny_settings"]
 
 SIZE = 64
 
