@@ -6,7 +6,7 @@
 
 The data (BCCD, MIT licence, Pascal VOC's layout) brings its own lists: 205 images to train with, 87 and 72. The photos
 have 480 rows and 640 columns; unless told otherwise they are shown at 288 x 384, which leaves no part of the canvas
-empty. The recipe is that of `zoo fit --task detect` (`transfer.tasks.detect.train`) on EfficientNet-Lite0, with flips
+empty. The recipe is that of `zoo fit --task detect` on EfficientNet-Lite0, with flips
 in
 both directions, since cells have no upright. The weights of the last epoch are measured, so that the validation list
 chooses nothing.
@@ -20,6 +20,7 @@ import json
 import os
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,8 +28,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import pipelines
-from transfer.tasks.detect import measure, new_detector, train
-from transfer.tasks.detect.run import read_size
+import transfer
+from transfer.measuring.boxes import measure
+from transfer.tasks import learning_of
 from zoo import detection
 
 BACKBONE = "efficientnet_lite0"
@@ -59,22 +61,33 @@ def main() -> None:
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the detector, as a .keras file")
     arguments = parser.parse_args()
     start, processor = time.perf_counter(), time.process_time()
-    keras.utils.set_random_seed(arguments.seed)
-    data = pipelines.read_scenes(arguments.folder)
-    parts = {name: scenes[: arguments.images] for name, scenes in data.splits.items()}
-    size = read_size(arguments.size)
-    model, _ = new_detector(arguments.detector, BACKBONE, len(data.class_names), size)
-    train(
-        model,
-        parts["train"],
-        parts["valid"],
-        size=size,
+    settings = transfer.Detect(
+        detector=arguments.detector,
+        backbone=BACKBONE,
+        image_size=arguments.size,
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
         mosaic=arguments.mosaic,
         flip="both",
         validations=2,
         seed=arguments.seed,
+    )
+    learning = learning_of("detect")
+    data = pipelines.read_scenes(arguments.folder)
+    data = replace(data, **{name: scenes[: arguments.images] for name, scenes in data.splits.items()})
+    keras.utils.set_random_seed(arguments.seed)
+    built = learning.build(data, settings)
+    model, size = built.model, built.contract.preparation.size
+    train, valid = learning.batches(data, settings, built, settings.batch_size)
+    transfer.fine_tune(
+        model,
+        train,
+        valid,
+        objective=learning.objective(data, settings, built),
+        plan=learning.plan(settings),
+        optimization=learning.optimization(settings),
+        seed=settings.seed,
+        cache=False,
         callbacks=[Say()],
         progress=False,
     )
@@ -82,7 +95,7 @@ def main() -> None:
     if arguments.save:
         model.save(arguments.save)
     for part in ("valid", "test"):
-        result = measure(model, parts[part], data.class_names, size=size).coco
+        result = measure(model, data.splits[part], data.class_names, size=size).coco
         figures |= {f"{part}_map50": result.average_precision(threshold=0.5), f"{part}_map": result.average_precision()}
     print(result.table())
     for index, precision in result.per_class(threshold=0.5).items():

@@ -28,7 +28,9 @@ from sklearn.datasets import load_sample_images
 
 import transfer
 from benchmarks.timing import Comparison, compare, report
-from transfer.tasks.detect import DetectionContract, export, new_detector
+from pipelines import Letterbox
+from transfer.tasks.detect.answers import DetectContract
+from transfer.tasks.detect.training import new_detector
 
 SIZE = (320, 320)
 PHOTO = (640, 480)
@@ -55,10 +57,15 @@ def main() -> None:
 
 def measured(model: keras.Model, place: Path, count: int, rounds: int) -> list[Comparison]:
     names = tuple(f"class {i}" for i in range(model.num_classes))
-    contract = DetectionContract(
-        names, SIZE, model.score_threshold, model.iou_threshold, model.max_detections, detector="yolo_tiny"
+    contract = DetectContract(
+        names,
+        model.score_threshold,
+        model.iou_threshold,
+        model.max_detections,
+        detector="yolo_tiny",
+        preparation=Letterbox(SIZE),
     )
-    export(model, place / "export", contract, formats=["openvino"])
+    transfer.export(model, place / "export", contract, formats=["openvino"])
     ours = transfer.load(place / "export", engine="openvino")
     photos = place / "photos"
     photos.mkdir()
@@ -69,13 +76,12 @@ def measured(model: keras.Model, place: Path, count: int, rounds: int) -> list[C
     files = sorted(photos.glob("*.jpg"))
 
     def canvas(file: Path) -> np.ndarray:
-        return contract.letterbox.on_photo(np.asarray(Image.open(file).convert("RGB")))
+        return contract.preparation.on_photo(np.asarray(Image.open(file).convert("RGB")))
 
     one = canvas(files[0])[None]
-    found = ours.answer(one)[0]
-    expected = model.detect(one)
-    np.testing.assert_array_equal(found[:, 5] >= 0, np.arange(len(found)) < expected["valid"][0])
-    np.testing.assert_allclose(np.sort(found[:, 4]), np.sort(expected["scores"][0]), atol=1e-4)
+    found, expected = ours.engine.outputs("prepared", one), model.detect(one)
+    assert found["valid"][0] == expected["valid"][0]
+    np.testing.assert_allclose(np.sort(found["scores"][0]), np.sort(expected["scores"][0]), atol=1e-4)
 
     def folder_by_hand() -> None:
         for i in range(0, count, BATCH):
@@ -84,7 +90,7 @@ def measured(model: keras.Model, place: Path, count: int, rounds: int) -> list[C
     return [
         compare(
             "canvas",
-            ours=lambda: ours.answer(one),
+            ours=lambda: ours.engine.outputs("prepared", one),
             peer=lambda: model.detect(one),
             peer_name="Keras",
             rounds=rounds,

@@ -25,7 +25,7 @@ import keras
 import tensorflow as tf
 
 import pipelines
-from transfer.tasks.detect import new_detector
+from transfer.tasks.detect.training import new_detector
 from zoo import detection
 from zoo.blocks import conv_bn, residual_unit
 from zoo.metrics.detection import CocoResult, coco, unbatch

@@ -21,8 +21,10 @@ import numpy as np
 import zoo
 from pipelines import EvaluationCrop, decode_image
 from transfer.artifacts.engines.table import FORMATS
-from transfer.artifacts.exporting import export, proof_photos
+from transfer.artifacts.exporting import export
+from transfer.artifacts.proof import proof_photos
 from transfer.contract import ExportError
+from transfer.tasks.classify.answers import ClassifyContract
 from zoo.models import FAMILIES
 
 Build = Callable[..., keras.Model]
@@ -91,13 +93,9 @@ def spread_answers(model: keras.Model) -> None:
 def exported(model: keras.Model, kind: str) -> str:
     with tempfile.TemporaryDirectory() as place:
         try:
-            proof = export(
-                model,
-                Path(place) / "out",
-                class_names=[f"class {i}" for i in range(CLASSES)],
-                crop=EvaluationCrop(model.input_shape[1:3]),
-                formats=[kind],
-            )
+            names = [f"class {i}" for i in range(CLASSES)]
+            contract = ClassifyContract(names, preparation=EvaluationCrop(model.input_shape[1:3]))
+            proof = export(model, Path(place) / "out", contract, formats=[kind])
         except (ExportError, ValueError) as error:
             return "no: " + " ".join(str(error).split())[:160].replace("|", "/")
         return f"{proof.max_abs_diff:.0e}"

@@ -35,11 +35,13 @@ from sklearn.datasets import load_sample_images
 import zoo
 from benchmarks.timing import Comparison, compare, report
 from pipelines import EvaluationCrop
+from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.choosing import choose
 from transfer.artifacts.engines.openvino import OpenVINOEngine
 from transfer.artifacts.engines.table import FORMATS, open_artifact
 from transfer.artifacts.exporting import export
-from transfer.predict.predictor import load
+from transfer.predict.loading import load
+from transfer.tasks.classify.answers import ClassifyContract
 from zoo.weights.pretrained import imagenet_classes
 
 LEAN = ("openvino", "onnx", "litert")
@@ -61,7 +63,7 @@ def measured(place: Path, photos: int, rounds: int, starts: int) -> Iterator[Com
     model = zoo.create_model("efficientnet_lite0", weights="imagenet")
     folder = place / "exported"
     names = [each.label for each in imagenet_classes()]
-    export(model, folder, class_names=names, crop=EvaluationCrop((224, 224)), formats=LEAN)
+    export(model, folder, ClassifyContract(names, preparation=EvaluationCrop((224, 224))), formats=LEAN)
     artifacts = {name: folder / FORMATS[name].files[0] for name in LEAN}
     chosen = next(iter(choose(artifacts)))
     print(f"fastest engine: {chosen}", file=sys.stderr)
@@ -71,10 +73,10 @@ def measured(place: Path, photos: int, rounds: int, starts: int) -> Iterator[Com
         engine = open_artifact(artifacts[name])
         images = draw.integers(0, 256, (batch, 224, 224, 3), "uint8")
         floats = images.astype("float32")
-        np.testing.assert_allclose(engine.cropped(images), model.predict(floats, verbose=0), atol=TOLERANCE)
+        np.testing.assert_allclose(probabilities(engine, images), model.predict(floats, verbose=0), atol=TOLERANCE)
         yield compare(
             f"batch {batch}, {name}",
-            ours=lambda engine=engine, images=images: engine.cropped(images),
+            ours=lambda engine=engine, images=images: probabilities(engine, images),
             peer=lambda floats=floats: model.predict(floats, verbose=0),
             peer_name="model.predict",
             rounds=rounds,
@@ -85,7 +87,7 @@ def measured(place: Path, photos: int, rounds: int, starts: int) -> Iterator[Com
     images = draw.integers(0, 256, (32, 224, 224, 3), "uint8")
     yield compare(
         "batch 32, openvino in bfloat16",
-        ours=lambda: halves.engine.cropped(images),
+        ours=lambda: probabilities(halves.engine, images),
         peer=lambda: model.predict(images.astype("float32"), verbose=0),
         peer_name="model.predict",
         rounds=rounds,
@@ -99,7 +101,7 @@ def measured(place: Path, photos: int, rounds: int, starts: int) -> Iterator[Com
         request = engine.compiled("cropped", 1 if batch == 1 else -1).create_infer_request()
         yield compare(
             f"by hand, batch {batch}",
-            ours=lambda images=images: engine.cropped(images),
+            ours=lambda images=images: probabilities(engine, images),
             peer=lambda request=request, images=images: request.infer([images])["probabilities"],
             peer_name="openvino",
             rounds=5 * rounds,
@@ -129,6 +131,11 @@ def measured(place: Path, photos: int, rounds: int, starts: int) -> Iterator[Com
         code = f"import transfer; transfer.load({str(artifacts[name])!r}).predict({str(photo)!r})"
         seconds = min(seconds_of([sys.executable, "-c", code]) for _ in range(starts))
         yield Comparison(f"first answer, {name}", "1.5 s", 1.5, seconds, 1.5 / seconds)
+
+
+def probabilities(engine: Engine, images: np.ndarray) -> np.ndarray:
+    """The answers of an engine to prepared images."""
+    return engine.outputs("prepared", images)["probabilities"]
 
 
 def write_photos(folder: Path, count: int) -> Path:

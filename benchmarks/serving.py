@@ -39,8 +39,9 @@ from sklearn.datasets import load_sample_images
 import zoo
 from pipelines import EvaluationCrop
 from transfer.artifacts.exporting import export
-from transfer.predict.predictor import load
+from transfer.predict.loading import load
 from transfer.serving import Limits
+from transfer.tasks.classify.answers import ClassifyContract
 from zoo.weights.pretrained import imagenet_classes
 
 
@@ -54,7 +55,8 @@ def main() -> None:
         folder = Path(place) / "lite0"
         model = zoo.create_model("efficientnet_lite0", weights="imagenet")
         names = [each.label for each in imagenet_classes()]
-        export(model, folder, class_names=names, crop=EvaluationCrop((224, 224)), formats=["openvino"])
+        contract = ClassifyContract(names, preparation=EvaluationCrop((224, 224)))
+        export(model, folder, contract, formats=["openvino"])
         alone, predicted = images_a_second(folder), photos_a_second(folder)
         command = [sys.executable, "-m", "transfer.cli.main", "serve", str(folder), "--port", "0"]
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -78,7 +80,7 @@ def images_a_second(folder: Path, batches: int = 5) -> float:
     best = 0.0
     for _ in range(batches):
         start = time.perf_counter()
-        predictor.engine.cropped(images)
+        predictor.engine.outputs("prepared", images)
         best = max(best, len(images) / (time.perf_counter() - start))
     return best
 
