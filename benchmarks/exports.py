@@ -22,7 +22,7 @@ import zoo
 from pipelines import EvaluationCrop, decode_image
 from transfer.artifacts.engines.table import FORMATS
 from transfer.artifacts.exporting import export
-from transfer.artifacts.proof import proof_photos
+from transfer.artifacts.photos import proof_photos
 from transfer.contract import ExportError
 from transfer.tasks.classify.answers import ClassifyContract
 from zoo.models import FAMILIES
