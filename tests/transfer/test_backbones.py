@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines import EvaluationCrop
-from transfer.models.backbones import KERAS_APPLICATIONS, Backbone, backbone, list_backbones
+from transfer.models.backbone_tables import KERAS_APPLICATIONS, list_backbones
+from transfer.models.backbones import Backbone, backbone
 from transfer.models.heads import classifier
 from zoo.blocks import normalise
 from zoo.surgery.feature_maps import levels

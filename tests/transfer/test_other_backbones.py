@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pipelines import EvaluationCrop
+from transfer.models.backbone_tables import KERAS_CV
 from transfer.models.backbones import backbone, list_backbones
-from transfer.models.keras_cv_backbones import KERAS_CV
-from transfer.models.normalisation import on_our_normalisation
+from transfer.models.normalisation import normalising_copy
 from zoo.surgery.feature_maps import levels
 
 SIZE = (64, 96)
@@ -167,10 +167,10 @@ def test_networks_that_are_no_backbones():
     image = keras.Input((*SIZE, 3))
     blocks = keras.Model(image, Block(name="block")(keras.layers.Conv2D(4, 3)(image)))
     with pytest.raises(ValueError, match=r"own has batch norms inside its layer 'block' \(Block\), where freezing"):
-        on_our_normalisation(blocks, "unit", (*SIZE, 3), name="own", random=True)
+        normalising_copy(blocks, "unit", (*SIZE, 3), name="own", random=True)
     tokens = keras.Model(image, keras.layers.Reshape((-1, 4))(keras.layers.Conv2D(4, 3)(image)))
     with pytest.raises(ValueError, match="a backbone gives one feature map"):
-        on_our_normalisation(tokens, "unit", (*SIZE, 3), name="own", random=True)
+        normalising_copy(tokens, "unit", (*SIZE, 3), name="own", random=True)
 
 
 def test_a_network_whose_beginning_cannot_be_adapted():
@@ -179,4 +179,4 @@ def test_a_network_whose_beginning_cannot_be_adapted():
     wide = keras.Model(image, keras.layers.Conv2D(4, 1)(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(image)))
     for model in (wide, keras.Model(image, keras.layers.DepthwiseConv2D(3)(image)), depthwise):
         with pytest.raises(ValueError, match="does not begin with a convolution of all channels"):
-            on_our_normalisation(model, "unit", (*SIZE, 4), name="own", random=True)
+            normalising_copy(model, "unit", (*SIZE, 4), name="own", random=True)

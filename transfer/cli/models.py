@@ -28,7 +28,7 @@ def models(
         if measure or plot:
             _compare(pattern, plot, as_json=as_json)
             return
-        from transfer.models.backbones import list_backbones
+        from transfer.models.backbone_tables import list_backbones
 
         rows = [_model_row(name) for name in list_backbones(pattern)]
         if as_json:
@@ -110,8 +110,7 @@ def _show_backbone(name: str, *, as_json: bool) -> None:
 
 def _model_row(name: str) -> dict[str, str | int | None]:
     """A network, where its ImageNet weights come from, and the images that they were trained on."""
-    from transfer.models.backbones import KERAS_APPLICATIONS
-    from transfer.models.keras_cv_backbones import KERAS_CV
+    from transfer.models.backbone_tables import KERAS_APPLICATIONS, KERAS_CV
     from zoo.weights.pretrained import PRETRAINED, FromPackage, pretrained_file
 
     found: tuple[str | None, int | None, str | None] = (None, None, None)

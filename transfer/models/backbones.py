@@ -7,187 +7,71 @@
 `keras_hub:PRESET`     presets of KerasHub, where that is installed; see `transfer.models.keras_hub_backbones`
 =====================  =======================================================================================
 
-Every backbone takes RGB in 0..255. What its network was trained on (-1..1, ImageNet's mean and deviation, ...) is
-made of that by layers of the model, so that nothing outside it needs to know.
+Every backbone takes RGB in 0..255. Layers of the model bring these values to the range that its network was trained on
+(-1..1, ImageNet's mean and deviation, ...), so that nothing outside of the model needs to know that range.
 """
 
 import contextlib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+
+import keras
 
 import zoo
 from pipelines.prepare.crop import EvaluationCrop
-from transfer.models.keras_cv_backbones import KERAS_CV, Configured
+from transfer.models.backbone_tables import (
+    KERAS_APPLICATIONS,
+    KERAS_CV,
+    REGISTERED,
+    Application,
+    Configured,
+    list_backbones,
+    near_backbones,
+)
+from transfer.models.keras_cv_backbones import build_configured
+from transfer.models.keras_hub_backbones import build_preset
+from transfer.models.normalisation import normalising_copy, values_of
 from zoo.models import Variant, family_of
+from zoo.surgery.feature_maps import levels
 from zoo.weights.pretrained import PRETRAINED, FromPackage, Pretrained
 
-if TYPE_CHECKING:
-    import keras
-
-__all__ = ["KERAS_APPLICATIONS", "Application", "Backbone", "backbone", "list_backbones", "register_backbone"]
+__all__ = ["Backbone", "backbone"]
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A network without its classifier, and how images are brought to it.
 
-    Attributes:
-        name: as `backbone` takes it.
-        model: flat functional model, RGB in 0..255 `[n, height, width, 3]` -> its last feature map.
-        crop: what makes an image of any size one of the model's; the one that its weights were evaluated with.
-        weights: "imagenet"; the path of a file; or None, for random ones.
-        licence: of the weights; None if they are random or from a file of one's own.
+    Images with channels other than RGB come as arrays, and whoever makes these arrays brings them to the right size:
+    `crop` is for photos.
 
-    Images of other channels than RGB come as arrays, and are brought to size by what made them: `crop` is for photos.
+    Attributes:
+        name: The name, as `backbone` takes it.
+        model: A flat functional model from RGB in 0..255, `[n, height, width, 3]`, to its last feature map.
+        crop: The crop that makes an image of any size one of the model's; its weights were evaluated with it.
+        weights: "imagenet"; the path of a file; or None, for random weights.
+        licence: The licence of the weights; None if they are random or from a file of your own.
     """
 
     name: str
-    model: "keras.Model"
+    model: keras.Model
     crop: EvaluationCrop
     weights: str | None
     licence: str | None
 
     @property
     def values(self) -> str:
-        """What the model makes of 0..255 before its first convolution: what its network was trained on.
+        """The range that the model brings 0..255 to before its first convolution: what its network was trained on.
 
         >>> backbone("keras:MobileNetV2", image_size=64, weights=None).values
         '-1..1'
         """
-        from transfer.models.normalisation import values_of
-
         return values_of(self.model)
 
     @property
     def levels(self) -> dict[str, str]:
-        """Names of the last layers at stride 2, 4, ...: "c1", "c2", ..., found by shape."""
-        from zoo.surgery.feature_maps import levels
-
+        """Names of the last layers at stride 2, 4, ...: "c1", "c2", ..., which are found by their shapes."""
         return levels(self.model)
-
-
-@dataclass(frozen=True)
-class Application:
-    """A row of the table of `keras.applications`.
-
-    Attributes:
-        values: what the network was trained on, as `zoo.blocks.normalise` names it.
-        licence: of its ImageNet weights.
-        image_size: height and width in pixels of the images its weights were trained on.
-        crop_fraction, interpolation: of the crop they were evaluated with.
-    """
-
-    values: str
-    licence: str
-    image_size: int = 224
-    crop_fraction: float = 0.875
-    interpolation: str = "bilinear"
-
-
-# Licences as keras.io/api/applications gives them for the places that the weights were taken from; sizes and values as
-# in the code of `keras.applications`. Values are "none" where a network brings them to its range itself, always alike.
-KERAS_APPLICATIONS = {
-    "ConvNeXtBase": Application("imagenet", "MIT", interpolation="bicubic"),
-    "ConvNeXtLarge": Application("imagenet", "MIT", interpolation="bicubic"),
-    "ConvNeXtSmall": Application("imagenet", "MIT", interpolation="bicubic"),
-    "ConvNeXtTiny": Application("imagenet", "MIT", interpolation="bicubic"),
-    "ConvNeXtXLarge": Application("imagenet", "MIT", interpolation="bicubic"),
-    "DenseNet121": Application("imagenet", "BSD-3-Clause"),
-    "DenseNet169": Application("imagenet", "BSD-3-Clause"),
-    "DenseNet201": Application("imagenet", "BSD-3-Clause"),
-    "EfficientNetB0": Application("imagenet", "Apache-2.0", interpolation="bicubic"),
-    "EfficientNetB1": Application("imagenet", "Apache-2.0", 240, interpolation="bicubic"),
-    "EfficientNetB2": Application("imagenet", "Apache-2.0", 260, interpolation="bicubic"),
-    "EfficientNetB3": Application("imagenet", "Apache-2.0", 300, interpolation="bicubic"),
-    "EfficientNetB4": Application("imagenet", "Apache-2.0", 380, interpolation="bicubic"),
-    "EfficientNetB5": Application("imagenet", "Apache-2.0", 456, interpolation="bicubic"),
-    "EfficientNetB6": Application("imagenet", "Apache-2.0", 528, interpolation="bicubic"),
-    "EfficientNetB7": Application("imagenet", "Apache-2.0", 600, interpolation="bicubic"),
-    "EfficientNetV2B0": Application("imagenet", "Apache-2.0", interpolation="bicubic"),
-    "EfficientNetV2B1": Application("imagenet", "Apache-2.0", 240, interpolation="bicubic"),
-    "EfficientNetV2B2": Application("imagenet", "Apache-2.0", 260, interpolation="bicubic"),
-    "EfficientNetV2B3": Application("imagenet", "Apache-2.0", 300, interpolation="bicubic"),
-    "EfficientNetV2L": Application("none", "Apache-2.0", 480, interpolation="bicubic"),
-    "EfficientNetV2M": Application("none", "Apache-2.0", 480, interpolation="bicubic"),
-    "EfficientNetV2S": Application("none", "Apache-2.0", 384, interpolation="bicubic"),
-    "InceptionResNetV2": Application("symmetric", "Apache-2.0", 299),
-    "InceptionV3": Application("symmetric", "Apache-2.0", 299),
-    "MobileNet": Application("symmetric", "Apache-2.0"),
-    "MobileNetV2": Application("symmetric", "Apache-2.0"),
-    "MobileNetV3Large": Application("symmetric", "Apache-2.0"),
-    "MobileNetV3Small": Application("symmetric", "Apache-2.0"),
-    "NASNetLarge": Application("symmetric", "Apache-2.0", 331),
-    "NASNetMobile": Application("symmetric", "Apache-2.0"),
-    "ResNet101": Application("caffe", "MIT"),
-    "ResNet101V2": Application("symmetric", "BSD-3-Clause"),
-    "ResNet152": Application("caffe", "MIT"),
-    "ResNet152V2": Application("symmetric", "BSD-3-Clause"),
-    "ResNet50": Application("caffe", "MIT"),
-    "ResNet50V2": Application("symmetric", "BSD-3-Clause"),
-    "VGG16": Application("caffe", "CC-BY-4.0"),
-    "VGG19": Application("caffe", "CC-BY-4.0"),
-    "Xception": Application("symmetric", "MIT", 299),
-}
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A network of the user's own.
-
-    Attributes:
-        build: A function from (height, width, channels) of the images to a flat functional model, RGB in 0..255 to its
-            last feature map.
-        image_size: Height and width of the images in pixels, unless others are asked for.
-        crop_fraction: Fraction of the crop that photos are evaluated with.
-    """
-
-    build: Callable[[tuple[int, int, int]], "keras.Model"]
-    image_size: int
-    crop_fraction: float = 0.875
-
-
-REGISTERED: dict[str, Registered] = {}
-
-
-def register_backbone(
-    name: str,
-    build: Callable[[tuple[int, int, int]], "keras.Model"],
-    *,
-    image_size: int = 224,
-    crop_fraction: float = 0.875,
-) -> None:
-    """Gives a network of your own a name that `transfer.backbone`, and with it `transfer.fit`, takes in this process.
-
-    Args:
-        name: The name. It is not the name of another backbone.
-        build: A function from (height, width, channels) of the images to a flat functional model, RGB in 0..255 to its
-            last feature map.
-        image_size: Height and width of the images in pixels, unless others are asked for. Defaults to 224.
-        crop_fraction: Fraction of the crop that photos are evaluated with, above 0 and at most 1. Defaults to 0.875.
-
-    Raises:
-        ValueError: The name is taken.
-    """
-    if name in list_backbones():
-        raise ValueError(f"there is a backbone {name!r} already; choose another name")
-    REGISTERED[name] = Registered(build, image_size, crop_fraction)
-
-
-def list_backbones(pattern: str = "*") -> list[str]:
-    """Names that `backbone` takes and that match a shell-style pattern. Loads no TensorFlow.
-
-    KerasHub's presets, of which it knows itself, are not among them.
-
-    >>> list_backbones("*lite0"), list_backbones("keras:ResNet50*")
-    (['efficientnet_lite0'], ['keras:ResNet50', 'keras:ResNet50V2'])
-    """
-    names = zoo.list_models() + [f"keras:{name}" for name in sorted(KERAS_APPLICATIONS)]
-    names += [f"keras_cv:{name}" for name in sorted(KERAS_CV)] + list(REGISTERED)
-    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def backbone(
@@ -197,23 +81,25 @@ def backbone(
     weights: str | None = "imagenet",
     channels: int = 3,
 ) -> Backbone:
-    """Builds a trunk by name.
+    """Builds a trunk by its name.
 
     Args:
-        name: one of `list_backbones`: a model of the zoo, or `keras:` and the name of a `keras.applications` model, or
-            `keras_cv:` and one of `transfer.models.keras_cv_backbones`; or `keras_hub:` and the name or folder of a
+        name: One of `list_backbones`: a model of the zoo; `keras:` and the name of a `keras.applications` model;
+            `keras_cv:` and one of `transfer.models.keras_cv_backbones`; or `keras_hub:` and the name or the folder of a
             preset.
-        image_size: pixels, of a square or as (height, width); what the weights were trained on unless told.
-        weights: "imagenet"; None for random ones; or the path of a file.
-        channels: of the images, such as 1 for grey ones and 8 for multispectral ones, all in 0..255. What was trained
-            on RGB is adapted: the first convolution's kernel is summed or tiled and rescaled, so that an image with the
-            same in all channels gives what it gives as RGB, except for the colours' different means in normalisation,
-            which further channels take in turn; see `zoo.surgery.conversion.adapted_kernel` and `zoo.blocks.normalise`.
+        image_size: Size of the images in pixels, one number for a square or (height, width). By default it is the size
+            that the weights were trained on.
+        weights: "imagenet", the default; None for random ones; or the path of a file.
+        channels: Number of channels of the images, such as 1 for grey images and 8 for multispectral ones, all in
+            0..255. Defaults to 3. What was trained on RGB is adapted to others: the first convolution's kernel is
+            summed or tiled and rescaled, so that an image with the same values in all channels gives what it gives as
+            RGB, except for the colours' different means in normalisation, which further channels take in turn; see
+            `zoo.surgery.conversion.adapted_kernel` and `zoo.blocks.normalise`.
 
     Raises:
-        ValueError: an unknown name; the message shows near ones. An image too small for the network, or without
-            channels.
-        FileNotFoundError: weights that cannot be had; the message says how to get them.
+        ValueError: The name is unknown (the message shows near ones), the images are too small for the network, or they
+            have no channels.
+        FileNotFoundError: The weights cannot be had; the message says how to get them.
         ModuleNotFoundError: KerasCV or KerasHub is not installed; the message says how to get it.
 
     Example:
@@ -225,12 +111,12 @@ def backbone(
     if channels < 1:
         raise ValueError(f"an image has at least 1 channel, got channels={channels}")
     if name.startswith("keras_hub:"):
-        from transfer.models.keras_hub_backbones import build_preset
-
-        made = build_preset(name.removeprefix("keras_hub:"), image_size, weights, channels)
-        return Backbone(name, made.model, made.crop, weights, made.licence if weights == "imagenet" else None)
+        preset = build_preset(name.removeprefix("keras_hub:"), image_size, weights, channels)
+        return Backbone(name, preset.model, preset.crop, weights, preset.licence if weights == "imagenet" else None)
     if name not in list_backbones():
-        raise ValueError(f"no backbone is named {name!r}; {_near(name)}")
+        near = near_backbones(name)
+        hint = f"did you mean {', '.join(near)}?" if near else "transfer.list_backbones() has them all."
+        raise ValueError(f"no backbone is named {name!r}; {hint}")
     if name in REGISTERED:
         own = REGISTERED[name]
         height, width = _size(image_size, own.image_size)
@@ -248,9 +134,7 @@ def backbone(
     if isinstance(row, Application):
         model = _application(own_name, row, (height, width, channels), weights)
     elif isinstance(row, Configured):
-        from transfer.models.keras_cv_backbones import build
-
-        model = build(own_name, (height, width, channels), weights)
+        model = build_configured(own_name, (height, width, channels), weights)
     else:
         model = zoo.create_model(
             name,
@@ -266,35 +150,22 @@ def backbone(
     return Backbone(name, model, crop, weights, licence)
 
 
-def _size(asked: int | tuple[int, int] | None, own: int) -> tuple[int, int]:
-    size = own if asked is None else asked
+def _size(size: int | tuple[int, int] | None, default: int) -> tuple[int, int]:
+    size = default if size is None else size
     return (size, size) if isinstance(size, int) else size
 
 
-def _near(name: str) -> str:
-    """What may have been meant: names are compared without case, and without the name space."""
-    names = {known.lower(): known for known in list_backbones()}
-    for space in ("keras_cv", "keras"):
-        names |= {known.lower().partition(":")[2]: known for known in list_backbones(f"{space}:*")}
-    near = dict.fromkeys(names[match] for match in get_close_matches(name.lower(), names, n=5, cutoff=0.5))
-    return f"did you mean {', '.join(near)}?" if near else "transfer.list_backbones() has them all."
-
-
-def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
+def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
     original = _download(name, (*shape[:2], 3), weights)
-    from transfer.models.normalisation import on_our_normalisation
-
-    return on_our_normalisation(original, row.values, shape, name=name, random=weights is None)
+    return normalising_copy(original, row.values, shape, name=name, random=weights is None)
 
 
-def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> "keras.Model":
-    import keras
-
+def _download(name: str, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
     build = getattr(keras.applications, name)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Keras shows the progress of downloads
+        with contextlib.redirect_stdout(sys.stderr):  # Keras shows the progress of downloads there.
             return build(include_top=False, weights=weights, input_shape=shape)
-    except Exception as error:  # Keras raises no narrower one
+    except Exception as error:  # Keras raises no narrower one.
         if "URL fetch failure" not in str(error):
             raise
         own = ", ".join(name for name, row in PRETRAINED.items() if isinstance(row, FromPackage))

@@ -1,12 +1,12 @@
-"""What is put on a backbone for a task of one's own: heads that classify, tag, measure, or several of these at once.
+"""Heads for backbones: one class of several, any number of labels, numbers, or several of these at once.
 
-==================  =================================  ===========================
+==================  =================================  ===============================
 `classifier`        softmax over the classes           `fine_tune(...)`
-`multi_label`       a sigmoid for each class           `task=MultiLabel()`
-`regressor`         numbers                            `task=Regression()`
-`several_heads`     a dict of these, from one trunk    `task=Tasks({...})`
+`multi_label`       a sigmoid for each class           `objective=MultiLabel()`
+`regressor`         numbers                            `objective=Regression()`
+`several_heads`     a dict of these, from one trunk    `objective=Objectives({...})`
 `swap_head`         a trained trunk, another softmax   `fine_tune(...)`
-==================  =================================  ===========================
+==================  =================================  ===============================
 
 All models are flat: every layer of the trunk is a layer of them.
 """
@@ -29,18 +29,21 @@ ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
 @dataclass(frozen=True)
 class Head:
-    """One of several heads on a pooled feature map.
+    """A head on a pooled feature map.
 
     Args:
-        units: how many classes it tells apart, or numbers it gives.
-        activation: "softmax" for one class of several, "sigmoid" for any number of them, "linear" for numbers.
-        hidden: widths of dense layers with ReLU before the last one.
-        dropout: rate before each dense layer, in [0, 1).
-        mean, deviation: of the numbers in the training data, for "linear". The layers then learn what is left when
-            these are taken out, which starts near 0 and varies by about 1; the head's output has the labels' unit.
+        units: Number of classes that it tells apart, or of numbers that it gives.
+        activation: "softmax", the default, for one class of several; "sigmoid" for any number of labels; "linear" for
+            numbers.
+        hidden: Widths of dense layers with ReLU before the last one. There are none by default.
+        dropout: Rate before each dense layer, in [0, 1). Defaults to 0.2.
+        mean: For "linear", the mean of the numbers in the training data, or one mean for each number. The layers then
+            learn the numbers less this mean, over the deviation, so that they start near 0 and vary by about 1; the
+            output of the head has the unit of the labels. Defaults to 0.
+        deviation: For "linear", the standard deviation of these numbers, or one for each number. Defaults to 1.
 
     Raises:
-        ValueError: arguments outside of these, or fewer than 2 classes for a softmax.
+        ValueError: An argument is out of its range, or there are fewer than 2 classes for a softmax.
 
     >>> Head(3, hidden=(64,))
     Head(units=3, activation='softmax', hidden=(64,), dropout=0.2, mean=0.0, deviation=1.0)
@@ -75,7 +78,7 @@ class Head:
             raise ValueError(f"mean and deviation are of numbers: give them with activation='linear', not {self}")
 
     def __call__(self, x, *, seed: int, prefix: str = ""):
-        """Puts the head on a vector `[n, c]`: float32 `[n, units]`."""
+        """Puts the head on a tensor `[n, c]`, and returns a tensor of float32 `[n, units]`."""
         x = tops.answers(
             x,
             self.units,
@@ -104,23 +107,23 @@ def classifier(
     pooling: str = "average",
     hidden: Sequence[int] = (),
 ) -> keras.Model:
-    """Global pooling, dropout and a softmax over the classes, on a backbone's last feature map.
+    """Makes a classifier: global pooling, dropout and a softmax over the classes, on a backbone's last feature map.
 
     The model is flat: every layer of the trunk is a layer of it, and shares its weights with the backbone's model.
 
     Args:
-        backbone: what `transfer.backbone` returns.
-        num_classes: at least 2.
-        dropout: rate before each dense layer, in [0, 1).
-        seed: of the dense layers' first weights, and of the dropout.
-        pooling: "average", "max" or "both"; see `zoo.heads.pooled`.
-        hidden: widths of dense layers with ReLU before the last one.
+        backbone: The backbone, as `transfer.backbone` returns it.
+        num_classes: Number of classes, at least 2.
+        dropout: Rate before each dense layer, in [0, 1). Defaults to 0.2.
+        seed: Seed of the dense layers' first weights, and of the dropout. Defaults to 0.
+        pooling: "average", the default, "max" or "both"; see `zoo.heads.pooled`.
+        hidden: Widths of dense layers with ReLU before the last one. There are none by default.
 
     Returns:
         A model from RGB in 0..255, `[n, height, width, 3]`, to probabilities, float32 `[n, num_classes]`.
 
     Raises:
-        ValueError: fewer than two classes, an unknown pooling, or a rate outside [0, 1).
+        ValueError: There are fewer than two classes, the pooling is unknown, or a rate lies outside of [0, 1).
 
     Example:
 
@@ -141,16 +144,22 @@ def multi_label(
     pooling: str = "average",
     hidden: Sequence[int] = (),
 ) -> keras.Model:
-    """A probability for each class by itself, for images that show any number of them: `task=MultiLabel()`.
+    """Makes a model for any number of labels: a probability for each label by itself, for `objective=MultiLabel()`.
 
-    Args: as of `classifier`; one class is enough.
+    Args:
+        backbone: The backbone, as `transfer.backbone` returns it.
+        num_classes: Number of labels, at least 1.
+        dropout: Rate before each dense layer, in [0, 1). Defaults to 0.2.
+        seed: Seed of the dense layers' first weights, and of the dropout. Defaults to 0.
+        pooling: "average", the default, "max" or "both"; see `zoo.heads.pooled`.
+        hidden: Widths of dense layers with ReLU before the last one. There are none by default.
 
     Returns:
-        A model from RGB in 0..255, `[n, height, width, 3]`, to probabilities, float32 `[n, num_classes]`, which need
-        not sum to 1.
+        A model from RGB in 0..255, `[n, height, width, 3]`, to probabilities, float32 `[n, num_classes]`, whose sum
+        need not be 1.
 
     Raises:
-        ValueError: as of `classifier`.
+        ValueError: There is no label, the pooling is unknown, or a rate lies outside of [0, 1).
 
     Example:
 
@@ -173,19 +182,23 @@ def regressor(
     pooling: str = "average",
     hidden: Sequence[int] = (),
 ) -> keras.Model:
-    """Numbers for each image: `task=Regression()`.
+    """Makes a model that gives numbers for each image, for `objective=Regression()`.
 
     Args:
-        backbone: what `transfer.backbone` returns.
-        units: how many numbers.
-        mean, deviation: of these numbers in the training data; see `Head`.
-        dropout, seed, pooling, hidden: as of `classifier`.
+        backbone: The backbone, as `transfer.backbone` returns it.
+        units: Number of numbers for each image. Defaults to 1.
+        mean: Mean of these numbers in the training data, or one mean for each number; see `Head`. Defaults to 0.
+        deviation: Their standard deviation, or one for each number. Defaults to 1.
+        dropout: Rate before each dense layer, in [0, 1). Defaults to 0.2.
+        seed: Seed of the dense layers' first weights, and of the dropout. Defaults to 0.
+        pooling: "average", the default, "max" or "both"; see `zoo.heads.pooled`.
+        hidden: Widths of dense layers with ReLU before the last one. There are none by default.
 
     Returns:
-        A model from RGB in 0..255, `[n, height, width, 3]`, to float32 `[n, units]` in the labels' unit.
+        A model from RGB in 0..255, `[n, height, width, 3]`, to float32 `[n, units]` in the unit of the labels.
 
     Raises:
-        ValueError: as of `Head`, or an unknown pooling.
+        ValueError: A mean or a deviation is none (see `Head`), or the pooling is unknown.
 
     Example:
 
@@ -200,20 +213,19 @@ def regressor(
 def several_heads(
     backbone: Backbone, heads: Mapping[str, Head], *, pooling: str = "average", seed: int = 0
 ) -> keras.Model:
-    """Several answers about each image from one trunk, which runs once: `task=Tasks({...})` with the same names.
+    """Makes a model with several heads on one trunk, which runs once, for `objective=Objectives({...})`.
 
     Args:
-        backbone: what `transfer.backbone` returns.
-        heads: by the names of the outputs.
-        pooling: as of `classifier`; the heads share it.
-        seed: of the dense layers' first weights, and of the dropout.
+        backbone: The backbone, as `transfer.backbone` returns it.
+        heads: The heads by the names of the outputs; the objectives have the same names.
+        pooling: "average", the default, "max" or "both"; the heads share it.
+        seed: Seed of the dense layers' first weights, and of the dropout. Defaults to 0.
 
     Returns:
-        A model from RGB in 0..255, `[n, height, width, 3]`, to a dict of float32 `[n, units]`. `transfer.export` takes
-        models of one answer: `keras.Model(model.input, model.output["species"])` is one, and shares the weights.
+        A model from RGB in 0..255, `[n, height, width, 3]`, to a dict of float32 `[n, units]`.
 
     Raises:
-        ValueError: no head, one whose name cannot be a layer's, or an unknown pooling.
+        ValueError: There is no head, a name that no layer can have, or an unknown pooling.
 
     Example:
 
@@ -243,21 +255,27 @@ def swap_head(
     pooling: str = "average",
     hidden: Sequence[int] = (),
 ) -> keras.Model:
-    """A new model of the same trunk, with copies of its weights, and a fresh head for other classes.
+    """Makes a new model of the same trunk, with copies of its weights, and with a new head for other classes.
 
-    The trunk ends at the last map whose size depends on the image's. All above it is left out, hidden layers included.
+    The trunk ends at the last map whose size depends on the size of the image. All layers above it are left out, hidden
+    ones included.
 
     Args:
-        model: any functional model on images: a trained classifier, one of `keras.applications` with its top, ...
-        num_classes: of the new head.
-        activation: "softmax", "sigmoid" for any number of classes for each image, or "linear" for numbers.
-        dropout, seed, pooling, hidden: as of `classifier`.
+        model: Any functional model on images, such as a trained classifier, or one of `keras.applications` with its
+            top.
+        num_classes: Number of classes of the new head.
+        activation: "softmax", the default; "sigmoid" for any number of labels for each image; or "linear" for numbers.
+        dropout: Rate before each dense layer, in [0, 1). Defaults to 0.2.
+        seed: Seed of the dense layers' first weights, and of the dropout. Defaults to 0.
+        pooling: "average", the default, "max" or "both"; see `zoo.heads.pooled`.
+        hidden: Widths of dense layers with ReLU before the last one. There are none by default.
 
     Returns:
-        A flat model, not compiled. The one that was given stays as it is, and shares nothing with it.
+        A flat model, not compiled. The given model stays as it is, and shares nothing with the new one.
 
     Raises:
-        ValueError: a model without a feature map, or as of `classifier`.
+        ValueError: The model has no feature map, there are too few classes, the pooling is unknown, or a rate lies
+            outside of [0, 1).
 
     Example:
 

@@ -6,41 +6,45 @@ downloads it when it is first asked for; the folder of one that was saved with `
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
 
 from pipelines.prepare.crop import EvaluationCrop
-
-if TYPE_CHECKING:
-    import keras
+from transfer.models.normalisation import normalising_copy
 
 __all__ = ["Preset", "build_preset"]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What was made of a preset: the parts of a `transfer.Backbone`.
+    """A preset, built: the parts of a `transfer.Backbone`.
 
     Attributes:
-        licence: of the weights, if the preset states one; None if not: see where it was published.
+        model: A flat functional model from RGB in 0..255 to its last feature map.
+        crop: The crop that makes an image of any size one of the model's.
+        licence: The licence of the weights, if the preset states one. If it is None, look where the preset was
+            published.
     """
 
-    model: "keras.Model"
+    model: keras.Model
     crop: EvaluationCrop
     licence: str | None
 
 
 def build_preset(name: str, image_size: int | tuple[int, int] | None, weights: str | None, channels: int) -> Preset:
-    """Builds a preset's network behind a normalisation from 0..255.
+    """Builds the network of a preset behind a normalisation from 0..255.
 
     Args:
-        name: of the preset, such as "resnet_18_imagenet", or its folder.
-        image_size: pixels, of a square or as (height, width); the preset's own unless told.
-        weights: "imagenet" for those of the preset, whatever it was trained on; None for random ones.
-        channels: of the images.
+        name: The name of the preset, such as "resnet_18_imagenet", or its folder.
+        image_size: Size of the images in pixels, one number for a square or (height, width). By default it is the
+            preset's own.
+        weights: "imagenet" for the weights of the preset, whatever it was trained on; None for random ones.
+        channels: Number of channels of the images.
 
     Raises:
-        ValueError: an unknown preset, one that is no convolutional network, or a file as weights.
-        FileNotFoundError: the preset could not be downloaded.
+        ValueError: The preset is unknown or is no convolutional network, or `weights` is a file.
+        FileNotFoundError: The preset could not be downloaded.
         ModuleNotFoundError: KerasHub is not installed.
     """
     if weights not in ("imagenet", None):
@@ -54,7 +58,6 @@ def build_preset(name: str, image_size: int | tuple[int, int] | None, weights: s
         raise ModuleNotFoundError(
             f"{error.name} is not installed, and keras_hub:{name} is of KerasHub: pip install 'transfer-zoo[hub]'"
         ) from error
-    from transfer.models.normalisation import on_our_normalisation
 
     converter = _read(name, keras_hub.layers.ImageConverter.from_preset)
     height, width = _size(image_size, converter)
@@ -66,18 +69,16 @@ def build_preset(name: str, image_size: int | tuple[int, int] | None, weights: s
 
     original = _read(name, load)
     values = (1.0 if converter.scale is None else converter.scale, converter.offset or 0.0)
-    model = on_our_normalisation(
-        original, values, (height, width, channels), name=original.name, random=weights is None
-    )
+    model = normalising_copy(original, values, (height, width, channels), name=original.name, random=weights is None)
     interpolation = converter.interpolation if converter.interpolation in ("bilinear", "bicubic") else "bilinear"
-    # The converter takes the largest part of the photo's middle that has the shape
+    # The converter takes the largest part of the photo's middle that has the right shape.
     crop = EvaluationCrop((height, width), fraction=1.0, interpolation=interpolation)
     metadata = getattr(keras_hub.models.Backbone, "presets", {}).get(name, {}).get("metadata", {})
     return Preset(model, crop, metadata.get("license"))
 
 
-def _size(asked: int | tuple[int, int] | None, converter: Any) -> tuple[int, int]:
-    size = converter.image_size if asked is None else asked
+def _size(image_size: int | tuple[int, int] | None, converter: Any) -> tuple[int, int]:
+    size = converter.image_size if image_size is None else image_size
     if size is None:
         raise ValueError("the preset states no size of images: give image_size, such as image_size=224")
     height, width = (size, size) if isinstance(size, int) else size
@@ -89,7 +90,7 @@ def _read(name: str, load: Any) -> Any:
         return load(name)
     except ValueError as error:
         raise ValueError(f"KerasHub has no backbone keras_hub:{name}, nor a folder of that name: {error}") from error
-    except Exception as error:  # Kaggle's and Hugging Face's clients raise their own
+    except Exception as error:  # Kaggle's and Hugging Face's clients raise errors of their own.
         raise FileNotFoundError(
             f"keras_hub:{name} is not on this machine, and KerasHub could not download it ({error}). Connect to the "
             "network and try again; or give the folder of a preset that was saved with save_to_preset"

@@ -1,4 +1,4 @@
-"""The beginning of a network: how 0..255 becomes what it was trained on, and images of other channels than RGB."""
+"""The beginning of a network: bringing 0..255 to the range that it was trained on, and images with other channels."""
 
 from itertools import takewhile
 
@@ -10,17 +10,17 @@ from zoo.layers import DropPath
 from zoo.surgery.conversion import adapted_kernel
 from zoo.surgery.graph import copied, graph_of, rebuild
 
-__all__ = ["VALUES", "Rescaled", "on_our_normalisation", "values_of"]
+__all__ = ["VALUES", "Rescaled", "normalising_copy", "values_of"]
 
 L = keras.layers
 
-# What may stand between the image and the first convolution, and does not care for the number of channels.
+# Layers that may stand between the image and the first convolution, and that take any number of channels.
 BEFORE_THE_STEM = (L.InputLayer, L.ZeroPadding2D, L.Rescaling, L.Normalization)
 
-# Values as `scale * x + offset`, one number each or one for each colour, where no scheme of the zoo's names them.
+# Values as `scale * x + offset`, with one number each or one for each colour, where no scheme of the zoo names them.
 Rescaled = tuple[float | list[float], float | list[float]]
 
-# What `zoo.blocks.normalise` makes of 0..255, as people say it.
+# What `zoo.blocks.normalise` makes of 0..255, in words.
 VALUES = {
     "none": "0..255",
     "unit": "0..1",
@@ -30,27 +30,27 @@ VALUES = {
 }
 
 
-def on_our_normalisation(
+def normalising_copy(
     original: keras.Model, values: str | Rescaled, shape: tuple[int, int, int], *, name: str, random: bool
 ) -> keras.Model:
-    """A model's layers copied onto our normalisation in place of its own, if it has one, and onto `shape[-1]` channels.
+    """Returns a copy of a model that takes 0..255: the zoo's normalisation replaces the model's own, if it has one.
 
-    Some models normalise themselves, EfficientNet of `keras.applications` with one layer more when it has ImageNet
-    weights; some have models inside. The copy is one graph whatever the weights are, flat and with one input.
+    Some models normalise their images themselves (EfficientNet of `keras.applications` with one more layer when it has
+    ImageNet weights), and some have models inside. The copy is one flat graph with one input, whatever the weights are.
 
     Args:
-        original: a model without its classifier, `[n, h, w, 3]` -> a feature map.
-        values: what it was trained on, as `zoo.blocks.normalise` names it, or as scale and offset.
-        shape: height, width and channels of the images.
-        name: of the new model.
-        random: whether its weights are; a first convolution for other channels is then drawn afresh.
+        original: A model without its classifier, from `[n, h, w, 3]` to a feature map.
+        values: The range of values that it was trained on, as `zoo.blocks.normalise` names it, or as scale and offset.
+        shape: Height, width and channels of the images. For other channels than 3, the first convolution is adapted.
+        name: The name of the new model.
+        random: Whether the weights are random; a first convolution for other channels is then drawn afresh.
 
     Returns:
         A model from images in 0..255 to the same feature map, with copies of the weights.
 
     Raises:
-        ValueError: a network without a feature map, or one with batch norms inside layers of its own, where freezing
-            could not hold them.
+        ValueError: The network gives no feature map, or it has batch norms inside layers of its own, where freezing
+            cannot hold them.
     """
     graph = graph_of(original)
     own_normalisation = set()
@@ -62,7 +62,7 @@ def on_our_normalisation(
         if id(call) in own_normalisation:
             return None, []
         if isinstance(call.operation, L.Dropout) and call.operation.noise_shape:
-            # Stochastic depth; unlike Dropout's, DropPath's is still where it is frozen.
+            # This is stochastic depth. Unlike Dropout, DropPath does nothing where it is frozen.
             return DropPath(call.operation.rate, name=call.operation.name), []
         return None
 
@@ -101,7 +101,7 @@ def _check_flat(model: keras.Model, name: str) -> None:
 
 
 def _stem(model: keras.Model) -> keras.layers.Conv2D:
-    """The convolution that is given the image."""
+    """Returns the first convolution, which is given the image."""
     first = next(layer for layer in model.layers if not isinstance(layer, BEFORE_THE_STEM))
     if not isinstance(first, L.Conv2D):
         raise ValueError(
@@ -112,13 +112,13 @@ def _stem(model: keras.Model) -> keras.layers.Conv2D:
 
 
 def _from_bgr(model: keras.Model) -> None:
-    """Reorders the first convolution's input channels: Caffe's networks read BGR, the model is given RGB."""
+    """Reorders the input channels of the first convolution: Caffe's networks read BGR, and the model is given RGB."""
     kernel, *bias = _stem(model).get_weights()
     _stem(model).set_weights([kernel[:, :, ::-1], *bias])
 
 
 def _for_channels(model: keras.Model, channels: int, *, random: bool) -> keras.Model:
-    """The same layers, apart from the first convolution, which is adapted, or drawn afresh where weights are random."""
+    """Returns the same layers with a first convolution for other channels, adapted or, for random weights, new."""
     if channels == model.input_shape[-1]:
         return model
     old = _stem(model)
@@ -135,12 +135,17 @@ def _for_channels(model: keras.Model, channels: int, *, random: bool) -> keras.M
 
 
 def values_of(model: keras.Model) -> str:
-    """What the layers before the first convolution make of black and of white; in the words of `VALUES` if it can."""
+    """Returns the range that a functional model brings 0..255 to before its first convolution, in words.
+
+    >>> image = keras.Input((4, 6, 3))
+    >>> values_of(keras.Model(image, keras.layers.Rescaling(1 / 255)(image)))
+    '0..1'
+    """
     low, high = np.array(0.0), np.array(255.0)
     for layer in model.layers[1:]:
         if isinstance(layer, keras.layers.Rescaling):
             low, high = (value * np.array(layer.scale) + np.array(layer.offset) for value in (low, high))
-        elif not isinstance(layer, keras.layers.Concatenate):  # `normalise` gives grey images a channel for each colour
+        elif not isinstance(layer, keras.layers.Concatenate):  # It gives grey images a channel for each colour.
             break
     if low.ndim == 0:
         return f"{low:.3g}..{high:.3g}"
