@@ -67,61 +67,65 @@ def tune(model, **arguments):
     return fine_tune(model, train, photos(9, 1), **planned({**settings, **arguments}))
 
 
-@pytest.fixture(scope="module")
-def uninterrupted():
-    found = {}
+class StopBefore(keras.callbacks.Callback):
+    """Ends the training before a batch, counted from where it began."""
 
-    def train(**arguments):
-        key = str(arguments)
-        if key not in found:
-            model = network()
-            found[key] = (tune(model, **arguments), model.get_weights())
-        return found[key]
+    def __init__(self, batch):
+        super().__init__()
+        self.left = batch
 
-    return train
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left < 0:
+            raise Stopped
 
 
+# Two phases of two epochs of three batches. Stops before the first batch, in the middle of epochs, between them, between
+# phases, and at the same places of a later phase.
+STOPS = (0, 1, 3, 5, 6, 7, 9, 10)
+AVERAGED = Optimization(schedule="cosine", warm_up=0.2, ema=0.9)
 CASES = [
-    {"stop": 2},
-    {"stop": 4},
-    {"stop": 4, "cache": False},
-    # The head's phase is cached, the other is not
-    pytest.param({"stop": 3, "unfreeze": "all", "epochs": 2}, marks=pytest.mark.slow),
+    {},
+    {"cache": False},
+    {"optimization": AVERAGED},
+    {"cache": False, "optimization": AVERAGED},
+    # The head's phase is cached, the other is not.
+    pytest.param({"unfreeze": "all"}, marks=pytest.mark.slow),
     pytest.param(
-        {
-            "stop": 4,
-            "optimization": Optimization(schedule="cosine", warm_up=0.2, layer_decay=0.5, ema=0.9, accumulate=2),
-        },
+        {"optimization": Optimization(layer_decay=0.5, ema=0.9, accumulate=2), "batch_norms": "re-estimated"},
         marks=pytest.mark.slow,
     ),
 ]
 
 
 @pytest.mark.parametrize("settings", CASES, ids=str)
-def test_it_goes_on_as_if_nothing_had_happened(tmp_path, uninterrupted, settings):
-    settings = dict(settings)
-    stop = settings.pop("stop")
-    history, weights = uninterrupted(**settings)
-    path = tmp_path / "state" / "checkpoint.npz"
-    with pytest.raises(Stopped):
-        tune(network(), checkpoint=path, callbacks=[StopAt(stop)], **settings)
-    assert path.exists()
+def test_it_goes_on_as_if_nothing_had_happened(tmp_path, settings):
+    """Stopped again and again, each time at another boundary; the state is kept after each batch."""
+    settings = {"head_epochs": 2, "epochs": 2, **settings}
     model = network()
-    resumed = tune(model, checkpoint=path, **settings)
-    for one, other in zip(weights, model.get_weights(), strict=True):
+    history = tune(model, **settings)
+    path = tmp_path / "state" / "checkpoint.npz"
+    for first, stop in zip((0, *STOPS), STOPS, strict=False):
+        with pytest.raises(Stopped):
+            tune(network(), checkpoint=Checkpoint(path, share=1.0), callbacks=[StopBefore(stop - first)], **settings)
+        assert path.exists() == (stop > 0)
+    resumed = network()
+    found = tune(resumed, checkpoint=path, **settings)
+    for one, other in zip(model.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     columns = ("epoch", "phase", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-    assert [[row[name] for name in columns] for row in resumed.rows] == [
+    assert [[row[name] for name in columns] for row in found.rows] == [
         [row[name] for name in columns] for row in history.rows
     ]
-    assert [phase.name for phase in resumed.phases] == ["head", "top"]
-    assert resumed.best["epoch"] == history.best["epoch"]
+    assert [phase.name for phase in found.phases] == ["head", "top"]
+    assert found.best["epoch"] == history.best["epoch"]
 
 
-def test_keeping_the_state_changes_nothing(tmp_path, uninterrupted):
-    model = network()
+def test_keeping_the_state_changes_nothing(tmp_path):
+    model, plain = network(), network()
+    tune(plain)
     tune(model, checkpoint=tmp_path / "checkpoint.npz")
-    for one, other in zip(uninterrupted()[1], model.get_weights(), strict=True):
+    for one, other in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
     again = tune(model, checkpoint=tmp_path / "checkpoint.npz")  # all is done already

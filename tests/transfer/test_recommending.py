@@ -77,4 +77,4 @@ def test_without_batch_norms_likeness_is_not_known():
 def test_other_labels_are_refused(trunk):
     some = colours(3)
     with pytest.raises(ValueError, match="one class each"):
-        recommend(Data(("a", "b"), some, some, some, task="labels"), trunk)
+        recommend(Data(("a", "b"), some, some, some, kind="labels"), trunk)

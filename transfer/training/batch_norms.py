@@ -1,4 +1,4 @@
-"""Batch norms that know the data they are going to see."""
+"""Re-estimating batch norms on the data that a model is going to see."""
 
 import keras
 import tensorflow as tf
@@ -11,17 +11,17 @@ __all__ = ["re_estimate_batch_norms"]
 def re_estimate_batch_norms(model: keras.Model, dataset: tf.data.Dataset) -> int:
     """Gives the trunk's batch norms the means and variances of other data, in place; nothing else changes.
 
-    Worth trying where the images look quite unlike those that the trunk was trained on: medical ones, drawings, night.
-    Each statistic becomes the mean of those of the batches, all with the weight 1, whatever the layer's momentum.
-    Source: Li et al. 2016, "Revisiting Batch Normalization For Practical Domain Adaptation", section 3.2; Wu and
-    Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
+    This is worth trying where the images look quite unlike those that the trunk was trained on, such as medical images,
+    drawings, and photos taken at night. Each statistic becomes the mean of the batches' statistics, all with the weight
+    1, whatever the layer's momentum. Source: Li et al. 2016, "Revisiting Batch Normalization For Practical Domain
+    Adaptation", section 3.2; Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
 
     Args:
-        model: a flat classifier.
-        dataset: batches of images, or of tuples that begin with them; the larger the batches, the better.
+        model: A flat classifier, or a detector.
+        dataset: Batches of images, or of tuples that begin with images. Large batches are better than small ones.
 
     Returns:
-        How many batch norms there are.
+        The number of batch norms in the trunk.
 
     Example:
 
@@ -42,7 +42,7 @@ def re_estimate_batch_norms(model: keras.Model, dataset: tf.data.Dataset) -> int
     try:
         for number, batch in enumerate(dataset):
             for norm in norms:
-                norm.trainable = True  # else the moving statistics stay what they are
+                norm.trainable = True  # Otherwise the moving statistics stay as they are.
                 norm.momentum = number / (number + 1)
             trunk(batch[0] if isinstance(batch, tuple) else batch, training=True)
     finally:

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer.training.batch_norms import re_estimate_batch_norms
 from transfer.models.normalisation import values_of
 from transfer.training import freezing
+from transfer.training.batch_norms import re_estimate_batch_norms
 from transfer.training.callbacks import BestWeights
 from transfer.training.checkpoints import Checkpoint
 from transfer.training.counted_data import CountedDataset

@@ -1,39 +1,37 @@
-"""Which learning rate to take: the loss while the rate rises, step by step, from far too small to far too large.
+"""Finding a learning rate: the loss is watched while the rate rises, step by step, from far too small to far too large.
 
 Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3 (the range test).
 """
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer.training.objectives import SingleLabel, Task
-from transfer.training.optimization import Optimization
+from transfer.training.objectives import ONE_LABEL, Objective
+from transfer.training.optimization import ADAM, Optimization
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
 __all__ = ["RateCurve", "lr_find"]
 
-ONE_LABEL = SingleLabel()
-ADAM = Optimization()
-DIVERGED = 4.0  # times the lowest loss: from there on nothing is to be learnt
-SMOOTHING = 0.9
+DIVERGED = 4.0  # times the lowest loss: from there on nothing can be learned
+SMOOTHING = 0.9  # the momentum of the mean that the curve shows
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """What a range test found.
+    """The loss over the learning rate, from a range test.
 
     Attributes:
-        rates: learning rates, rising.
-        losses: smoothed, one for each.
-        suggestion: a tenth of the rate of the lowest loss: steep descent, and well off the edge.
+        rates: The learning rates, from the lowest to the highest.
+        losses: The smoothed loss at each rate.
+        suggestion: A tenth of the rate of the lowest loss: the loss falls steeply there, and far from diverges.
     """
 
     rates: np.ndarray
@@ -41,7 +39,7 @@ class RateCurve:
     suggestion: float
 
     def plot(self) -> "matplotlib.figure.Figure":
-        """Draws the loss over the rate, with the suggestion."""
+        """Draws the loss over the rate, with the suggested rate."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(5, 3), layout="constrained")
@@ -57,30 +55,31 @@ def lr_find(
     model: keras.Model,
     train: tf.data.Dataset,
     *,
-    task: Task = ONE_LABEL,
+    objective: Objective = ONE_LABEL,
     optimization: Optimization = ADAM,
     lowest: float = 1e-6,
     highest: float = 1.0,
     steps: int = 100,
 ) -> RateCurve:
-    """Trains for some steps at a rate that rises by the same factor each, until the loss leaves; then puts all back.
+    """Trains at a rate that rises in each step by the same factor until the loss diverges, and then undoes it all.
 
-    What is frozen now stays so: `transfer.freeze(model)` before asks for the head's rate. The model ends with the
-    weights and random states that it had, and has to be compiled again.
+    What is frozen now stays frozen: to find the rate of the head, call `transfer.freeze(model)` before. The model ends
+    with the weights and random states that it had, and has to be compiled again.
 
     Args:
-        model: flat, such as `transfer.classifier` makes.
-        train: batches of images and labels; gone through again when they end.
-        task: what is to be told.
-        optimization: of the training to come; its schedule and its moving average have no part in this.
-        lowest, highest: the range of rates.
-        steps: at most.
+        model: A flat model, such as `transfer.classifier` makes, or a detector.
+        train: Batches of images and labels; they are gone through again when they end.
+        objective: What the model is trained for. Defaults to a single label.
+        optimization: The optimizer of the training to come; its schedule and its averaged weights are left out.
+        lowest: The lowest learning rate. Defaults to 1e-6.
+        highest: The highest learning rate. Defaults to 1.
+        steps: Maximum number of steps. Defaults to 100.
 
     Returns:
         The curve, and the rate that it suggests.
 
     Raises:
-        ValueError: an empty range, too few steps, or a loss that is NaN from the first step on.
+        ValueError: The range is empty, there are too few steps, or the loss is NaN from the first step on.
 
     Example:
 
@@ -98,9 +97,9 @@ def lr_find(
         raise ValueError(f"a curve takes at least 10 steps, got {steps}")
     variables = [*model.weights, *model.non_trainable_variables]
     before = [(variable, keras.ops.convert_to_numpy(variable)) for variable in variables]
-    plain = Optimization(optimization.name, momentum=optimization.momentum, weight_decay=optimization.weight_decay)
+    plain = replace(optimization, schedule="constant", warm_up=0.0, layer_decay=1.0, ema=0.0, accumulate=1)
     optimizer = plain.build(model, lowest, steps=steps)
-    model.compile(optimizer, task.loss(), loss_weights=task.loss_weights())
+    model.compile(optimizer, objective.loss(), loss_weights=objective.loss_weights())
     rates = np.geomspace(lowest, highest, steps)
     losses: list[float] = []
     mean = 0.0
@@ -120,7 +119,7 @@ def lr_find(
     if not losses:
         raise ValueError(f"the loss is not a number at the lowest rate, {lowest:g}; look for NaN in images and weights")
     tried = rates[: len(losses)]
-    settled = min(steps // 10, len(losses) - 1)  # before, the mean is that of a few batches
+    settled = min(steps // 10, len(losses) - 1)  # Before that, the mean is over a few batches only.
     best = settled + int(np.argmin(losses[settled:]))
     return RateCurve(tried, np.array(losses), float(max(lowest, tried[best] / 10)))
 

@@ -11,9 +11,9 @@ __all__ = ["LivePlot"]
 
 
 class LivePlot(keras.callbacks.Callback):
-    """Draws the loss and the other measures after each epoch, in place of the picture before.
+    """A callback that draws the loss and the other measures after each epoch, in place of the picture before.
 
-    Outside of notebooks nothing is shown; `figure()` draws what there is. One object goes over all phases of a
+    Outside of notebooks nothing is shown; `figure()` draws what was measured so far. One object is for all phases of a
     fine-tuning: `fine_tune(..., callbacks=[LivePlot()])`.
 
     Example:
@@ -30,6 +30,7 @@ class LivePlot(keras.callbacks.Callback):
         self.display: Any = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Adds an epoch, and shows the picture if this is a notebook."""
         self.rows.append({name: float(value) for name, value in (logs or {}).items()})
         if not _in_notebook():
             return
@@ -41,18 +42,23 @@ class LivePlot(keras.callbacks.Callback):
             self.display.update(self.figure())
 
     def figure(self) -> "matplotlib.figure.Figure":
-        """Each measure over the epochs: on the training images a thin line, in validation a thick one."""
+        """Draws each measure over the epochs: a thin line for the training images, a thick one for validation.
+
+        A measure that is missing after some epochs has gaps there.
+        """
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        names = [name for name in (self.rows[0] if self.rows else {}) if not name.startswith("val_")]
+        known = dict.fromkeys(name for row in self.rows for name in row)
+        names = dict.fromkeys(name.removeprefix("val_") for name in known)
         figure = Figure(figsize=(3.5 * max(1, len(names)), 2.5), layout="constrained")
         epochs = range(1, len(self.rows) + 1)
         for number, name in enumerate(names, 1):
             axes = figure.add_subplot(1, len(names), number)
             for key, label, width in ((name, "training", 1), (f"val_{name}", "validation", 2)):
-                if key in self.rows[0]:
-                    axes.plot(epochs, [row[key] for row in self.rows], linewidth=width, label=label, marker=".")
+                if key in known:
+                    values = [row.get(key, float("nan")) for row in self.rows]
+                    axes.plot(epochs, values, linewidth=width, label=label, marker=".")
             axes.set_title(name)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

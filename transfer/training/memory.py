@@ -1,4 +1,4 @@
-"""Whether a training step fits into the memory that there is, before it starts; and if not, in parts that do."""
+"""Whether a training step fits into the available memory, before it starts; and if not, in which parts it fits."""
 
 import os
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class MicroBatches:
-    """A training step in parts.
+    """A training step in parts, whose gradients are accumulated.
 
     Attributes:
-        size: images in a part.
-        steps: parts in a step, whose gradients are accumulated: `size * steps` is what was asked for. Without batch
-            norms that train, their mean is the gradient of the whole.
-        predicted: bytes that the step would take in one.
-        memory: that there is, in bytes, or as it was given.
+        size: Number of images in a part.
+        steps: Number of parts in a step: `size * steps` is the batch size. Without batch norms that train, the mean of
+            their gradients is the gradient of the whole batch.
+        predicted: How many bytes the step is predicted to take in one part.
+        memory: How much memory there is, in bytes or as it was given.
     """
 
     size: int
@@ -32,18 +32,26 @@ class MicroBatches:
 
 
 def micro_batches(
-    model: keras.Model, batch_size: int, *, memory: int | str | None = None, optimizer: str | keras.Optimizer = "adam"
+    model: keras.Model,
+    batch_size: int,
+    *,
+    memory: int | str | None = None,
+    optimizer: str | keras.Optimizer = "adam",
+    input_shape: tuple[int, int, int] | None = None,
 ) -> MicroBatches:
-    """The largest equal parts of a batch that fit, as `zoo.predict_memory` predicts it for what is unfrozen now.
+    """Returns the largest equal parts of a batch that fit into memory, as the model is frozen now.
+
+    How much a step takes is predicted by `zoo.predict_memory`.
 
     Args:
-        model: as it is going to be trained.
-        batch_size: images in a step.
-        memory: in bytes, or such as "2 GB"; what this process can have (see `available_memory`) unless told.
-        optimizer: of the training.
+        model: The model, frozen as it is going to be trained.
+        batch_size: Number of images in a step.
+        memory: Memory in bytes, or such as "2 GB". By default it is what this process can have (`available_memory`).
+        optimizer: The optimizer of the training.
+        input_shape: Height, width and channels of the images, for a model that takes images of any size.
 
     Raises:
-        ValueError: not even one image fits.
+        ValueError: Not even one image fits.
 
     Example:
 
@@ -54,14 +62,16 @@ def micro_batches(
     (64, True)
     """
     room = available_memory() if memory is None else memory
-    predicted = round(predict_memory(model, batch_size, optimizer).total)
-    most = largest_batch(model, room, optimizer=optimizer)
+    predicted = round(predict_memory(model, batch_size, optimizer, input_shape=input_shape).total)
+    most = largest_batch(model, room, optimizer=optimizer, input_shape=input_shape)
     size = max(size for size in range(1, batch_size + 1) if batch_size % size == 0 and size <= most)
     return MicroBatches(size, batch_size // size, predicted, room)
 
 
 def available_memory() -> int:
-    """Bytes that this process can have in all: what it has, and what is free in the machine or left to its container.
+    """Returns how many bytes this process can have in all.
+
+    These are the bytes that it has, and those that are free in the machine, or in its container if that is less.
 
     >>> available_memory() > 2**20
     True
@@ -84,7 +94,7 @@ def _free_in_machine() -> int:
             return int(lines["MemAvailable"].split()[0]) * 1024
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**62  # nothing is known
+    return 2**62  # Nothing is known.
 
 
 def _free_in_container() -> list[int]:

@@ -1,4 +1,4 @@
-"""Tells images that somebody has normalised already: the models of this project do that themselves."""
+"""Recognises images that somebody has normalised already: the models of this project do that themselves."""
 
 import warnings
 from typing import Any
@@ -8,28 +8,28 @@ import numpy as np
 
 __all__ = ["LooksNormalised", "warn_if_normalised"]
 
-HIGHEST = 8.0  # of a value less ImageNet's mean, over its deviation, is 2.7; photos in 0..255 go far beyond
-LOWEST = -1e-3  # photos in 0..255 have nothing below 0; what interpolation leaves of it is rounding
+HIGHEST = 8.0  # A value less ImageNet's mean, over its deviation, is 2.7 at most; photos in 0..255 go far beyond.
+LOWEST = -1e-3  # Photos in 0..255 have nothing below 0, apart from the rounding of interpolation.
 
 
 class LooksNormalised(UserWarning):
-    """Images that do not look like ones in 0..255."""
+    """A warning about images whose values do not look as if they were in 0..255."""
 
 
 def warn_if_normalised(images: Any, *, name: str = "the images", values: str | None = None) -> bool:
     """Warns where images look as if somebody had brought them to 0..1, -1..1 or another range already.
 
-    A model that normalises, given what is normalised, sees nearly black pictures, and learns little without a word.
+    A model that normalises images itself sees nearly black pictures if they are normalised already, and learns little,
+    without any error.
 
     Args:
-        images: a batch, `[n, height, width, channels]`, that should be in 0..255.
-        name: what the images are called in the warning.
-        values: what the model makes of 0..255, as `transfer.models.normalisation.values_of` says it. Of a model that
-        takes values
-            as they come ("0..255") nothing is known, and nothing is said.
+        images: A batch `[n, height, width, channels]` whose values should be in 0..255.
+        name: What the images are called in the warning. Defaults to "the images".
+        values: The range that the model brings 0..255 to, as `transfer.models.normalisation.values_of` describes it. A
+            model that takes values as they are ("0..255") may expect any range, so there is no warning then.
 
     Returns:
-        Whether there was something to warn of. The warning, a `LooksNormalised`, names range and mean.
+        Whether there was a warning. The warning, a `LooksNormalised`, names range and mean.
 
     Example:
 
@@ -48,7 +48,7 @@ def warn_if_normalised(images: Any, *, name: str = "the images", values: str | N
     if not pixels.size or not np.isfinite(pixels).all():
         return False
     low, high, mean = float(pixels.min()), float(pixels.max()), float(pixels.mean())
-    # One value throughout is a blank picture in any range, unless it is one that 0..255 does not have.
+    # One value throughout is a blank picture in any range, unless it is a value that 0..255 does not have.
     if low >= LOWEST and (high > HIGHEST or low == high):
         return False
     made = "" if values is None else f" (here {values})"

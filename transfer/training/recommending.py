@@ -1,4 +1,4 @@
-"""How much of a backbone to train, from how many images there are and how much they are like those it learnt from."""
+"""How much of a backbone to train, by the number of images, and by how unlike the backbone's own images they are."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,29 @@ import numpy as np
 
 from pipelines import Data, batches
 from transfer.models.backbones import Backbone
+from transfer.training.plan import Plan
 
 __all__ = ["Recommendation", "feature_shift", "recommend"]
 
-FEW, MANY = 50, 1000  # images a class
-UNLIKE = 0.5
-LOOKED_AT = 128  # images, for the likeness
+FEW, MANY = 50, 1000  # images of the smallest class
+UNLIKE = 0.5  # the shift from which on images are unlike those of the backbone
+LOOKED_AT = 128  # images, for the shift
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to train, as arguments of `fine_tune`, and why.
+    """What to train, and why.
 
     Attributes:
         name: "head", "staged" or "all".
-        unfreeze: the part or parts of the trunk.
-        head_epochs, epochs: of the first phase, and of each later one.
-        batch_norms: as `fine_tune` takes it.
-        images_per_class: of the smallest class of the training images.
-        shift: see `feature_shift`; None for a trunk without batch norms.
-        reason: in words.
+        unfreeze: The part or the parts of the trunk, as `transfer.Plan` takes them.
+        head_epochs: Number of epochs of the first phase.
+        epochs: Number of epochs of each later phase.
+        batch_norms: What becomes of the trunk's batch norms, as `fine_tune` takes it.
+        images_per_class: Number of training images of the smallest class.
+        shift: How far features lie off those of the backbone's own images (`feature_shift`); None for a trunk without
+            batch norms.
+        reason: The reason in words.
     """
 
     name: str
@@ -37,6 +40,11 @@ class Recommendation:
     images_per_class: int
     shift: float | None
     reason: str
+
+    @property
+    def plan(self) -> Plan:
+        """The phases, for `fine_tune(..., plan=recommendation.plan, batch_norms=recommendation.batch_norms)`."""
+        return Plan(head_epochs=self.head_epochs, epochs=self.epochs, unfreeze=self.unfreeze)
 
 
 def recommend(data: Data, backbone: Backbone) -> Recommendation:
@@ -50,16 +58,16 @@ def recommend(data: Data, backbone: Backbone) -> Recommendation:
     more than 1000          all                        all; batch norms re-estimated
     ======================  =========================  ============================================
 
-    A rule of thumb: the fewer images, the fewer weights can be told anything by them; the less they are like the old
-    ones, the more has to change. Source of the rule: Yosinski et al. 2014, "How transferable are features in deep
-    neural networks?". Where the lines are drawn is ours.
+    This is a rule of thumb: the fewer images there are, the fewer weights can learn from them; and the more unlike the
+    backbone's own images they are, the more weights have to change. Source of the rule: Yosinski et al. 2014, "How
+    transferable are features in deep neural networks?". The limits in the table are this project's own.
 
     Args:
-        data: whose training images are counted, and some of them looked at.
-        backbone: with pretrained weights.
+        data: The data, whose training images are counted; some of them are looked at.
+        backbone: The backbone, with pretrained weights.
 
     Raises:
-        ValueError: data without training images, or not of one class for each image.
+        ValueError: There are no training images, or an image has not exactly one class.
 
     Example:
 
@@ -69,7 +77,7 @@ def recommend(data: Data, backbone: Backbone) -> Recommendation:
     >>> print(recommend(digits, backbone("efficientnet_lite0", image_size=64)).name)
     staged
     """
-    if data.task != "classes" or not len(data.train):
+    if data.kind != "classes" or not len(data.train):
         raise ValueError("expected training images with one class each; got none, or labels of another kind")
     counts = np.bincount(data.train.labels, minlength=len(data.class_names))
     fewest = int(counts.min())
@@ -78,15 +86,15 @@ def recommend(data: Data, backbone: Backbone) -> Recommendation:
     norms = "re-estimated" if unlike else "frozen"
     unfreeze: str | tuple[str, ...]
     if fewest > MANY:
-        name, unfreeze, why = "all", "all", "so many images can tell all weights something"
+        name, unfreeze, why = "all", "all", "that many images can teach all weights something"
     elif fewest < FEW and not unlike:
-        name, unfreeze, why = "head", "none", "so few images would spoil more of the backbone than they teach it"
+        name, unfreeze, why = "head", "none", "that few images would spoil more of the backbone than they teach it"
     else:
         levels = ("c5", "c4", "c3") if unlike and fewest >= FEW else ("c5", "c4")
         name, unfreeze = "staged", tuple(level for level in levels if level in backbone.levels)
-        why = "train the deepest levels, step by step: these are the most particular to what was learnt before"
+        why = "train the deepest levels, step by step: they are the most specific to what the backbone learnt before"
     likeness = (
-        "how much they are like ImageNet's is not known, since the backbone has no batch norms"
+        "whether they are like ImageNet's is not known, since the backbone has no batch norms"
         if shift is None
         else f"features lie {shift:.2f} standard deviations off those of the backbone's own data, which is "
         + ("much" if unlike else "little")
@@ -97,17 +105,18 @@ def recommend(data: Data, backbone: Backbone) -> Recommendation:
 
 
 def feature_shift(data: Data, backbone: Backbone) -> float | None:
-    """How far the features of images are from those that a backbone was trained on, which its batch norms remember.
+    """Computes how far the features of images are from those that a backbone was trained on.
 
-    The mean over the channels of the trunk's batch norms of the distance between the images' mean and the moving mean,
-    in moving standard deviations: near 0 for images of the same kind.
+    The batch norms of the backbone remember means and deviations. The shift is the distance between the images' mean
+    and the moving mean of a channel, in moving standard deviations, averaged over all channels of all batch norms. It
+    is near 0 for images of the same kind.
 
     Args:
-        data: of whose training images up to 128 are looked at, spread over all.
-        backbone: with pretrained weights.
+        data: The data, of whose training images up to 128 are looked at, spread over all of them.
+        backbone: The backbone, with pretrained weights.
 
     Returns:
-        The distance; None for a trunk without batch norms.
+        The shift; None for a trunk without batch norms.
     """
     norms = [layer for layer in backbone.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
