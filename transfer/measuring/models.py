@@ -11,7 +11,7 @@ from transfer.measuring.classes import Evaluation
 from transfer.measuring.heads import HeadEvaluation, HeadsEvaluation
 from transfer.measuring.labels import MultiLabelEvaluation
 from transfer.measuring.numbers import RegressionEvaluation
-from transfer.training.objectives import MultiLabel, Objectives, Regression, SingleLabel
+from transfer.training.objectives import MultiLabel, Objectives, OneOutput, Regression, SingleLabel
 
 __all__ = ["evaluate", "measure", "run_over"]
 
@@ -128,9 +128,7 @@ def run_over(model: keras.Model, dataset: Iterable[tuple[tf.Tensor, Any]], *, mi
     return all_labels, all_outputs
 
 
-def _evaluation(
-    objective: SingleLabel | MultiLabel | Regression, names: Sequence[str], labels: Any, outputs: Any
-) -> HeadEvaluation:
+def _evaluation(objective: OneOutput, names: Sequence[str], labels: Any, outputs: Any) -> HeadEvaluation:
     if isinstance(objective, SingleLabel):
         return Evaluation(tuple(names), labels.astype(np.int32), outputs.astype(np.float32))
     if isinstance(objective, MultiLabel):

@@ -9,11 +9,13 @@ from transfer.report.rendering import render
 from transfer.report.runs import measured_on
 from transfer.report.sections import Section
 
+Calibrated = Evaluation | MultiLabelEvaluation
+
 __all__ = ["calibration_section", "temperature_of"]
 
 
 def calibration_section(
-    evaluations: Mapping[str, Evaluation] | Mapping[str, MultiLabelEvaluation], *, prefix: str = "", group: str = "",
+    evaluations: Mapping[str, Calibrated], *, prefix: str = "", group: str = "",
     counted: str = "images",
 ) -> Section:  # fmt: skip
     """Makes the section.
@@ -39,7 +41,7 @@ def calibration_section(
 
 
 def temperature_of(
-    evaluations: Mapping[str, Evaluation] | Mapping[str, MultiLabelEvaluation],
+    evaluations: Mapping[str, Calibrated],
 ) -> dict[str, float] | None:
     """Returns the temperature of the validation set, and the calibration error that it gives on the first split.
 

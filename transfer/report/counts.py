@@ -21,7 +21,10 @@ def count_table(data: Data) -> Table:
     else:
         rows = COUNTS[data.kind](data) if data.kind in COUNTS else []
     images = ("(images)", *(f"{len(part):,}" for part in data.splits.values()))
-    return Table(("", *SPLITS.values()), (*rows, images))
+    return Table((COUNTED.get(data.kind, "counted"), *SPLITS.values()), (*rows, images))
+
+
+COUNTED = {"classes": "class", "labels": "label", "numbers": "number", "several": "target", "boxes": "objects"}
 
 
 def _of_classes(names: Sequence[str], labels: Sequence[np.ndarray]) -> Rows:

@@ -16,6 +16,8 @@ from transfer.measuring.classes import Bin
 
 __all__ = [
     "BLUE",
+    "COLOURS",
+    "GREY",
     "INK",
     "ORANGE",
     "STYLE",
@@ -29,6 +31,11 @@ __all__ = [
 ]
 
 BLUE, ORANGE = "#4583ec", "#e8833a"  # Both can be read on white and on near-black.
+# Twelve colours of lines that differ from each other, and can be read on both, too.
+COLOURS = (
+    BLUE, ORANGE, "#2aa876", "#c254c0", "#b59a00", "#e0526a", "#3aa6b9", "#8a72e8", "#7c9a2e", "#c97b4a", "#5d89a8",
+    "#a0768f",
+)  # fmt: skip
 INK = "#010203"  # This stands for the page's text colour until the SVG is in the page.
 GREY = 0.13  # The opacity of the lines of a grid.
 MOST_POINTS = 2000  # Maximum number of points in a scatter plot.
@@ -150,7 +157,7 @@ def matrix_figure(confusion: np.ndarray, name: str) -> Markup:
         figure = new_figure(6, 5.4)
         axes = figure.add_subplot(xlabel="number of the predicted class", ylabel="number of the true class")
         image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-        figure.colorbar(image, label="share of the row").outline.set_visible(False)  # type: ignore[operator]
+        figure.colorbar(image, label="share of the row").outline.set_visible(False)
         return as_svg(figure, name, f"Confusion matrix of {len(confusion)} classes")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from transfer.measuring.table import Table
 from transfer.report.markdown import MOST_LISTED, as_code, as_table, as_text
 from transfer.report.nested import flat
+from transfer.report.rendering import duration
 from transfer.report.runs import measured_split
 from transfer.report.sections import Sections
 from transfer.tasks.learning import Finished
@@ -44,7 +45,7 @@ def model_card(run: Finished, sections: Sections) -> str:
         "",
         *(line for shown in card.tables for line in _table(shown)),
         *_bullets(card.remarks),
-        "",
+        *([""] if card.remarks else []),
         "## What to beware of",
         "",
         *_bullets([*_no_test_set(run), *card.warnings]),
@@ -112,7 +113,7 @@ def _table(shown: Table) -> list[str]:
 
 
 def _making(run: Finished) -> str:
-    time = f"Making it took {sum(run.seconds.values()):.0f} s."
+    time = f"Making it took {duration(sum(run.seconds.values()))}."
     if run.proof is None:
         return f"{time} The exported model was not proven to answer as the trained one does, and must not be used."
     return (

@@ -55,7 +55,7 @@ def test_the_numbers_are_those_of_the_evaluation(card):
     assert "190 annotated images" in text
     assert "20 to train, 85 to validate, 85 to test. Nothing was left out" in text
     assert "whose licence is Apache-2.0" in text
-    assert "Making it took 4061 s" in text
+    assert "Making it took 1 h 08 min." in text
     assert "largest difference of 3e-07" in text
     assert "| versions.keras | `3.15.1` |" in text
     assert "| unfreeze | `0.3` |" in text

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from pipelines import Scene
 from transfer.measuring.boxes import DetectionEvaluation, Mistakes
 from transfer.measuring.table import Table, as_number, count, defined
-from transfer.predict.drawing import colour_of, draw
-from transfer.report.figures import GREY, INK, STYLE, as_svg, new_figure
+from transfer.predict.drawing import draw
+from transfer.report.figures import COLOURS, GREY, INK, STYLE, as_svg, new_figure
 from transfer.report.markdown import as_list
 from transfer.report.pictures import embedded, pixels
 from transfer.report.rendering import SPLITS, render
@@ -23,9 +23,16 @@ from zoo.metrics.errors import KINDS
 
 __all__ = ["sections"]
 
-MOST_CURVES = 12  # Number of classes whose curves are drawn; of more, those with the most objects.
+MOST_CURVES = len(COLOURS)  # Number of classes whose curves are drawn; of more, those with the most objects.
 WORST = 12  # Number of images that are shown.
 PICTURE = 560  # Pixels of the longer side of a picture.
+WORDS = {  # What the kinds of mistakes are called below an image.
+    "class": "wrong class",
+    "location": "wrong location",
+    "both": "wrong class and location",
+    "duplicate": "duplicate",
+    "background": "background",
+}
 RIGHT, WRONG, MISSED = (60, 200, 110), (255, 150, 50), (255, 70, 90)  # The colours of the boxes.
 
 
@@ -137,9 +144,9 @@ def _curves(evaluation: DetectionEvaluation) -> Markup:
     with matplotlib.rc_context(STYLE):
         figure = new_figure(5.4, 4)
         axes = figure.add_subplot(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-        for number in drawn:
+        for place, number in enumerate(drawn):
             curve = evaluation.curves.curves[number]
-            colour = [level / 255 for level in colour_of(number)]
+            colour = COLOURS[place]
             axes.step(curve.recall, curve.precision, where="post", color=colour, linewidth=1.6)
             axes.plot([], [], color=colour, label=names[number])
         axes.grid(color=INK, alpha=GREY)
@@ -174,8 +181,8 @@ def _shown(
     boxes = np.concatenate([detections["boxes"][order], missed["boxes"]])
     picture = draw(pixels(scene.image), boxes, labels, colours, longer=PICTURE)
     kinds, counts = np.unique(mistakes.kinds[mistakes.wrong], return_counts=True)
-    words = [f"{number} {kind}" for kind, number in zip(kinds.tolist(), counts.tolist(), strict=True)]
-    words += [f"{int(mistakes.missed.sum())} missed"] * bool(mistakes.missed.any())
+    words = [f"{WORDS[kind]}: {number}" for kind, number in zip(kinds.tolist(), counts.tolist(), strict=True)]
+    words += [f"missed: {int(mistakes.missed.sum())}"] * bool(mistakes.missed.any())
     return {
         "name": scene.name,
         "words": ", ".join(words),

@@ -112,15 +112,11 @@ def _rendered(macro: str, values: dict[str, Any]) -> Any:
 
 def _shown(index: int, scene: Any, evaluation: LocalisationEvaluation) -> dict[str, Any]:
     true, predicted = int(evaluation.labels[index]), int(evaluation.predictions[index])
-    boxes, labels, colours = [], [], []
-    if true != NO_OBJECT:
-        boxes, labels, colours = [evaluation.boxes[index]], [evaluation.class_names[true]], [TRUE]
-    if predicted != NO_OBJECT:
-        score = evaluation.probabilities[index, predicted]
-        boxes.append(evaluation.predicted_boxes[index])
-        labels.append(f"{evaluation.class_names[predicted]} {score:.2f}")
-        colours.append(PREDICTED)
-    picture = draw(pixels(scene.image), np.reshape(boxes, (-1, 4)), labels, colours, longer=PICTURE)
+    both = [(true, evaluation.boxes, TRUE), (predicted, evaluation.predicted_boxes, PREDICTED)]
+    shown = [(boxes[index], colour) for number, boxes, colour in both if number != NO_OBJECT]
+    # Without labels, which would lie upon each other: the words below the picture name the classes.
+    boxes, colours = [box for box, _ in shown], [colour for _, colour in shown]
+    picture = draw(pixels(scene.image), np.reshape(boxes, (-1, 4)), [""] * len(boxes), colours, longer=PICTURE)
     return {
         "name": scene.name,
         "picture": embedded(picture),
@@ -128,5 +124,6 @@ def _shown(index: int, scene: Any, evaluation: LocalisationEvaluation) -> dict[s
         "height": picture.height,
         "true": "no object" if true == NO_OBJECT else evaluation.class_names[true],
         "predicted": "no object" if predicted == NO_OBJECT else evaluation.class_names[predicted],
+        "score": None if predicted == NO_OBJECT else float(evaluation.probabilities[index, predicted]),
         "iou": float(evaluation.ious[index]) if NO_OBJECT not in (true, predicted) else None,
     }
