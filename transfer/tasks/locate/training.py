@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines import Data, Fault, read_scenes
 from pipelines.prepare.letterbox import Letterbox
-from transfer.measuring.places import Places
+from transfer.measuring.places import LocalisationEvaluation, largest_objects
 from transfer.models.backbones import backbone
 from transfer.tasks.aligning import class_order
 from transfer.tasks.detect.batches import augmentation
@@ -106,17 +106,11 @@ class LocateLearning(Learning):
 
         return network
 
-    def measure(self, outputs: dict[str, np.ndarray], part: Any, contract: LocateContract) -> Places:
-        largest = [_largest(scene) for scene in part]
-        return Places(
-            contract.class_names,
-            np.array([-1 if row is None else scene.classes[row] for scene, row in zip(part, largest, strict=True)]),
-            np.array(
-                [np.zeros(4) if row is None else scene.boxes[row] for scene, row in zip(part, largest, strict=True)]
-            ),
-            outputs["probabilities"].argmax(axis=1),
-            outputs["box"],
-            outputs["objectness"][:, 0] if contract.objectness else None,
+    def measure(self, outputs: dict[str, np.ndarray], part: Any, contract: LocateContract) -> LocalisationEvaluation:
+        labels, boxes = largest_objects(part)
+        objectness = outputs["objectness"][:, 0] if contract.objectness else None
+        return LocalisationEvaluation(
+            contract.class_names, labels, boxes, outputs["probabilities"], outputs["box"], objectness
         )
 
     def align(self, data: Data, contract: LocateContract) -> Data:
@@ -126,14 +120,6 @@ class LocateLearning(Learning):
             for name, part in data.splits.items()
         }
         return replace(data, class_names=contract.class_names, **splits)
-
-
-def _largest(scene: Any) -> int | None:
-    """Returns the row of the largest object of an image, or None."""
-    if not len(scene):
-        return None
-    boxes = scene.boxes
-    return int(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax())
 
 
 def _with_objects(data: Data) -> Data:
