@@ -16,6 +16,7 @@ _EXPORTS = {
     "SSD": "zoo.detection.ssd",
     "SSD300": "zoo.detection.ssd",
     "SlidingWindow": "zoo.detection.one_object",
+    "Suppression": "zoo.detection.suppression",
     "YOLO": "zoo.detection.yolo",
     "YOLOv1Loss": "zoo.detection.yolo_v1",
     "anchor_grid": "zoo.detection.anchors",

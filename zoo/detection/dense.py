@@ -21,6 +21,7 @@ from zoo.boxes import Array
 from zoo.detection import anchors, matching, targets
 from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
+from zoo.detection.losses import code_loss
 from zoo.detection.suppression import Suppression
 
 __all__ = ["STRIDES", "DenseDetector", "dense_anchors", "dense_loss"]
@@ -122,17 +123,14 @@ def dense_loss(
         boxes, truths["boxes"], targets.real_objects(truths), positive=POSITIVE, negative=NEGATIVE, rescue="best"
     )
     positive = ops.cast(rows >= 0, "float32")
-    count = ops.maximum(ops.sum(positive), 1.0)
     objects, classes = matching.matched(truths, rows)
-    codes = box_geometry.encode(objects, ops.convert_to_tensor(boxes), variances=VARIANCES)
-    # Keras takes the mean of the four coordinates and of the classes; the papers' losses are sums.
-    box_losses = 4 * keras.losses.huber(codes, outputs["codes"], delta=1.0)
+    # Keras takes the mean over the classes; the paper adds them up.
     expected = ops.one_hot(classes, outputs["logits"].shape[-1], dtype="float32")
     class_losses = expected.shape[-1] * keras.losses.binary_focal_crossentropy(
         expected, outputs["logits"], apply_class_balancing=True, alpha=ALPHA, gamma=gamma, from_logits=True
     )
     background = ops.cast(rows == -1, "float32") * matching.outside_crowds(box_geometry.centres(boxes), truths)
     return {
-        "box_loss": ops.sum(box_losses * positive) / count,
-        "class_loss": ops.sum(class_losses * (positive + background)) / count,
+        "box_loss": code_loss(objects, boxes, outputs["codes"], positive),
+        "class_loss": ops.sum(class_losses * (positive + background)) / ops.maximum(ops.sum(positive), 1.0),
     }

@@ -36,6 +36,7 @@ from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, nms, targets
 from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
+from zoo.detection.losses import code_loss
 from zoo.detection.suppression import Suppression
 from zoo.surgery.feature_maps import features
 
@@ -169,7 +170,7 @@ class FasterRCNN(Detector):
         clear = matching.outside_crowds(box_geometry.centres(grid), truths)
         on, off = _sample(rows, clear, REGION_SAMPLE, REGION_SHARE)
         objects, _ = matching.matched(truths, rows)
-        region_box_loss = _box_loss(objects, grid, outputs["region_codes"], on)
+        region_box_loss = code_loss(objects, grid, outputs["region_codes"], on)
         holds_object = ops.cast(rows >= 0, "float32")[..., None]
         losses = ops.binary_crossentropy(holds_object, outputs["region_logits"][..., None], from_logits=True)[..., 0]
         region_loss = ops.sum(losses * (on + off)) / ops.sum(on + off)
@@ -185,7 +186,7 @@ class FasterRCNN(Detector):
         return {
             "region_box_loss": region_box_loss,
             "region_loss": region_loss,
-            "box_loss": _box_loss(objects, regions, outputs["codes"], on),
+            "box_loss": code_loss(objects, regions, outputs["codes"], on),
             "class_loss": ops.sum(losses * (on + off)) / ops.maximum(ops.sum(on + off), 1.0),
         }
 
@@ -359,16 +360,6 @@ def _sample(rows: Array, clear: Array, count: int, share: float) -> tuple[Any, A
     on = ops.minimum(positives, share * count)
     off = ops.minimum(negatives, ops.minimum(count - on, ops.maximum(on, 1.0) * (1 - share) / share))
     return positive * on / ops.maximum(positives, 1.0), negative * off / ops.maximum(negatives, 1.0)
-
-
-def _box_loss(objects: Array, boxes: Array, codes: Array, weights: Array) -> Any:
-    """Computes the smooth L1 loss of the codes, as the mean over the boxes that have an object."""
-    ops = keras.ops
-    expected = box_geometry.encode(objects, boxes, variances=VARIANCES)
-    # Where there is no object (or in padding, no region), codes may be huge or infinite, and 0 times infinity is not 0.
-    expected = ops.where(weights[..., None] > 0, expected, 0.0)
-    losses = 4 * keras.losses.huber(expected, codes, delta=1.0)
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
 
 
 def _outputs(backbone: keras.Model, num_classes: int, variant: Variant) -> dict:

@@ -25,6 +25,7 @@ from zoo.boxes import Array
 from zoo.detection import anchors, fpn, matching, targets
 from zoo.detection.anchors import VARIANCES
 from zoo.detection.detector import Detector
+from zoo.detection.losses import code_loss
 from zoo.detection.suppression import Suppression
 from zoo.surgery.feature_maps import features
 
@@ -181,18 +182,14 @@ class SSD(Detector):
             rescue="bipartite",
         )
         positive = ops.cast(rows >= 0, "float32")
-        count = ops.maximum(ops.sum(positive), 1.0)
         objects, classes = matching.matched(truths, rows)
-        codes = box_geometry.encode(objects, ops.convert_to_tensor(priors), variances=VARIANCES)
-        # Keras takes the mean of the four coordinates; the paper adds them up.
-        box_losses = 4 * keras.losses.huber(codes, outputs["codes"], delta=1.0)
         class_losses = ops.sparse_categorical_crossentropy(classes + 1, outputs["logits"], from_logits=True)
         background = (rows == -1) & (matching.outside_crowds(box_geometry.centres(priors), truths) > 0)
         negatives = NEGATIVES * ops.maximum(ops.sum(positive, axis=1), 1.0)
         negative = ops.cast(hard_negatives(ops.stop_gradient(class_losses), background, negatives), "float32")
         return {
-            "box_loss": ops.sum(box_losses * positive) / count,
-            "class_loss": ops.sum(class_losses * (positive + negative)) / count,
+            "box_loss": code_loss(objects, priors, outputs["codes"], positive),
+            "class_loss": ops.sum(class_losses * (positive + negative)) / ops.maximum(ops.sum(positive), 1.0),
         }
 
     def get_config(self):
