@@ -83,7 +83,7 @@ VARIANTS = {
 class FasterRCNN(Detector):
     """A detector in two stages on any trunk that has feature maps at strides 8, 16 and 32.
 
-    Both stages are trained together. It is trained and used as `zoo.detection.detector.Detector` describes.
+    Both stages are trained together.
 
     It is trained and used as `zoo.detection.detector.Detector` describes.
 
