@@ -1,4 +1,4 @@
-"""Looking inside a model: which part of an image spoke for a class."""
+"""Explains the predictions of a classifier by showing which parts of an image support a class."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from zoo.surgery.feature_maps import last_feature_map
 
 __all__ = ["grad_cam"]
 
-BATCH_SIZE = 16  # bounds the memory of the activations that are held for the gradient
+BATCH_SIZE = 16  # It bounds the memory of the activations that the gradient needs.
 
 
 def grad_cam(
@@ -20,22 +20,26 @@ def grad_cam(
     *,
     layer: str | None = None,
 ) -> np.ndarray:
-    """How much each place of an image speaks for a class (Grad-CAM).
+    """Computes how much each pixel of an image supports a class (Grad-CAM).
 
-    Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", equations 1 and 2. The score of
-    the class is taken before the softmax, as there. Each map is resized bilinearly and divided by its own maximum.
+    The score of the class is taken before the softmax, as in the paper. The map of each image is resized bilinearly to
+    the size of the image, and divided by its maximum.
+
+    Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", equations 1 and 2.
 
     Args:
-        model: a flat functional classifier, images -> `[n, num_classes]`.
-        images: `[n, h, w, 3]` in 0..255, uint8 or float.
-        class_index: the class to explain; one for each image, or one for all. The predicted ones unless told.
-        layer: the name of a layer with a 4-D output; the last one unless told.
+        model: A functional classifier with the output `[n, num_classes]`, whose convolutions are layers of the model
+            itself and not of a model inside it.
+        images: Images `[n, h, w, 3]` in 0..255, uint8 or float.
+        class_index: Index of the class to explain: one for each image, or one for all images. Defaults to the classes
+            that the model predicts.
+        layer: Name of a layer whose output is a map `[n, h, w, c]`. Defaults to the last such layer.
 
     Returns:
-        float32 `[n, h, w]` in 0..1. All zeros where nothing speaks for the class.
+        Maps `[n, h, w]` in 0..1, float32. A map is 0 everywhere if no pixel supports the class.
 
     Raises:
-        ValueError: images, classes or a layer that do not fit the model.
+        ValueError: The images, the classes or the layer do not fit the model.
 
     Example:
 
@@ -48,10 +52,10 @@ def grad_cam(
     """
     images = np.asarray(images)
     if images.ndim != 4:
-        raise ValueError(f"images are [n, height, width, channels], got {images.shape}; one image is images[None]")
+        raise ValueError(f"images are [n, height, width, channels], got {images.shape}: give one image as images[None]")
     if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
         shapes = [output.shape for output in model.outputs]
-        raise ValueError(f"Grad-CAM explains a classifier with one output [n, num_classes], got {shapes}")
+        raise ValueError(f"Grad-CAM needs a classifier with one output [n, num_classes], got the outputs {shapes}")
     num_classes = model.outputs[0].shape[1]
     classes = _checked_classes(class_index, len(images), num_classes)
     last_input, to_scores = _before_squashing(model)
@@ -61,13 +65,13 @@ def grad_cam(
     for start in range(0, len(images), BATCH_SIZE):
         batch = tf.convert_to_tensor(images[start : start + BATCH_SIZE], tf.float32)
         with tf.GradientTape() as tape:
-            # Watching the images has every layer recorded, also those that are frozen.
+            # The tape watches the images, so that it records frozen layers as well.
             tape.watch(batch)
             activations, x = tapped(batch, training=False)
             scores = to_scores(x)
-            asked = tf.argmax(scores, axis=1) if classes is None else classes[start : start + BATCH_SIZE]
-            score = tf.gather(scores, asked, axis=1, batch_dims=1)
-        # Images of a batch do not touch each other, so the gradient of the sum holds that of each.
+            explained = tf.argmax(scores, axis=1) if classes is None else classes[start : start + BATCH_SIZE]
+            score = tf.gather(scores, explained, axis=1, batch_dims=1)
+        # The images of a batch do not influence each other, so the gradient of the sum contains that of each image.
         gradients = tape.gradient(score, activations, unconnected_gradients="zero")
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)  # equation 1
         cam = tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1, keepdims=True))  # equation 2
@@ -88,17 +92,18 @@ def _checked_classes(class_index, num_images: int, num_classes: int) -> np.ndarr
 
 
 def _feature_map(model: keras.Model, layer: str | None):
-    names = [each.name for each in model.layers]
-    if layer is not None and layer not in names:
+    if layer is not None and layer not in {candidate.name for candidate in model.layers}:
         raise ValueError(f"{model.name} has no layer {layer!r}; its last feature map is {last_feature_map(model)!r}")
     output = model.get_layer(layer or last_feature_map(model)).output
     if len(output.shape) != 4:
-        raise ValueError(f"layer {layer!r} returns {output.shape}; Grad-CAM needs a map [n, height, width, channels]")
+        raise ValueError(
+            f"layer {layer!r} returns the shape {output.shape}, and Grad-CAM needs a map [n, height, width, channels]"
+        )
     return output
 
 
 def _before_squashing(model: keras.Model) -> tuple[keras.KerasTensor, Callable]:
-    """A tensor of the graph, and the function from it to the scores before the last softmax or sigmoid, if any."""
+    """Returns a tensor of the graph, and the function from it to the scores before the last softmax or sigmoid."""
     last = model.layers[-1]
     squashes = getattr(last, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
     if isinstance(last, keras.layers.Softmax) or (isinstance(last, keras.layers.Activation) and squashes):

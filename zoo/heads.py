@@ -1,4 +1,4 @@
-"""What stands on top of a trunk: classifiers and regressors on a pooled map, and dense tops on a flattened one."""
+"""The last layers of networks: dense layers on a pooled feature map, or on a flattened one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,21 +20,21 @@ def classifier(
     pooling: str = "average",
     hidden: Sequence[int] = (),
 ):
-    """Global pooling, dropout and one dense layer, in float32 whatever the policy; hidden layers before it on demand.
+    """Applies global pooling, dropout and a dense layer for the classes.
 
     Source: Lin et al. 2014, "Network In Network", section 3.2.
 
     Args:
-        x: feature map `[n, h, w, c]`.
-        num_classes: at least 1.
-        activation: of the last dense layer; None gives logits.
-        dropout: rate before each dense layer, in [0, 1).
-        seed: of the dense layers' first weights and of the dropout.
-        pooling: as of `pooled`.
-        hidden: widths of dense layers with ReLU before the last one.
+        x: Feature map `[n, h, w, c]`.
+        num_classes: Number of classes, at least 1.
+        activation: Activation of the last layer. None gives logits. Defaults to "softmax".
+        dropout: Rate of the dropout before each dense layer, in [0, 1). Defaults to 0.
+        seed: Seed of the initial weights of the dense layers and of the dropout. Defaults to None.
+        pooling: "average", "max" or "both", which `pooled` explains. Defaults to "average".
+        hidden: Widths of dense layers with ReLU before the last layer. Defaults to none.
 
     Returns:
-        float32 `[n, num_classes]`.
+        Probabilities (or logits) `[n, num_classes]`, float32 under every policy.
 
     >>> classifier(keras.Input((7, 9, 32)), 5, dropout=0.2, pooling="both", hidden=[16]).shape
     (None, 5)
@@ -44,18 +44,18 @@ def classifier(
 
 
 def pooled(x, pooling: str = "average"):
-    """One vector for each image.
+    """Reduces a feature map to one vector for each image.
 
     Args:
-        x: feature map `[n, h, w, c]`.
-        pooling: "average" over the map's pixels; "max", their largest, for a class that shows in a small place; or
-            "both" beside each other.
+        x: Feature map `[n, h, w, c]`.
+        pooling: "average" takes the mean over the pixels. "max" takes their maximum, which suits classes that are
+            visible in a small part of the image. "both" concatenates the two. Defaults to "average".
 
     Returns:
-        `[n, c]`, or `[n, 2 c]` for "both".
+        Vectors `[n, c]`, or `[n, 2 c]` for "both".
 
     Raises:
-        ValueError: an unknown pooling.
+        ValueError: The pooling is unknown.
 
     >>> pooled(keras.Input((7, 9, 32)), "both").shape
     (None, 64)
@@ -80,19 +80,19 @@ def answers(
     seed: int | None = None,
     prefix: str = "",
 ):
-    """Dense layers on a vector, the last one in float32 whatever the policy.
+    """Applies dense layers to a vector.
 
     Args:
-        x: `[n, c]`.
-        units: of the last layer.
-        activation: of the last layer; None gives what it computes.
-        hidden: widths of dense layers with ReLU before it.
-        dropout: rate before each dense layer, in [0, 1).
-        seed: of the dense layers' first weights and of the dropout.
-        prefix: of all layers' names, for several heads on one trunk.
+        x: Vectors `[n, c]`.
+        units: Number of units of the last layer.
+        activation: Activation of the last layer. None applies no activation. Defaults to "softmax".
+        hidden: Widths of dense layers with ReLU before the last layer. Defaults to none.
+        dropout: Rate of the dropout before each dense layer, in [0, 1). Defaults to 0.
+        seed: Seed of the initial weights of the dense layers and of the dropout. Defaults to None.
+        prefix: Prefix of the names of all layers, which tells several heads on one trunk apart. Defaults to "".
 
     Returns:
-        float32 `[n, units]`.
+        Outputs `[n, units]`, float32 under every policy.
 
     >>> answers(keras.Input((32,)), 2, activation=None, hidden=[16, 8], dropout=0.1).shape
     (None, 2)
@@ -118,7 +118,7 @@ def _dropout(rate: float, seed: int | None, index: int, name: str) -> Callable[.
 
 
 def _seed(seed: int | None, index: int) -> int | None:
-    """One for each layer, so that no two draw alike; the last layer's is the seed itself."""
+    """Returns a seed for one of the layers, so that no two layers draw the same numbers. The last layer has index 0."""
     return None if seed is None else seed + 1000 * index
 
 
@@ -131,26 +131,26 @@ def dense_classifier(
     dropout: float = 0.5,
     activation: str | None = "softmax",
 ):
-    """Flattens the map, then dense layers with dropout after each, and one for the classes, in float32.
+    """Flattens a feature map, and applies dense layers and one dense layer for the classes.
 
-    The top of networks before global pooling. Its first layer has a weight for each place of the map, so the size of
-    the image has to be known.
+    Networks from before global pooling end in this way. The first dense layer has a weight for each place of the map,
+    so the size of the image must be known.
 
     Source: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 3.5.
 
     Args:
-        x: feature map `[n, h, w, c]`.
-        num_classes: at least 1.
-        units: of the hidden layers, named `fc1`, `fc2`, ...
-        hidden: their activation.
-        dropout: rate after each hidden layer, in [0, 1).
-        activation: of the last layer; None gives logits.
+        x: Feature map `[n, h, w, c]`.
+        num_classes: Number of classes, at least 1.
+        units: Widths of the hidden layers, whose names are `fc1`, `fc2`, ... Defaults to two layers of 4096.
+        hidden: Activation of the hidden layers. Defaults to "relu".
+        dropout: Rate of the dropout after each hidden layer, in [0, 1). Defaults to 0.5.
+        activation: Activation of the last layer. None gives logits. Defaults to "softmax".
 
     Returns:
-        float32 `[n, num_classes]`.
+        Probabilities (or logits) `[n, num_classes]`, float32 under every policy.
 
     Raises:
-        ValueError: a height or width that is not known.
+        ValueError: The height or the width of the map is unknown.
 
     >>> dense_classifier(keras.Input((2, 3, 32)), 5, units=(16, 8)).shape
     (None, 5)
@@ -160,11 +160,11 @@ def dense_classifier(
 
 
 def hidden_layers(x, *, units: tuple[int, ...], activation: str = "relu", dropout: float = 0.0):
-    """`dense_classifier` without its last layer: `[n, units[-1]]`."""
+    """Applies `dense_classifier` without its last layer, and returns vectors `[n, units[-1]]`."""
     if None in x.shape[1:]:
         raise ValueError(
             f"dense layers on a flattened map need a known height and width, got a map of {x.shape[1:]}: give the "
-            "model an input_shape without None, or leave its top out"
+            "model an input_shape without None, or build it without its top"
         )
     x = keras.layers.Flatten(name="flatten")(x)
     for i, width in enumerate(units, 1):
