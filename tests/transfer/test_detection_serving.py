@@ -1,6 +1,7 @@
 """A detector behind the server: boxes as JSON, on our path and on TensorFlow Serving's."""
 
 import base64
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,19 @@ PREDICT = "/v1/models/run:predict"
 
 
 @pytest.fixture(scope="module")
-def client(found):
-    with TestClient(create_app(found.folder, engine="tensorflow"), raise_server_exceptions=False) as client:
+def folder(tiny_run):
+    return tiny_run("detect").folder
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    with TestClient(create_app(folder, engine="tensorflow"), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def photos(annotated):
-    return [Path(scene.image) for scene in read_scenes(annotated).test if len(scene)][:3]
+def photos(tiny_run):
+    return [Path(scene.image) for scene in read_scenes(tiny_run("detect").data).test if len(scene)][:3]
 
 
 def close(got, expected):
@@ -79,10 +85,8 @@ def test_grad_cam_is_not_for_boxes(client, photos):
     assert "explanation" not in answer.json()
 
 
-def test_an_artifact_that_was_changed_is_not_served(found, tmp_path):
-    import shutil
-
-    shutil.copytree(found.folder, tmp_path / "run")
+def test_an_artifact_that_was_changed_is_not_served(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
     path = tmp_path / "run" / "saved_model" / "saved_model.pb"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(ValueError, match="not the file that was exported"):

@@ -2,13 +2,15 @@
 
 import io
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines import EvaluationCrop, Letterbox
-from transfer.tasks import task_of
+from transfer.tasks import TASKS, task_of
 from transfer.tasks.task import Options
 
 WITH_EMBEDDING = {"classify", "tag", "regress", "heads", "locate"}
@@ -168,7 +170,7 @@ def test_a_generator_is_read_as_answers_are_taken(predictor):
 
 
 def test_large_canvases_go_in_small_batches(make_predictor, make_photo):
-    for size, largest in (((32, 48), 32), ((640, 640), 8), ((2000, 2000), 1)):
+    for size, largest in (((32, 48), 32), ((640, 640), 8), ((1300, 1300), 1)):
         predictor = make_predictor("detect", preparation=Letterbox(size))
         predictor.outputs(make_photo(0) for _ in range(largest + 1))
         assert predictor.engine.batches == [largest, 1]
@@ -185,6 +187,17 @@ def test_prepared_images_get_the_same_answers(predictor, make_photo):
         same({name: values[None] for name, values in moved.items()}, expected)
         answer = predictor.answer("x", moved, pixels.shape[:2], Options())
         assert predictor.task.predictions(answer) == predictor.task.predictions(predictor.predict(pixels)[0])
+
+
+def test_no_task_loads_tensorflow_to_predict():
+    code = (
+        "import sys, transfer.predict.loading, transfer.predict.writing, transfer.predict.overlays\n"
+        "from transfer.tasks import TASKS, task_of\n"
+        "tasks = [task_of(name) for name in TASKS]\n"
+        "print(len(tasks), [name for name in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{len(TASKS)} []"
 
 
 def test_what_the_network_is_given(predictor, make_photo):

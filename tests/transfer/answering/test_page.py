@@ -183,6 +183,7 @@ def page_of(browser, make_predictor, exported, monkeypatch):
     @contextlib.contextmanager
     def opened(task, **changes):
         monkeypatch.setattr(model, "load", lambda folder, **options: make_predictor(task, **changes))
+        browser.get_log("browser")  # What earlier tests left there is gone then.
         with serving(exported) as place:
             browser.get(place)
             until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#samples button")) == 2)
