@@ -297,7 +297,7 @@ class Predictor:
                 )
             engine = self._layers = open_artifact(self._keras_file)
         grad_cam = importlib.import_module("zoo.explain").grad_cam  # Loaded here, since it loads TensorFlow.
-        return grad_cam(engine.model, self.crop(photo)[None], class_index)[0]  # type: ignore[attr-defined]
+        return grad_cam(engine.model, self.crop(photo)[None], class_index)[0]
 
     # How it is done
 
