@@ -71,7 +71,8 @@ class DetectionEvaluation:
 
     >>> truth = {"boxes": np.float32([[0, 0, 40, 40]]), "classes": np.int32([1])}
     >>> detection = {"boxes": np.float32([[0, 0, 40, 36]]), "classes": np.int32([1]), "scores": np.float32([0.9])}
-    >>> DetectionEvaluation(("ant", "bee"), (truth,), (detection,)).metrics()
+    >>> metrics = DetectionEvaluation(("ant", "bee"), (truth,), (detection,)).metrics()
+    >>> {name: round(value, 3) for name, value in metrics.items()}
     {'map50': 1.0, 'map': 0.9}
     """
 

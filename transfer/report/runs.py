@@ -110,12 +110,14 @@ def few_warning(names: Sequence[str], counts: np.ndarray | Sequence[int], counte
 def training_note(history: History) -> str:
     """Returns which layers were trained, in their order, and whether frozen layers ran in each epoch."""
     names = [phase.name for phase in history.phases]
-    note = {
-        ("head", "top"): "First the new head was trained alone, and then, right of the line, the top of the network "
-        "with it.",
-        ("head",): "Only the new head was trained; the network below it stayed as it was.",
-    }.get(tuple(names), "The new head and the top of the network were trained together.")
-    if names[:1] == ["head"] and len(names) > 2:
+    part = "the whole network" if history.phases[-1].unfrozen in ("all", 1.0) else "the top of the network"
+    if names == ["head"]:
+        note = "Only the new head was trained; the network below it stayed as it was."
+    elif names[0] != "head":
+        note = f"The new head and {part} were trained together."
+    elif len(names) == 2:
+        note = f"First the new head was trained alone, and then, right of the line, {part} with it."
+    else:
         note = "First the new head was trained alone, and then, right of each line, more of the network with it."
     if any(phase.cached for phase in history.phases):
         return f"{note} Frozen layers ran once, in {duration(history.extraction_seconds)}, and not in each epoch."

@@ -215,9 +215,10 @@ def _headline(folder: Path, metrics: Mapping[str, Any]) -> tuple[str, Metric]:
 def _settings(folder: Path) -> dict[str, Any]:
     """Returns what a run was asked for and what followed from it, with nested values as "versions.keras"."""
     document = _json(folder, "config.json")
-    # Earlier versions wrote settings and facts side by side.
+    # Earlier versions wrote settings and facts side by side, and neither the task of classifiers nor a version.
     settings, facts = document.pop("settings", {}), document.pop("facts", {})
-    return flat({**document, **settings, **facts})
+    data = {name: value for name, value in document.items() if name not in ("format_version", "task")}
+    return flat({**data, **settings, **facts})
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:

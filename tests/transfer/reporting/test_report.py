@@ -177,11 +177,12 @@ def test_counts_of_every_kind_of_data(runs):
             "allowed.",
         ),
         (("head", "top c5", "top c4"), False, "", "right of each line, more of the network with it."),
+        (("all",), False, "", "The new head and the whole network were trained together."),
     ],
 )
 def test_the_page_says_what_was_trained_and_what_ran_once(runs, tmp_path, names, cached, why, note):
     full = runs.history("accuracy", "loss")
-    phases = tuple(replace(full.phases[0], name=name, cached=cached) for name in names)
+    phases = tuple(replace(full.phases[0], name=name, unfrozen=name, cached=cached) for name in names)
     run = runs.classify(history=replace(full, phases=phases, not_cached=why))
     assert note in runs.page(run, tmp_path)
 

@@ -54,7 +54,10 @@ def sections(run: Finished) -> Sections:
         subtitle=subtitle(run, names, "class", "classes"),
         tiles=headline_tiles(run, notes),
         sections=_sections(split, scenes, evaluation, thresholds, rows),
-        training_note=training_note(run.history),
+        training_note=(
+            f"{training_note(run.history)} The model has the weights of the last epoch: the validation images chose none "
+            "of the epochs."
+        ),
         card=Card(
             title=f"{detector} on {backbone}, trained to detect objects of {len(names)} classes",
             headline=(
