@@ -70,7 +70,7 @@ def predict(
             raise ValueError("--out takes one folder of photos")
         with without_chatter():
             predictor = load(model, engine=engine, precision=precision)
-        options = {"top": top, "threshold": threshold, "augment": augment}
+        options: dict[str, Any] = {"top": top, "threshold": threshold, "augment": augment}
         failed = 0
         if out_file is not None and out_file.suffix == ".npz":
             count = write_embeddings(predictor, images[0], out_file)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from pipelines import Data
 from transfer.contract import Contract, Proof
+from transfer.measuring.table import Table
 from transfer.report.sections import Sections
 from transfer.tasks.task import Arrays, Metric
 from transfer.training.fine_tuning import History, Plan
@@ -33,23 +34,8 @@ class Measured(Protocol):
     def as_dict(self) -> dict[str, Any]:
         """Returns everything as plain numbers, lists and strings: what `zoo evaluate --json` prints."""
 
-    def tables(self) -> list["Table"]:
+    def tables(self) -> Sequence[Table]:
         """Returns what `zoo evaluate` shows, in its order."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for the shell, the model card and the report.
-
-    Attributes:
-        columns: The headings.
-        rows: The cells, as text.
-        note: A sentence that stands below it, or "".
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -219,7 +205,7 @@ class Learning(ABC):
         """
         return data
 
-    def finish(self, contract: Any, measured: Measured) -> Any:
+    def finish(self, contract: Any, measured: Any) -> Any:
         """Returns the contract with what follows from the validation data, such as thresholds."""
         return contract
 

@@ -170,9 +170,9 @@ class HeadsTask(Task):
         worst = Difference(0.0)
         for head in contract.heads:
             scale = np.array(head.deviations) if head.kind == "numbers" else 1.0
-            scaled = [{head.name: arrays[head.name] / scale} for arrays in (expected, actual)]
+            ours, theirs = ({head.name: arrays[head.name] / scale} for arrays in (expected, actual))
             words = [f"{name!r} of {head.name!r}" for name in head.names]
-            worst = max(worst, compare_numbers(*scaled, head.name, words, tolerance), key=lambda one: one.value)
+            worst = max(worst, compare_numbers(ours, theirs, head.name, words, tolerance), key=lambda one: one.value)
         return worst
 
     def agreement(self, expected: Arrays, actual: Arrays, contract: HeadsContract) -> float:

@@ -108,7 +108,7 @@ class HeadsLearning(LabelledLearning):
         }
         return replace(data, **splits)
 
-    def finish(self, contract: HeadsContract, measured: HeadsEvaluation) -> HeadsContract:
+    def finish(self, contract: HeadsContract, measured: Any) -> HeadsContract:
         heads = [
             replace(head, thresholds=measured.results[head.name].best_thresholds()) if head.kind == "labels" else head
             for head in contract.heads

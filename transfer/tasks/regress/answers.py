@@ -104,9 +104,9 @@ class RegressTask(Task):
         self, expected: Arrays, actual: Arrays, size: tuple[int, int], contract: RegressContract, tolerance: float
     ) -> Difference:
         # A number has no range, so its difference is counted in standard deviations of the training data.
-        scaled = [{"numbers": arrays["numbers"] / np.array(contract.deviations)} for arrays in (expected, actual)]
+        ours, theirs = ({"numbers": arrays["numbers"] / np.array(contract.deviations)} for arrays in (expected, actual))
         words = [f"{name!r} in standard deviations" for name in contract.number_names]
-        return compare_numbers(*scaled, "numbers", words, tolerance)
+        return compare_numbers(ours, theirs, "numbers", words, tolerance)
 
     def agreement(self, expected: Arrays, actual: Arrays, contract: RegressContract) -> float:
         """Two networks agree on a number where they differ by at most a tenth of its standard deviation."""
