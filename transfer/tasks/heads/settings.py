@@ -13,7 +13,7 @@ class Heads(Settings):
 
     Example:
 
-    >>> Heads(targets="species,age:numbers", loss_weights="age=0.1").weights
+    >>> Heads(targets="species,age:numbers", loss_weights="age=0.1").head_weights
     {'age': 0.1}
     """
 
@@ -28,7 +28,7 @@ class Heads(Settings):
     )
 
     @property
-    def weights(self) -> dict[str, float]:
+    def head_weights(self) -> dict[str, float]:
         """The weights of the losses by the names of the heads."""
         return {name: float(weight) for name, _, weight in (pair.partition("=") for pair in self.loss_weights)}
 

@@ -34,7 +34,7 @@ class HeadsLearning(LabelledLearning):
 
     def check(self, data: Data, spec: str, settings: Heads) -> None:
         super().check(data, spec, settings)
-        unknown = [name for name in settings.weights if name not in {target.name for target in data.targets}]
+        unknown = [name for name in settings.head_weights if name not in {target.name for target in data.targets}]
         if unknown:
             known = ", ".join(target.name for target in data.targets)
             raise ValueError(f"loss_weights names {', '.join(unknown)}, and the heads are {known}")
@@ -65,7 +65,7 @@ class HeadsLearning(LabelledLearning):
 
     def objective(self, data: Data, settings: Heads, built: Built) -> Objective:
         kinds = {"classes": SingleLabel, "labels": MultiLabel, "numbers": Regression}
-        return Objectives({target.name: kinds[target.kind]() for target in data.targets}, settings.weights)
+        return Objectives({target.name: kinds[target.kind]() for target in data.targets}, settings.head_weights)
 
     def batches(self, data: Data, settings: Heads, built: Built, batch_size: int) -> tuple[Any, Any]:
         targets = data.targets
