@@ -7,7 +7,8 @@ import lazy_loader
 
 # Module -> its public names.
 _EXPORTS = {
-    "annotations.reading": ["layout_of", "read_scenes", "write_scenes"],
+    "annotations.layouts": ["layout_of"],
+    "annotations.reading": ["read_scenes", "write_scenes"],
     "auditing.checks": ["audit"],
     "auditing.duplicates": ["near_duplicates"],
     "auditing.findings": ["Audit", "Finding", "exclude", "read_exclude_list", "write_exclude_list"],
@@ -34,7 +35,7 @@ _EXPORTS = {
     "augmenting.policies": ["RandAugment", "TrivialAugment", "augmentation"],
     "augmenting.transforms": ["Augmentation", "MatrixTransform", "Transform", "augment"],
     "contents": ["data_fingerprint"],
-    "data": ["Data", "Fault", "Samples", "Scene", "Scenes"],
+    "data": ["Data", "Fault", "Samples", "Scene", "Scenes", "Target", "WrongKind"],
     "loading.adapters": ["adapt"],
     "loading.batches": ["Resumable", "batches", "class_weights", "epoch_order"],
     "loading.checking": ["check", "check_data"],
@@ -50,10 +51,12 @@ _EXPORTS = {
     "prepare.letterbox": ["Letterbox"],
     "prepare.preparation": ["Preparation"],
     "prepare.resizing": ["ResizePolicy", "restore_boxes", "restore_mask"],
+    "sources.arrays": ["read_arrays"],
     "sources.reading": ["read_data"],
-    "sources.shards": ["read_shards", "shard_dataset", "write_shards"],
+    "sources.scene_shards": ["read_shards"],
+    "sources.shards": ["shard_dataset", "write_shards"],
     "sources.splits": ["split"],
-    "sources.tables": ["read_arrays", "read_table"],
+    "sources.tables": ["read_table"],
     "synthetic.cutouts": ["Cutouts", "cut_out", "cut_out_scenes"],
     "synthetic.scenes": ["SyntheticClips", "SyntheticScenes"],
     "video.clips": ["Clip", "read_clips", "video_dataset"],

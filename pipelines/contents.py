@@ -57,7 +57,8 @@ def data_fingerprint(data: Data) -> str:
     (True, False)
     """
     total = hashlib.blake2b(digest_size=16)
-    total.update("\0".join([data.kind, *data.class_names]).encode(errors="surrogateescape"))
+    names = [data.kind, *data.class_names, *(repr(target) for target in data.targets)]
+    total.update("\0".join(names).encode(errors="surrogateescape"))
     for part in data.splits.values():
         total.update(f"\0{len(part)}\0".encode())
         if isinstance(part, Samples):

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["KINDS", "Data", "Fault", "Samples", "Scene", "Scenes", "Split"]
+__all__ = ["KINDS", "Data", "Fault", "Samples", "Scene", "Scenes", "Split", "Target", "WrongKind"]
 
 KINDS = ("classes", "labels", "numbers", "several", "boxes")
 
@@ -239,6 +239,48 @@ class Scenes(tuple[Scene, ...]):
 Split: TypeAlias = Samples | Scenes
 
 
+class WrongKind(ValueError):
+    """Data of another kind than the one that was asked for.
+
+    Attributes:
+        expected: The kind that was asked for; see `Data`.
+        actual: The kind that the data are of.
+    """
+
+    def __init__(self, message: str, *, expected: str, actual: str) -> None:
+        super().__init__(message)
+        self.expected, self.actual = expected, actual
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of several answers that are learned for each image, and its place in the labels.
+
+    Args:
+        name: Name of the target.
+        kind: "classes", "labels" or "numbers".
+        class_names: Names of its classes, labels or numbers.
+        start: First of its columns in the labels.
+
+    Example:
+
+    >>> species, age = Target("species", "classes", ("ant", "bee")), Target("age", "numbers", ("age",), 1)
+    >>> species.columns, age.columns, Target("tags", "labels", ("red", "wet"), 2).columns
+    (slice(0, 1, None), slice(1, 2, None), slice(2, 4, None))
+    """
+
+    name: str
+    kind: str
+    class_names: tuple[str, ...]
+    start: int = 0
+
+    @property
+    def columns(self) -> slice:
+        """The columns of the labels that are this target's: one for classes (the number of the class), else one for
+        each name."""
+        return slice(self.start, self.start + (1 if self.kind == "classes" else len(self.class_names)))
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """A data set: its splits, what its annotations are, and every fault that was found in it.
@@ -248,7 +290,7 @@ class Data:
         "classes"  one of the classes for each image; label `i` means `class_names[i]`
         "labels"   any number of labels for each image; column `i` is 1 where `class_names[i]` holds, else 0
         "numbers"  numbers to be predicted; column `i` is that of the target `class_names[i]`
-        "several"  several answers for each image
+        "several"  several answers for each image; `targets` says which columns are whose, and `unpack` takes them apart
         "boxes"    objects in each image, with boxes and possibly outlines and masks; the splits are `Scenes`
 
     Args:
@@ -259,6 +301,7 @@ class Data:
         faults: Every fault that was found, including those that were mended.
         kind: See above. By default it is "boxes" for scenes and "classes" for samples.
         class_ids: Numbers of the classes in the source, where they are not 0, 1, 2 and so on (as in COCO).
+        targets: Of the kind "several", the targets, whose columns lie side by side in the labels `float32 [n, k]`.
 
     Raises:
         ValueError: an unknown kind, or splits that are not of this kind.
@@ -277,6 +320,7 @@ class Data:
     faults: tuple[Fault, ...] = ()
     kind: str = field(default="", kw_only=True)
     class_ids: tuple[int, ...] | None = field(default=None, kw_only=True)
+    targets: tuple[Target, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         has_samples = isinstance(self.train, Samples)
@@ -290,8 +334,11 @@ class Data:
                 expected = "scenes" if kind == "boxes" else "Samples"
                 raise ValueError(f"Data: expected {expected} as `{name}` of the kind {kind!r}, received {type(part)}")
             object.__setattr__(self, name, part if isinstance(part, Samples) else Scenes(part))
+        if (kind == "several") != bool(self.targets):
+            raise ValueError(f"Data: expected `targets` for the kind 'several' and no other, received kind {kind!r}")
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "faults", tuple(self.faults))
+        object.__setattr__(self, "targets", tuple(self.targets))
 
     def __len__(self) -> int:
         return len(self.train) + len(self.valid) + len(self.test)
@@ -300,6 +347,25 @@ class Data:
     def splits(self) -> dict[str, Any]:
         """The splits by name, empty ones too."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def unpack(self, labels: Any) -> dict[str, Any]:
+        """Takes the labels of several targets apart.
+
+        Args:
+            labels: `float32 [n, k]`, an array or a tensor.
+
+        Returns:
+            For each target what samples of its kind alone would have: `int32 [n]` class numbers, or `float32 [n, j]`.
+
+        Example:
+
+        >>> targets = Target("species", "classes", ("ant", "bee")), Target("age", "numbers", ("age",), 1)
+        >>> samples = Samples(["1.jpg", "2.jpg"], [[1, 3.5], [0, 4]], ["1", "2"])
+        >>> data = Data(("species", "age"), samples, kind="several", targets=targets)
+        >>> {name: labels.tolist() for name, labels in data.unpack(data.train.labels).items()}
+        {'species': [1, 0], 'age': [[3.5], [4.0]]}
+        """
+        return {target.name: _own_labels(target, labels) for target in self.targets}
 
     @property
     def skipped(self) -> tuple[Fault, ...]:
@@ -310,6 +376,17 @@ class Data:
     def counts(self) -> dict[str, int]:
         """How many faults there are of each kind, most frequent first."""
         return dict(Counter(fault.kind for fault in self.faults).most_common())
+
+
+def _own_labels(target: Target, labels: Any) -> Any:
+    own = labels[:, target.columns]
+    if target.kind != "classes":
+        return own
+    if isinstance(own, np.ndarray):
+        return own[:, 0].astype(np.int32)
+    import tensorflow as tf  # here, because arrays are unpacked without it
+
+    return tf.cast(own[:, 0], tf.int32)
 
 
 def _objects(items: Iterable[Any]) -> np.ndarray:

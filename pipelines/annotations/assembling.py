@@ -15,35 +15,19 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import turn_outline
 from pipelines.annotations.turning import turn_boxes, turned_size
 from pipelines.data import Data, Samples, Scene
-from pipelines.sources.reading import IMAGE_SUFFIXES
 from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
 __all__ = [
-    "SPLIT_NAMES",
     "Draft",
     "Found",
     "assemble",
     "divide",
     "image_header",
-    "images_below",
     "make_scene",
-    "role_of",
 ]
 
 # By how many pixels a box may overshoot without a word: rounding to six digits, in images of up to 10,000 pixels.
 ROUNDING = 0.01
-
-# Names under which people keep the three splits, in file names too ("instances_train2017.json").
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "trainval": "train",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +60,6 @@ class Draft:
     relative: bool = False
     number: int | str | None = None
     mask: Any = None
-
-
-def role_of(name: str) -> str | None:
-    """The split that a file or folder belongs to by its name: "train", "valid", "test" or none of them.
-
-    >>> role_of("instances_val2017"), role_of("Training"), role_of("trainers")
-    ('valid', 'train', None)
-    """
-    for word in "".join(c if c.isalpha() else " " for c in name.lower()).split():
-        if word in SPLIT_NAMES:
-            return SPLIT_NAMES[word]
-    return None
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Every image below `folder` by its name, sorted; hidden files and folders left out."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(place, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
 
 
 def image_header(path: Path) -> tuple[tuple[int, int], int]:

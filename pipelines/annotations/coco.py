@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations.assembling import Draft, Found, assemble, role_of
+from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
+from pipelines.annotations.layouts import looks_like_coco
 from pipelines.annotations.outlines import outline_mask, read_polygons, read_runs
 from pipelines.data import Data, Fault, Scene
+from pipelines.sources.split_names import split_in
 from pipelines.sources.splits import GroupBy
 
-__all__ = ["find_files", "looks_like", "read", "write"]
+__all__ = ["find_files", "read", "write"]
 
 # Of an annotation, what has a field of its own in Scene.
 _PLACED = ("bbox", "category_id", "image_id", "segmentation", "iscrowd", "attributes")
@@ -103,7 +105,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     files = [
         file
         for file in sorted([*folder.glob("annotations/*.json"), *folder.glob("*.json"), *folder.glob("*/*.json")])
-        if looks_like(file)
+        if looks_like_coco(file)
     ]
     files = list(dict.fromkeys(files))
     # The contest's archives hold key points of the same images beside the instances.
@@ -111,7 +113,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     if len(files) == 1:
         return {"train": files[0]}
     for file in files:
-        role = role_of(file.stem) or role_of(file.parent.name)
+        role = split_in(file.stem) or split_in(file.parent.name)
         if role is None:
             continue
         if role in found:
@@ -121,23 +123,6 @@ def find_files(folder: Path) -> dict[str, Path]:
             )
         found[role] = file
     return found
-
-
-def looks_like(file: Path) -> bool:
-    """Whether the first and last 64 kB speak of images, annotations and categories, without reading it all.
-
-    One of these words is enough in a place where COCO files are kept, so that a broken one is read and reported.
-    """
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        ends = opened.read(65536)
-        opened.seek(max(0, size - 65536))
-        ends += opened.read()
-    # LabelMe has "shapes", VIA "regions"; key points, captions and panoptic files have no boxes of their own.
-    words = (b'"images"', b'"annotations"', b'"categories"')
-    others = (b'"shapes"', b'"regions"', b'"_via_', b'"caption"', b'"segments_info"')
-    usual = file.parent.name == "annotations" or file.name.startswith("instances") or ".coco." in file.name
-    return sum(word in ends for word in words) >= (1 if usual else 2) and not any(word in ends for word in others)
 
 
 def _is_coco(value: Any) -> bool:

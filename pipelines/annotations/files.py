@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from pipelines.annotations.assembling import images_below
 from pipelines.data import Data, Fault, Scene
-from pipelines.sources.reading import IMAGE_SUFFIXES
+from pipelines.sources.image_files import IMAGE_SUFFIXES, images_below
 
 __all__ = ["ImageIndex", "Keep", "note_lossy", "put_images", "stems"]
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations.assembling import Draft, Found, assemble, role_of
+from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.outlines import outline_box
 from pipelines.data import Data
+from pipelines.sources.split_names import split_in
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
@@ -57,7 +58,7 @@ def read(
         if document is None:
             continue
         parts = file.relative_to(root).parts[:-1]
-        role = (role_of(parts[0]) if parts else None) or "train"
+        role = (split_in(parts[0]) if parts else None) or "train"
         draft = _draft(file, document, root, index, log)
         if draft is not None:
             drafts.setdefault(role, []).append(draft)

@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.annotations.assembling import Draft, assemble, role_of
+from pipelines.annotations.assembling import Draft, assemble
 from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
+from pipelines.annotations.layouts import find_mask_folders
 from pipelines.annotations.turning import turn_array
 from pipelines.data import Data
+from pipelines.sources.split_names import splits_among
 from pipelines.sources.splits import GroupBy
 
-__all__ = ["MaskFile", "find_folders", "read"]
+__all__ = ["MaskFile", "read"]
 
 IGNORE = 255  # what Pascal VOC and most others give to pixels that are neither
 
-_IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs")
-_MASK_FOLDERS = ("masks", "SegmentationClass", "labels", "annotations", "mask")
 # Beside the photo's own name, what mask files are called.
 _ENDINGS = ("", "_mask", "-mask", "_label", "_seg", ".mask", "_L")
 
@@ -116,7 +116,7 @@ def read(
     root = Path(folder)
     log = Log(strict=strict)
     pairs: dict[str, list[tuple[Path, str, Path]]] = {}
-    for role, image_folder, mask_folder in find_folders(root):
+    for role, image_folder, mask_folder in find_mask_folders(root):
         pairs.setdefault(role, []).extend(_pairs(image_folder, mask_folder, log))
     if set(pairs) == {"train"}:
         pairs = _listed(root, pairs["train"], log) or pairs
@@ -139,27 +139,6 @@ def read(
         for role, part in pairs.items()
     }
     return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
-
-
-def find_folders(root: Path) -> list[tuple[str, Path, Path]]:
-    """(split, folder of images, folder of masks) of each pair of folders below `root`."""
-    found = []
-    for base in (root, *sorted(path for path in root.iterdir() if path.is_dir() and role_of(path.name))):
-        images = next((base / name for name in _IMAGE_FOLDERS if (base / name).is_dir()), None)
-        masks = next((base / name for name in _MASK_FOLDERS if _has_images(base / name)), None)
-        if images is None or masks is None:
-            continue
-        splits = [path.name for path in sorted(masks.iterdir()) if path.is_dir() and role_of(path.name)]
-        splits = [name for name in splits if (images / name).is_dir()]
-        if splits:
-            found += [(role_of(name) or "train", images / name, masks / name) for name in splits]
-        else:
-            found.append(((role_of(base.name) if base != root else None) or "train", images, masks))
-    return found
-
-
-def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.glob("**/*.[pPbBtTgG][nNmMiI][gGpPfF]*"), None) is not None
 
 
 def _pairs(images: Path, masks: Path, log: Log) -> list[tuple[Path, str, Path]]:
@@ -186,10 +165,9 @@ def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> di
     """The pairs by the lists in ImageSets/Segmentation; empty without a list to train from."""
     by_name = {Path(name).with_suffix("").as_posix(): (image, name, mask) for image, name, mask in pairs}
     roles: dict[str, list[tuple[Path, str, Path]]] = {}
-    for role, file in (("train", "train.txt"), ("valid", "val.txt"), ("test", "test.txt")):
-        path = root / "ImageSets" / "Segmentation" / file
-        if not path.is_file():
-            continue
+    lists = root / "ImageSets" / "Segmentation"
+    for role, name in splits_among(path.stem for path in lists.glob("*.txt")).items():
+        path = lists / f"{name}.txt"
         for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
             if line.strip() in by_name:
                 roles.setdefault(role, []).append(by_name[line.strip()])

@@ -1,6 +1,5 @@
 """One call for every annotated data set: recognising the format, reading and writing."""
 
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import Literal
 
 from pipelines.annotations import coco, labelme, masks, via, voc, yolo
 from pipelines.annotations.files import Keep
-from pipelines.data import Data, Fault
+from pipelines.annotations.layouts import LAYOUTS, layout_of
+from pipelines.data import Data, Fault, WrongKind
+from pipelines.sources.image_files import has_class_folders
+from pipelines.sources.scene_shards import read_shards
 from pipelines.sources.splits import GroupBy
 
-__all__ = ["LAYOUTS", "layout_of", "read_scenes", "write_scenes"]
-
-LAYOUTS = ("voc", "yolo", "coco", "via", "labelme", "masks")
+__all__ = ["read_scenes", "write_scenes"]
 
 
 def read_scenes(
@@ -49,6 +49,7 @@ def read_scenes(
 
     Raises:
         FileNotFoundError: there is no such file or folder.
+        WrongKind: a folder of class folders, or a table.
         ValueError: a layout that is not recognised, no annotated images, or a fault and `strict`.
 
     Example:
@@ -65,13 +66,15 @@ def read_scenes(
     (('bee',), 5, [[1.0, 2.0, 5.0, 6.0]])
     """
     if os.fspath(spec).startswith("tfds:"):
-        from pipelines.sources.shards import read_shards
-
         return read_shards(os.fspath(spec).removeprefix("tfds:"), valid=valid, test=test, seed=seed)
     path = Path(spec).expanduser()
+    if os.fspath(spec) == "sklearn:digits" or path.suffix.lower() in (".csv", ".tsv", ".npz"):
+        raise _no_boxes(spec, "labels for whole images")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")
     chosen = layout or layout_of(path)
+    if chosen is None and has_class_folders(path):
+        raise _no_boxes(spec, "one folder of images for each class")
     if chosen not in LAYOUTS:
         found = f"received layout={layout!r}" if layout else "found none of them"
         raise ValueError(
@@ -82,6 +85,15 @@ def read_scenes(
     reader = {"voc": voc, "yolo": yolo, "coco": coco, "via": via, "labelme": labelme, "masks": masks}[chosen]
     return reader.read(
         path, class_names=class_names, valid=valid, test=test, seed=seed, group_by=group_by, strict=strict
+    )
+
+
+def _no_boxes(spec: str | os.PathLike[str], contents: str) -> WrongKind:
+    return WrongKind(
+        f"{os.fspath(spec)}: holds {contents}, and images with annotated objects were asked for. "
+        f"Read it with pipelines.read_data({os.fspath(spec)!r})",
+        expected="boxes",
+        actual="classes",
     )
 
 
@@ -112,55 +124,3 @@ def write_scenes(
     if layout not in writers:
         raise ValueError(f"write_scenes: expected `layout` as one of {', '.join(writers)}; received {layout!r}")
     return writers[layout](data, Path(folder), images=images, strict=strict)
-
-
-def layout_of(path: Path) -> str | None:
-    """Which of `LAYOUTS` a file or folder is, by the names in it and the first bytes of a few files; or `None`."""
-    if path.is_file():
-        if path.suffix.lower() in (".yaml", ".yml"):
-            return "yolo"
-        return _json_layout(path) if path.suffix.lower() == ".json" else None
-    if yolo.find_description(path) is not None:
-        return "yolo"
-    if any(_has(path / name, "**/*.xml") for name in voc.XML_FOLDERS):
-        return "voc"
-    jsons = itertools.islice(itertools.chain(path.glob("*.json"), path.glob("*/*.json")), 20)
-    for file in jsons:
-        found = _json_layout(file)
-        if found is not None:
-            return found
-    if _has(path / "labels", "**/*.txt") or _has(path / "train" / "labels", "*.txt"):
-        return "yolo"
-    if masks.find_folders(path):
-        return "masks"
-    if (path / "classes.txt").is_file():
-        return "yolo"
-    return "voc" if _is_voc_beside_images(path) else None
-
-
-def _has(folder: Path, pattern: str) -> bool:
-    return folder.is_dir() and next(folder.glob(pattern), None) is not None
-
-
-def _is_voc_beside_images(folder: Path) -> bool:
-    file = next(folder.glob("*.xml"), None)
-    return file is not None and b"<annotation" in file.read_bytes()[:4096]
-
-
-def _json_layout(file: Path) -> str | None:
-    """The format of a JSON file, by words that stand in its first or last few thousand bytes."""
-    if coco.looks_like(file):
-        return "coco"
-    with file.open("rb") as opened:
-        head = opened.read(65536)
-    if b'"shapes"' in head and b'"imagePath"' in head + _tail(file):
-        return "labelme"
-    if b'"_via_' in head or (b'"regions"' in head and b'"filename"' in head):
-        return "via"
-    return None
-
-
-def _tail(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        opened.seek(max(0, file.stat().st_size - 65536))
-        return opened.read()

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations.assembling import Draft, Found, assemble, role_of
+from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.outlines import outline_box
 from pipelines.data import Data
+from pipelines.sources.split_names import split_in
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
@@ -65,7 +66,7 @@ def read(
     for file in files:
         document = read_json(file, log, depth=5)
         if document is not None:
-            role = (role_of(file.parent.name) or role_of(file.stem) or "train") if len(files) > 1 else "train"
+            role = (split_in(file.parent.name) or split_in(file.stem) or "train") if len(files) > 1 else "train"
             parts.setdefault(role, []).append((file, document))
     drafts = {
         role: [draft for file, document in found for draft in _drafts(file, document, images, class_key, log)]

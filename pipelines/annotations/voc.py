@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations.assembling import Draft, Found, assemble, images_below
+from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Node, read_text, read_xml
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
+from pipelines.annotations.layouts import XML_FOLDERS
 from pipelines.annotations.outlines import read_polygons, read_runs
 from pipelines.data import Data, Fault, Scene
+from pipelines.sources.image_files import images_below
+from pipelines.sources.split_names import splits_among
 from pipelines.sources.splits import GroupBy
 
-__all__ = ["XML_FOLDERS", "read", "write"]
+__all__ = ["read", "write"]
 
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs")
-XML_FOLDERS = ("Annotations", "annotations", "xmls", "labels")
 # Of an <object>, what has a place of its own; the rest is kept as attributes.
 _PLACED = ("name", "bndbox", "difficult", "iscrowd", "polygon", "attributes", "part", "rle")
 # What an <object> says that is as good as nothing.
@@ -98,15 +100,13 @@ def _first_folder(root: Path, names: Sequence[str], holds: Any) -> Path | None:
 
 def _read_lists(place: Path, files: Mapping[str, Path], log: Log) -> dict[str, list[str]]:
     """The names of each split, those without an XML file left out; all for training where there are no lists."""
-    texts = {name: place / f"{name}.txt" for name in ("train", "trainval", "val", "test")}
-    texts = {name: path for name, path in texts.items() if path.is_file()}
-    if "train" in texts:
-        texts.pop("trainval", None)
-    if not any(name.startswith("train") for name in texts):
+    texts = splits_among(path.stem for path in place.glob("*.txt"))
+    if "train" not in texts:
         return {"train": list(files)}
     lists: dict[str, list[str]] = {}
-    for name, path in texts.items():
-        lists[{"trainval": "train", "val": "valid"}.get(name, name)] = chosen = []
+    for split, name in texts.items():
+        path = place / f"{name}.txt"
+        lists[split] = chosen = []
         for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
             entry = line.strip()
             if not entry:

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipelines.annotations.assembling import SPLIT_NAMES, Draft, Found, assemble, images_below
+from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images, stems
+from pipelines.annotations.layouts import find_description, read_description
 from pipelines.annotations.outlines import outline_box
 from pipelines.data import Data, Fault, Scene
+from pipelines.sources.image_files import images_below
+from pipelines.sources.split_names import split_of, splits_among
 from pipelines.sources.splits import GroupBy
 
-__all__ = ["find_description", "read", "write"]
+__all__ = ["read", "write"]
 
 # Lists of class names, one a line: LabelImg's, Darknet's, Roboflow's.
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt", "train/_darknet.labels")
@@ -62,7 +65,7 @@ def read(
     log = Log(strict=strict)
     description = root if root.is_file() else find_description(root)
     root = description.parent if description is not None else root
-    settings = {} if description is None else _load(description)
+    settings = {} if description is None else read_description(description)
     names = list(class_names) if class_names is not None else _class_names(settings, description, root, log)
     parts = _split_images(root, settings, description)
     drafts: dict[str, list[Draft]] = {}
@@ -81,35 +84,6 @@ def read(
         highest = max((int(f.class_name) for p in drafts.values() for d in p for f in d.objects), default=-1)
         names = [str(number) for number in range(highest + 1)]
     return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
-
-
-def find_description(folder: Path) -> Path | None:
-    """The YAML file in `folder` that describes a YOLO data set: `data.yaml`, or else one that has `names`.
-
-    Raises:
-        ValueError: `data.yaml` is broken.
-    """
-    usual = folder / "data.yaml"
-    if usual.is_file():
-        return usual
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        try:
-            settings = _load(path)
-        except ValueError:
-            continue
-        if "names" in settings:
-            return path
-    return None
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid YAML in UTF-8: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected keys such as train, val and names, received {type(settings).__name__}")
-    return settings
 
 
 def _class_names(settings: dict[str, Any], description: Path | None, root: Path, log: Log) -> list[str] | None:
@@ -135,16 +109,14 @@ _Place = tuple[Path, Path, Path | None, int | None]
 
 def _split_images(root: Path, settings: dict[str, Any], description: Path | None) -> dict[str, list[_Place]]:
     parts: dict[str, list[_Place]] = {}
-    for key in ("train", "val", "valid", "test"):
-        entries = settings.get(key)
-        if not entries:
-            continue
+    for split, key in splits_among(str(key) for key, entries in settings.items() if entries).items():
+        entries = settings[key]
         for entry in entries if isinstance(entries, list) else [entries]:
-            parts.setdefault(SPLIT_NAMES[key], []).extend(_listed_images(str(entry), root, settings, description))
+            parts.setdefault(split, []).extend(_listed_images(str(entry), root, settings, description))
     if parts:
         return parts
     for folder in sorted(path for path in (*root.glob("*"), *root.glob("images/*")) if path.is_dir()):
-        role = SPLIT_NAMES.get(folder.name.lower())
+        role = split_of(folder.name)
         images = folder / "images" if (folder / "images").is_dir() else folder
         if role is not None and "labels" not in folder.parts[len(root.parts) :]:
             parts.setdefault(role, []).extend((images, path, None, None) for path in images_below(images))

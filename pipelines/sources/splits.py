@@ -6,11 +6,15 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import lazy_loader
 import numpy as np
 
 from pipelines.data import Samples
 
 __all__ = ["complete", "fractions_to_take", "group_keys", "name_to_unit", "split"]
+
+# Loaded when images are compared, because that decodes them with TensorFlow, which nothing else here needs.
+duplicates = lazy_loader.load("pipelines.auditing.duplicates", suppress_warning=True)
 
 # How far a class's share of a split may be from the one asked for, before photos are moved to correct it.
 TOLERANCE = 0.02
@@ -250,15 +254,13 @@ def _key_by_pattern(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
 
 
 def _keys_of_duplicates(given: Mapping[str, Samples]) -> dict[str, list[str]]:
-    from pipelines.auditing.duplicates import near_duplicates  # decodes images, so needs TensorFlow
-
     parts = list(given.values())
     together = Samples(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
         [name for part in parts for name in part.names],
     )
-    group = np.asarray(near_duplicates(together))
+    group = np.asarray(duplicates.near_duplicates(together))
     # A group is called by its first name, which stays when the order of the files does not.
     first: dict[int, str] = {}
     for number, name in zip(group.tolist(), together.names, strict=True):

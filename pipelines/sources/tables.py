@@ -1,75 +1,92 @@
-"""Images with labels in a table: CSV files, data frames, and NumPy arrays.
+"""Images with labels in a table: CSV files, data frames, and dicts of columns.
 
-What bad input gets: a row is left out and listed in `Data.skipped`, with file and line, when its image is not there,
+What bad input gets: a row is left out and listed in `Data.faults`, with file and line, when its image is not there,
 its label is empty or unknown, a target is no finite number, or its image was in an earlier row; `strict=True` raises at
 the first. A table that is not UTF-8 or lacks a column is an error, since nothing in it can be trusted.
 """
 
 import csv
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines.data import Data, Fault, Samples
-from pipelines.sources.splits import GroupBy, complete
+from pipelines.data import Data, Fault, Samples, WrongKind
+from pipelines.sources.columns import (
+    ClassColumn,
+    Encoder,
+    LabelColumns,
+    NumberColumns,
+    TargetColumns,
+    cell_text,
+    kind_of_column,
+)
+from pipelines.sources.listing import Listing
+from pipelines.sources.split_names import split_of
+from pipelines.sources.splits import GroupBy
 
-__all__ = ["read_arrays", "read_table"]
+__all__ = ["TABLE_KINDS", "read_table"]
 
-TABLE_KINDS = ("classes", "labels", "numbers")
+TABLE_KINDS = ("classes", "labels", "numbers", "several")
 
 # Names of columns that people use, in order of preference.
 _PATH_COLUMNS = ("path", "image_path", "filepath", "file_path", "filename", "file_name", "file", "image", "img", "name")
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "target", "labels", "tags", "y")
 _SPLIT_COLUMNS = ("split", "subset", "fold_name")
 
-_ROLES = {"train": "train", "training": "train", "val": "valid", "valid": "valid", "validation": "valid"}
-_ROLES |= {"dev": "valid", "test": "test", "testing": "test"}
-
 
 def read_table(
     table: Any,
     *,
     path: str | None = None,
-    label: str | Sequence[str] | None = None,
+    targets: str | Sequence[str] = (),
     split: str | None = None,
     kind: str = "classes",
     separator: str | None = None,
     root: str | os.PathLike[str] | None = None,
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
 ) -> Data:
-    """Read a table with a row an image.
+    """Reads a table with a row for each image.
 
     Args:
-        table: a CSV file in UTF-8 with column names in its first line (separated by commas, semicolons or tabs), a data
+        table: A CSV file in UTF-8 with column names in its first line (separated by commas, semicolons or tabs), a data
             frame, or a dict of columns.
-        path: the column of the image files; `None` takes the one with a usual name (path, filename, image, ...).
-        label: the column of the labels, `None` for one with a usual name (label, class, ...); for several targets, or
-            labels in columns of 0 and 1, a list of columns.
-        split: the column that says train, val or test; `None` takes "split" or "subset" if there is one. Without, the
+        path: Column of the image files. `None` takes the one with a usual name (path, filename, image, ...).
+        targets: Column of the labels, or several of them: for "numbers", for labels in columns of 0 and 1, and for
+            "several". By default the one with a usual name (label, class, ...), and for "several" every column but
+            those of the path and the split. For "several", the kind of a target may follow its name, as in
+            "age:numbers".
+        split: Column that says train, val or test. `None` takes "split" or "subset" if there is one. Without, the
             images are divided by `pipelines.split`, class by class where there are classes.
-        kind: "classes", one label an image; "labels", any number of labels an image; or "numbers" to be predicted.
-        separator: between the labels in one column, for the kind "labels"; `None` takes "|", ";" or ",", whichever
-            occurs in the column, else space.
-        root: the folder that paths count from; `None` is the CSV file's, or the working directory.
-        class_names: the classes, or labels, in order; `None` takes all that occur, sorted (numbers as numbers).
-        valid, test, seed, group_by: as for `pipelines.read_data`.
-        strict: raise at the first row that would be left out.
+        kind: "classes", one class for each image (the default); "labels", any number of labels; "numbers" to be
+            predicted; or "several", several of these from one network. The kind of each of several targets is guessed:
+            numbers that are not all whole, or of more than 20 values, are "numbers", and all else are "classes".
+        separator: What stands between the labels in one column. `None` takes "|", ";" or ",", whichever occurs in the
+            column, else space.
+        root: Folder that paths count from. `None` is the folder of the CSV file, or the working directory.
+        class_names: The classes, or labels, in order; for "several" a dict of these by the names of targets. `None`
+            takes all that occur, sorted (numbers as numbers).
+        valid: Fraction of the training images to validate on; see `pipelines.read_data`.
+        test: Fraction of the training images to test on; see `pipelines.read_data`.
+        seed: Decides which images are taken.
+        group_by: Keeps images together in one split; see `pipelines.read_data`.
+        strict: Whether to raise an error at the first row that would be left out.
 
     Returns:
-        A `Data`; `labels` are `int32 [n]` for "classes", else `float32 [n, k]`, and `class_names` the names of the `k`
-        labels or targets.
+        A `Data` of this kind. `labels` are `int32 [n]` for "classes", else `float32 [n, k]`, and `class_names` the
+        names of the labels, numbers or targets.
 
     Raises:
         FileNotFoundError: no such CSV file.
+        WrongKind: the column holds numbers and not classes, or classes and not numbers.
         ValueError: columns that are not there, a file that is not UTF-8, no row that can be used, fewer than two
             classes, or a row that would be left out and `strict`.
 
@@ -80,157 +97,178 @@ def read_table(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for i in range(8):
     ...         Image.new("RGB", (4, 4)).save(f"{folder}/{i}.png")
-    ...     table = {"path": [f"{i}.png" for i in range(8)], "label": ["cat", "dog"] * 4}
+    ...     table = {"path": [f"{i}.png" for i in range(8)], "label": ["cat", "dog"] * 4, "age": [0.5, 7] * 4}
     ...     data = read_table(table, root=folder)
+    ...     both = read_table(table, root=folder, kind="several", targets=("label", "age"))
     >>> data.class_names, len(data), data.train.labels.dtype
     (('cat', 'dog'), 8, dtype('int32'))
+    >>> [(target.name, target.kind) for target in both.targets], both.train.labels.shape[1]
+    ([('label', 'classes'), ('age', 'numbers')], 2)
     """
     if kind not in TABLE_KINDS:
         raise ValueError(f"read_table: expected `kind` as one of {', '.join(TABLE_KINDS)}; received {kind!r}")
     source, columns, lines = _columns(table)
-    base = Path(root) if root is not None else (Path(source).parent if source.endswith(".csv") else Path())
-    paths = columns[_choose(path, _PATH_COLUMNS, columns, source, "path")]
-    label_columns = [label] if isinstance(label, str) else list(label or ())
-    if not label_columns:
-        label_columns = [_choose(None, _LABEL_COLUMNS, columns, source, "label")]
-    for name in label_columns:
-        _choose(name, (), columns, source, "label")
-    values = [columns[name] for name in label_columns]
-    if kind == "classes" and len(values) > 1:
-        raise ValueError(f'{source}: expected one column of labels for the kind "classes", received {label_columns}')
-    split_column = split if split is not None else next((n for n in _SPLIT_COLUMNS if n in columns), None)
-    roles = columns[_choose(split_column, (), columns, source, "split")] if split_column is not None else None
-    if kind == "classes":
-        encoder: _Classes | _Labels | _Numbers = _Classes(values[0], class_names)
-    elif kind == "labels":
-        encoder = _Labels(label_columns, values, class_names, separator)
-    else:
-        encoder = _Numbers(label_columns, values)
-    skipped: list[Fault] = []
-    rows: dict[str, tuple[list[str], list[Any], list[str]]] = {}
-    seen: dict[str, int] = {}
-    for row, line in enumerate(lines):
-        try:
-            name = _text(paths[row])
-            if not name:
-                raise ValueError(f"no path in column {_choose(path, _PATH_COLUMNS, columns, source, 'path')!r}")
-            if name in seen:
-                raise ValueError(f"{name} is in line {seen[name]} already")
-            image = base / name
-            if not image.is_file():
-                raise ValueError(f"there is no {image}")
-            role = "train" if roles is None else _ROLES.get(_text(roles[row]).lower())
-            if role is None:
-                raise ValueError(f"split {_text(roles[row])!r} is none of train, val and test")  # type: ignore[index]
-            target = encoder(row)
-        except ValueError as error:
-            if strict:
-                raise ValueError(f"{source}:{line}: {error} (strict=True raises at the first)") from error
-            skipped.append(Fault(source, f"{error}; left out", line=line))
-            continue
-        seen[name] = line
-        images, targets, names = rows.setdefault(role, ([], [], []))
-        images.append(str(image))
-        targets.append(target)
-        names.append(name.replace(os.sep, "/"))
-    if not rows.get("train", ([],))[0]:
-        first = f" First of {len(skipped)} rows left out: {skipped[0]}" if skipped else ""
-        raise ValueError(f"{source}: found no row with an image to train on.{first}")
-    given = {role: Samples(images, np.array(targets), names) for role, (images, targets, names) in rows.items()}
-    return _divided(given, encoder.names, kind, skipped, source, valid=valid, test=test, seed=seed, group_by=group_by)
+    path_column = _choose(path, _PATH_COLUMNS, columns, source, "path")
+    split_column = split if split is not None else next((name for name in _SPLIT_COLUMNS if name in columns), None)
+    if split_column is not None:
+        split_column = _choose(split_column, (), columns, source, "split")
+    chosen = [targets] if isinstance(targets, str) else list(targets)
+    if not chosen and kind == "several":
+        chosen = [name for name in columns if name not in (path_column, split_column)]
+    chosen = chosen or [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
+    rows = _Rows(
+        source,
+        lines,
+        columns[path_column],
+        None if split_column is None else columns[split_column],
+        _base(table, root),
+        path_column,
+    )
+    encoder = _encoder(source, columns, chosen, kind, class_names, separator)
+    given, faults = rows.read(encoder, strict=strict)
+    own_targets = encoder.targets if isinstance(encoder, TargetColumns) else ()
+    for target in own_targets:
+        if target.kind == "classes" and len(target.class_names) < 2:
+            raise ValueError(f"{source}: expected two or more classes in {target.name!r}, found {target.class_names}")
+    listing = Listing(source, encoder.names, given, faults, kind, own_targets)
+    return listing.divided(valid=valid, test=test, seed=seed, group_by=group_by)
 
 
-def read_arrays(
-    images: Any,
-    labels: Any,
-    *,
-    held_out: Mapping[str, tuple[Any, Any]] | None = None,
-    class_names: Sequence[str] | None = None,
-    kind: str = "classes",
-    names: Sequence[str] | None = None,
-    valid: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
-    group_by: GroupBy = None,
-) -> Data:
-    """Take NumPy arrays as a data set.
-
-    Args:
-        images: `uint8 [n, h, w, 3]` RGB, or grey `[n, h, w]` or `[n, h, w, 1]`.
-        labels: `[n]` class indices or names; for the kinds "labels" (0 or 1 each) and "numbers", `[n, k]` or `[n]`.
-        held_out: `(images, labels)` of "valid" and "test", if they are divided already.
-        class_names: of the classes, labels or targets; `None` takes the names that occur, or the numbers.
-        kind: "classes", "labels" or "numbers", see `pipelines.Data`.
-        names: of the images, for reports and for dividing; their numbers if `None`.
-        valid, test, seed, group_by: as for `pipelines.read_data`.
-
-    Raises:
-        ValueError: images of another dtype or shape, labels that are no class, or as many as there are no images.
-
-    Example:
-
-    >>> import numpy as np
-    >>> data = read_arrays(np.zeros([20, 8, 9], np.uint8), np.arange(20) % 2)
-    >>> data.class_names, data.train.images.shape[1:], len(data)
-    (('0', '1'), (8, 9, 3), 20)
-    """
-    if kind not in TABLE_KINDS:
-        raise ValueError(f"read_arrays: expected `kind` as one of {', '.join(TABLE_KINDS)}; received {kind!r}")
-    unknown = sorted(set(held_out or ()) - {"valid", "test"})
-    if unknown:
-        raise ValueError(f'read_arrays: expected `held_out` for "valid" and "test", received {unknown}')
-    parts = {"train": (images, labels), **(held_out or {})}
-    targets = {role: np.asarray(part[1]) for role, part in parts.items()}
-    if kind == "classes":
-        found, targets = _class_indices(targets, class_names)
-    else:
-        targets = {role: values.reshape(len(values), -1).astype(np.float32) for role, values in targets.items()}
-        width = targets["train"].shape[1]
-        found = list(class_names) if class_names is not None else [str(number) for number in range(width)]
-        if any(values.shape[1] != len(found) for values in targets.values()):
-            shapes = [list(values.shape) for values in targets.values()]
-            raise ValueError(f"read_arrays: expected labels [n, {len(found)}], received {shapes}")
-        for values in targets.values():
-            if not np.isfinite(values).all() or (kind == "labels" and not np.isin(values, (0, 1)).all()):
-                raise ValueError(
-                    f"read_arrays: expected {'0 and 1' if kind == 'labels' else 'finite numbers'} as labels"
-                )
-    given = {}
-    for role, part in parts.items():
-        pixels = _rgb(np.asarray(part[0]))
-        own = names if role == "train" and names is not None else [f"{role}-{i:06d}" for i in range(len(pixels))]
-        given[role] = Samples(pixels, targets[role], own)
-    return _divided(given, found, kind, [], "read_arrays", valid=valid, test=test, seed=seed, group_by=group_by)
+def _base(table: Any, root: str | os.PathLike[str] | None) -> Path:
+    """Returns the folder that paths count from."""
+    if root is not None:
+        return Path(root)
+    return Path(table).expanduser().parent if isinstance(table, str | os.PathLike) else Path()
 
 
-def _divided(
-    given: Mapping[str, Samples],
-    class_names: Sequence[str],
-    kind: str,
-    skipped: Sequence[Fault],
+def _encoder(
     source: str,
-    *,
-    valid: float,
-    test: float,
-    seed: int,
-    group_by: GroupBy,
-) -> Data:
+    columns: Mapping[str, Sequence[Any]],
+    targets: Sequence[str],
+    kind: str,
+    class_names: Sequence[str] | Mapping[str, Sequence[str]] | None,
+    separator: str | None,
+) -> Encoder:
+    """Returns what makes the labels of rows."""
+    named = dict(_name_and_kind(target, columns) for target in targets)
+    for name in named:
+        _choose(name, (), columns, source, "targets")
+    if kind == "several":
+        kinds = {name: own or kind_of_column(columns[name]) for name, own in named.items()}
+        known = class_names if isinstance(class_names, Mapping) else {}
+        return TargetColumns({name: columns[name] for name in named}, kinds, known, separator)
+    if isinstance(class_names, Mapping):
+        raise ValueError(f"{source}: expected `class_names` as a list for the kind {kind!r}, received a dict")
+    other = next((own for own in named.values() if own not in (None, kind)), None)
+    if other is not None:
+        raise ValueError(f"{source}: received targets of the kind {other!r} for data of the kind {kind!r}")
+    values = [columns[name] for name in named]
+    actual = kind_of_column(values[0])
     if kind == "classes":
-        counts = np.bincount(given["train"].labels, minlength=len(class_names))
-        missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
-        if len(class_names) < 2 or missing:
-            found = f"{missing} without images to train on" if missing else f"{list(class_names)}"
-            raise ValueError(f"{source}: expected two or more classes with images to train on, found {found}")
-    by_class = class_names if kind == "classes" else None
-    splits = complete(given, by_class, valid=valid, test=test, seed=seed, group_by=group_by)
-    return Data(tuple(class_names), *splits, tuple(skipped), kind=kind)
+        if len(values) > 1:
+            raise ValueError(f'{source}: expected one column for the kind "classes", received {list(named)}')
+        if class_names is None and actual == "numbers" and not _all_whole(values[0]):
+            raise _wrong_kind(source, next(iter(named)), kind, actual)
+        return ClassColumn(values[0], class_names)
+    if kind == "labels":
+        return LabelColumns(list(named), values, class_names, separator)
+    for name, column in zip(named, values, strict=True):
+        if not any(_is_number(cell) for cell in column) and any(cell_text(cell) for cell in column):
+            raise _wrong_kind(source, name, kind, "classes")
+    return NumberColumns(list(named), values)
 
 
-# Columns
+def _wrong_kind(source: str, column: str, expected: str, actual: str) -> WrongKind:
+    return WrongKind(
+        f"{source}: column {column!r} holds {actual}, and {expected} were asked for", expected=expected, actual=actual
+    )
+
+
+def _name_and_kind(target: str, columns: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Returns the column and the kind of a target such as "age:numbers"; the kind is `None` where none is given."""
+    name, colon, kind = target.rpartition(":")
+    if target in columns or not colon or kind not in ("classes", "labels", "numbers"):
+        return target, None
+    return name, kind
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell_text(cell))
+    except ValueError:
+        return False
+    return True
+
+
+def _all_whole(column: Sequence[Any]) -> bool:
+    return all(float(cell_text(cell)).is_integer() for cell in column if _is_number(cell))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a table: image files, and possibly splits.
+
+    Attributes:
+        source: What the table is called in messages.
+        lines: Line of each row in the file, or its number.
+        paths: Paths of the images.
+        splits: Words for the splits, or `None`.
+        base: Folder that paths count from.
+        path_column: Name of the column of the paths.
+    """
+
+    source: str
+    lines: Sequence[int]
+    paths: Sequence[Any]
+    splits: Sequence[Any] | None
+    base: Path
+    path_column: str
+
+    def read(self, encoder: Encoder, *, strict: bool) -> tuple[dict[str, Samples], list[Fault]]:
+        """Returns the samples of each split, and the rows that were left out."""
+        faults: list[Fault] = []
+        rows: dict[str, tuple[list[str], list[Any], list[str]]] = {}
+        seen: dict[str, int] = {}
+        for row, line in enumerate(self.lines):
+            try:
+                name, image, split = self._image(row, seen)
+                target = encoder(row)
+            except ValueError as error:
+                if strict:
+                    raise ValueError(f"{self.source}:{line}: {error} (strict=True raises at the first)") from error
+                faults.append(Fault(self.source, f"{error}; left out", line=line))
+                continue
+            seen[name] = line
+            images, targets, names = rows.setdefault(split, ([], [], []))
+            images.append(str(image))
+            targets.append(target)
+            names.append(name.replace(os.sep, "/"))
+        if not rows.get("train", ([],))[0]:
+            first = f" First of {len(faults)} rows left out: {faults[0]}" if faults else ""
+            raise ValueError(f"{self.source}: found no row with an image to train on.{first}")
+        return {split: Samples(images, np.array(y), names) for split, (images, y, names) in rows.items()}, faults
+
+    def _image(self, row: int, seen: Mapping[str, int]) -> tuple[str, Path, str]:
+        """Returns the name of a row's image, its file, and its split."""
+        name = cell_text(self.paths[row])
+        if not name:
+            raise ValueError(f"no path in column {self.path_column!r}")
+        if name in seen:
+            raise ValueError(f"{name} is in line {seen[name]} already")
+        image = self.base / name
+        if not image.is_file():
+            raise ValueError(f"there is no {image}")
+        if self.splits is None:
+            return name, image, "train"
+        word = cell_text(self.splits[row])
+        split = split_of(word)
+        if split is None:
+            raise ValueError(f"split {word!r} is none of train, val and test")
+        return name, image, split
 
 
 def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
-    """What to call the table in messages, its columns, and the line (or the number) of each row."""
+    """Returns what the table is called in messages, its columns, and the line (or the number) of each row."""
     if isinstance(table, str | os.PathLike):
         source = os.fspath(table)
         cells, lines = _read_csv(Path(source).expanduser())
@@ -295,143 +333,3 @@ def _choose(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], 
             f"Name it with {what}="
         )
     return found
-
-
-def _text(value: Any) -> str:
-    """A cell as text; empty for what data frames put where nothing is."""
-    if value is None or (isinstance(value, float) and math.isnan(value)) or str(value) in ("<NA>", "NaT"):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # whole numbers in a column with gaps
-    return str(value).strip()
-
-
-def _sorted(names: Iterator[str] | set[str]) -> list[str]:
-    names = set(names)
-    try:
-        return sorted(names, key=int)
-    except ValueError:
-        return sorted(names)
-
-
-class _Classes:
-    """One label a row."""
-
-    def __init__(self, column: Sequence[Any], class_names: Sequence[str] | None) -> None:
-        self._column = column
-        found = {_text(value) for value in column} - {""}
-        self.names = list(class_names) if class_names is not None else _sorted(found)
-        self._numbers = {name: number for number, name in enumerate(self.names)}
-
-    def __call__(self, row: int) -> int:
-        name = _text(self._column[row])
-        if not name:
-            raise ValueError("has no label")
-        if name not in self._numbers:
-            raise ValueError(f"class {name!r} is none of {', '.join(map(repr, self.names))}")
-        return self._numbers[name]
-
-
-class _Labels:
-    """Several labels a row: in columns of 0 and 1, or in one column of text. A row may have none."""
-
-    def __init__(
-        self,
-        columns: Sequence[str],
-        values: Sequence[Sequence[Any]],
-        class_names: Sequence[str] | None,
-        separator: str | None,
-    ) -> None:
-        self._values = values
-        self._in_columns = len(values) > 1
-        if self._in_columns:
-            self.names = list(columns)
-            if class_names is not None and list(class_names) != self.names:
-                raise ValueError(f"expected class_names to be the columns {self.names}, received {list(class_names)}")
-            return
-        if separator is None:
-            texts = [_text(value) for value in values[0]]
-            separator = next((mark for mark in "|;," if any(mark in text for text in texts)), " ")
-        self._separator = separator
-        found = {name for row in range(len(values[0])) for name in self._split(row)}
-        self.names = list(class_names) if class_names is not None else _sorted(found)
-
-    def _split(self, row: int) -> list[str]:
-        cell = self._values[0][row]
-        if isinstance(cell, list | tuple | set | np.ndarray):
-            return [_text(name) for name in cell]
-        return [name.strip() for name in _text(cell).split(self._separator) if name.strip()]
-
-    def __call__(self, row: int) -> np.ndarray:
-        if self._in_columns:
-            cells = [_text(column[row]).lower() for column in self._values]
-            wrong = [cell for cell in cells if cell not in ("0", "1", "false", "true")]
-            if wrong:
-                raise ValueError(f"expected 0 or 1 in the columns of the labels, received {wrong[0]!r}")
-            return np.array([cell in ("1", "true") for cell in cells], np.float32)
-        found = self._split(row)
-        unknown = [name for name in found if name not in self.names]
-        if unknown:
-            raise ValueError(f"label {unknown[0]!r} is none of {', '.join(map(repr, self.names))}")
-        return np.array([name in found for name in self.names], np.float32)
-
-
-class _Numbers:
-    """One number or more a row."""
-
-    def __init__(self, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> None:
-        self.names = list(columns)
-        self._values = values
-
-    def __call__(self, row: int) -> np.ndarray:
-        numbers = []
-        for name, column in zip(self.names, self._values, strict=True):
-            try:
-                numbers.append(float(column[row]))
-            except (TypeError, ValueError):
-                numbers.append(math.nan)
-            if not math.isfinite(numbers[-1]):
-                raise ValueError(f"expected a finite number in column {name!r}, received {column[row]!r}")
-        return np.array(numbers, np.float32)
-
-
-# Arrays
-
-
-def _class_indices(
-    labels: Mapping[str, np.ndarray], class_names: Sequence[str] | None
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    flat = {role: values.reshape(-1) for role, values in labels.items()}  # Keras hands out [n, 1] for CIFAR
-    train = flat["train"]
-    if train.dtype.kind in "iub":
-        count = len(class_names) if class_names is not None else int(train.max(initial=-1)) + 1
-        names = list(class_names) if class_names is not None else [str(number) for number in range(count)]
-        for role, values in flat.items():
-            if values.dtype.kind not in "iub" or values.min(initial=0) < 0 or values.max(initial=0) >= count:
-                raise ValueError(
-                    f"read_arrays: expected class indices 0 to {count - 1} in {role}, received "
-                    f"{values.dtype} from {values.min(initial=0)} to {values.max(initial=0)}"
-                )
-        return names, {role: values.astype(np.int32) for role, values in flat.items()}
-    if train.dtype.kind in "USO":
-        names = list(class_names) if class_names is not None else _sorted({str(value) for value in train})
-        numbers = {name: number for number, name in enumerate(names)}
-        unknown = sorted({str(v) for values in flat.values() for v in values} - set(numbers))
-        if unknown:
-            raise ValueError(f"read_arrays: expected labels among {names}, received {unknown}")
-        return names, {r: np.array([numbers[str(v)] for v in values], np.int32) for r, values in flat.items()}
-    raise ValueError(
-        f"read_arrays: expected class indices or names, received {train.dtype}. For numbers to be predicted, "
-        'pass kind="numbers"'
-    )
-
-
-def _rgb(images: np.ndarray) -> np.ndarray:
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"read_arrays: expected images as uint8 [n, h, w, 3], [n, h, w, 1] or [n, h, w], received {images.dtype} "
-            f"{list(images.shape)}. Images of floats in 0..1: (images * 255).round().astype('uint8')"
-        )
-    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images

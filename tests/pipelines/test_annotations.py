@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines import Data, Scene, read_scenes, write_scenes
 from pipelines.annotations import coco, voc, yolo
-from pipelines.annotations.reading import layout_of
+from pipelines.annotations.layouts import layout_of
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 HEIGHT, WIDTH = 60, 100

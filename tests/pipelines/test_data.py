@@ -68,6 +68,8 @@ def test_the_kind_is_that_of_the_splits():
     assert isinstance(classes.test, Samples)
     assert len(classes.test) == 0
     assert Data(("a", "b"), samples(0, 1), kind="numbers").kind == "numbers"
+    with pytest.raises(ValueError, match="expected `targets` for the kind 'several'"):
+        Data(("a", "b"), samples(0, 1), kind="several")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """No group of images crosses a split."""
 
 import re
-import sys
 import types
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines import Data, Samples, Scene, read_data, read_scenes, split, write_scenes
+from pipelines.sources import splits
 from pipelines.sources.splits import group_keys
 
 
@@ -110,9 +110,7 @@ def test_duplicates_stay_together(patients, monkeypatch):
     def near_duplicates(samples):
         return np.unique([patient(name) for name in samples.names], return_inverse=True)[1]
 
-    monkeypatch.setitem(
-        sys.modules, "pipelines.auditing.duplicates", types.SimpleNamespace(near_duplicates=near_duplicates)
-    )
+    monkeypatch.setattr(splits, "duplicates", types.SimpleNamespace(near_duplicates=near_duplicates))
     data = read_data(patients, group_by="duplicates")
     assert all(len(roles) == 1 for roles in roles_of(data, patient).values())
 

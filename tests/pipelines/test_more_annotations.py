@@ -10,8 +10,8 @@ from PIL import Image
 
 from pipelines import Scene, read_scenes, scene_dataset, write_scenes
 from pipelines.annotations import labelme, masks, via
+from pipelines.annotations.layouts import layout_of
 from pipelines.annotations.outlines import class_mask, instance_masks
-from pipelines.annotations.reading import layout_of
 
 HEIGHT, WIDTH = 60, 100
 

@@ -17,7 +17,7 @@ from pipelines import (
     shard_dataset,
     write_shards,
 )
-from pipelines.sources.reading import parse_splits
+from pipelines.sources.tfds_reading import parse_splits
 
 
 @pytest.fixture

@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import EvaluationCrop, batches, read_arrays, read_data, read_table
+from pipelines import (
+    Data,
+    EvaluationCrop,
+    Scene,
+    Target,
+    WrongKind,
+    batches,
+    read_arrays,
+    read_data,
+    read_scenes,
+    read_table,
+    write_scenes,
+)
+from pipelines.sources.columns import kind_of_column
 
 
 @pytest.fixture
@@ -104,7 +117,7 @@ def test_several_labels_in_one_column(folder):
 
 def test_several_labels_in_columns(folder):
     table = {"path": [f"photos/{i}.png" for i in range(6)], "sea": [0, 1] * 3, "sky": ["1", "0", "1", "true", "2", ""]}
-    data = read_table(table, label=["sea", "sky"], kind="labels", root=folder, valid=0, test=0)
+    data = read_table(table, targets=["sea", "sky"], kind="labels", root=folder, valid=0, test=0)
     assert data.class_names == ("sea", "sky")
     assert data.train.labels.tolist() == [[0, 1], [1, 0], [0, 1], [1, 1]]
     assert len(data.skipped) == 2
@@ -114,11 +127,11 @@ def test_numbers_to_be_predicted(folder):
     text = "path,width,height\n" + "".join(f"photos/{i}.png,{i / 4},{i}\n" for i in range(8))
     text += "photos/8.png,nan,1\nphotos/9.png,,1\n"
     path = csv_file(folder, text)
-    data = read_table(path, label=["width", "height"], kind="numbers")
+    data = read_table(path, targets=["width", "height"], kind="numbers")
     assert (data.kind, data.class_names) == ("numbers", ("width", "height"))
     assert everything(data) == {f"photos/{i}.png": [i / 4, i] for i in range(8)}
     assert [skip.place.rsplit(":", 1)[1] for skip in data.skipped] == ["10", "11"]
-    one = read_table(path, label="height", kind="numbers", valid=0, test=0)
+    one = read_table(path, targets="height", kind="numbers", valid=0, test=0)
     assert one.train.labels.shape == (10, 1)
 
 
@@ -167,13 +180,135 @@ def test_wrong_arguments(folder):
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_table(folder / "none.csv")
     with pytest.raises(ValueError, match="expected a column 'kind'"):
-        read_table(path, label="kind")
+        read_table(path, targets="kind")
     with pytest.raises(ValueError, match="received 'boxes'"):
         read_table(path, kind="boxes")
     with pytest.raises(ValueError, match="columns of one length"):
         read_table({"path": ["a"], "label": []})
     with pytest.raises(ValueError, match="received int"):
         read_table(3)
+
+
+# Several targets, and kinds that were not asked for
+
+
+@pytest.fixture
+def pets(folder):
+    text = "path,species,age,tags,weight,split\n"
+    for i in range(12):
+        split = ("train", "train", "val", "test")[i % 4]
+        text += (
+            f"photos/{i}.png,{'cat' if i % 3 else 'dog'},{i / 2},{('wet', 'wet|red', '')[i % 3]},{100 + i},{split}\n"
+        )
+    return csv_file(folder, text)
+
+
+def test_several_targets(pets):
+    data = read_data(pets, kind="several", targets=("species", "age", "tags:labels", "weight:numbers"))
+    assert data.kind == "several"
+    assert data.class_names == ("species", "age", "tags", "weight")
+    assert data.targets == (
+        Target("species", "classes", ("cat", "dog"), 0),
+        Target("age", "numbers", ("age",), 1),
+        Target("tags", "labels", ("red", "wet"), 2),
+        Target("weight", "numbers", ("weight",), 4),
+    )
+    assert [len(part) for part in data.splits.values()] == [6, 3, 3]
+    assert data.valid.labels.dtype == np.float32
+    assert data.valid.names == ("photos/2.png", "photos/6.png", "photos/10.png")
+    assert data.valid.labels.tolist() == [[0, 1, 0, 0, 102], [1, 3, 0, 1, 106], [0, 5, 1, 1, 110]]
+    unpacked = data.unpack(data.valid.labels)
+    assert unpacked["species"].dtype == np.int32
+    assert {name: labels.tolist() for name, labels in unpacked.items()} == {
+        "species": [0, 1, 0],
+        "age": [[1], [3], [5]],
+        "tags": [[0, 0], [0, 1], [1, 1]],
+        "weight": [[102], [106], [110]],
+    }
+    _, labels = next(iter(batches(data.valid, EvaluationCrop((6, 9)), batch_size=3)))
+    assert {name: own.numpy().tolist() for name, own in data.unpack(labels).items()} == {
+        name: own.tolist() for name, own in unpacked.items()
+    }
+    assert [target.name for target in read_data(pets, kind="several").targets] == ["species", "age", "tags", "weight"]
+
+
+def test_kinds_of_targets_are_guessed(folder):
+    table = {
+        "path": [f"photos/{i}.png" for i in range(12)],
+        "a": [1, 2] * 6,
+        "b": [1.5, 2] * 6,
+        "c": [f"x{i % 3}" for i in range(12)],
+        "d": [["red"], ["red", "wet"]] * 6,
+        "e": [None, *range(11)],
+        "f:numbers": ["x", "y"] * 6,
+    }
+    data = read_table(table, kind="several", targets=["a", "b", "c", "d", "f:numbers"], root=folder)
+    kinds = [(target.name, target.kind) for target in data.targets]
+    expected = ["classes", "numbers", "classes", "labels", "classes"]
+    assert kinds == list(zip(["a", "b", "c", "d", "f:numbers"], expected, strict=True))
+    known = {"a": ["2", "1"]}
+    table = {**table, "a": [2, 1] * 6}
+    other = read_table(table, kind="several", targets=["a", "e"], class_names=known, root=folder)
+    assert other.targets[0].class_names == ("2", "1")
+    assert "e: has no label" in other.skipped[0].reason
+    assert kind_of_column(list(range(20))) == "classes"
+    assert kind_of_column(list(range(21))) == "numbers"
+    assert kind_of_column(["1.5", "2.5", "unknown"]) == "numbers"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "several", "targets": ("species", "size")}, "expected a column 'size'.*targets="),
+        ({"kind": "several", "targets": ("species:classes", "split:classes", "path:labels", "x")}, "column 'x'"),
+        ({"kind": "classes", "targets": ("species", "tags")}, 'one column for the kind "classes", received'),
+        (
+            {"kind": "numbers", "targets": ("age:labels",)},
+            "targets of the kind 'labels' for data of",
+        ),
+        ({"kind": "words"}, "one of classes, labels, numbers, several; received 'words'"),
+    ],
+)
+def test_targets_that_cannot_be(pets, options, message):
+    with pytest.raises(ValueError, match=message):
+        read_data(pets, **options)
+
+
+def test_a_target_with_a_single_class(folder):
+    table = {"path": [f"photos/{i}.png" for i in range(4)], "a": ["x"] * 4, "b": [0.5] * 4}
+    with pytest.raises(ValueError, match=r"expected two or more classes in 'a', found \('x',\)"):
+        read_table(table, kind="several", targets=("a", "b"), root=folder, valid=0, test=0)
+
+
+def test_data_of_another_kind_say_of_which(pets, make_folder, tmp_path):
+    folders = make_folder({"a": 4, "b": 4})
+    np.savez(tmp_path / "numbers.npz", x_train=np.zeros([4, 5, 5], np.uint8), y_train=[0.5, 1, 2, 3])
+    scene = Scene(np.zeros((6, 9, 3), np.uint8), "a.png", (6, 9), boxes=[[1, 2, 3, 4]], classes=[0])
+    write_scenes(Data(("ant",), [scene] * 1), tmp_path / "boxes", layout="yolo")
+    cases = [
+        (read_data, pets, {"kind": "classes", "targets": "age"}, "classes", "numbers"),
+        (read_data, pets, {"kind": "numbers", "targets": "species"}, "numbers", "classes"),
+        (read_data, folders, {"kind": "numbers"}, "numbers", "classes"),
+        (read_data, folders, {"kind": "several"}, "several", "classes"),
+        (read_data, "sklearn:digits", {"kind": "labels"}, "labels", "classes"),
+        (read_data, tmp_path / "numbers.npz", {}, "classes", "numbers"),
+        (read_data, tmp_path / "boxes", {"kind": "labels"}, "labels", "boxes"),
+        (read_scenes, folders, {}, "boxes", "classes"),
+        (read_scenes, pets, {}, "boxes", "classes"),
+        (read_scenes, "sklearn:digits", {}, "boxes", "classes"),
+    ]
+    for read, spec, options, expected, actual in cases:
+        with pytest.raises(WrongKind) as caught:
+            read(spec, **options)
+        assert (caught.value.expected, caught.value.actual) == (expected, actual)
+        assert str(spec) in str(caught.value) or spec == tmp_path / "numbers.npz"
+    with pytest.raises(ValueError, match="has no columns to choose"):
+        read_data(folders, targets="age")
+
+
+def test_tables_with_tabs_count_paths_from_their_folder(folder):
+    path = csv_file(folder, "path\tlabel\n" + rows(separator="\t"), name="table.tsv")
+    assert len(read_data(path)) == 12
 
 
 # Arrays
