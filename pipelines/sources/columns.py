@@ -29,7 +29,7 @@ class Encoder(Protocol):
         names: Names of the classes, labels or numbers.
     """
 
-    names: Sequence[str]
+    names: list[str]
 
     def __call__(self, row: int) -> Any:
         """Returns the label of a row. Raises a ValueError for a row that has none."""
