@@ -125,7 +125,7 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
     """The sample at the size of a tile; batches get there, too."""
-    from pipelines.prepare.resizing import ResizePolicy
+    from pipelines.augmenting.resize_policies import ResizePolicy
 
     resize = ResizePolicy("pad", size=(tile, tile), pad_value=255, min_visible=0.0)
     image = np.asarray(sample["image"])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop, ResizePolicy, decode_image, restore_boxes, restore_mask
-from pipelines.prepare.resizing import RESIZE_POLICIES
+from pipelines.augmenting.resize_policies import RESIZE_POLICIES
 
 SIZES = [(90, 140), (140, 90), (33, 41), (200, 67)]
 
