@@ -33,6 +33,7 @@ _EXPORTS = {
     ],
     "augmenting.policies": ["RandAugment", "TrivialAugment", "augmentation"],
     "augmenting.transforms": ["Augmentation", "MatrixTransform", "Transform", "augment"],
+    "colours": ["class_colour"],
     "contents": ["data_fingerprint"],
     "data": ["Data", "Fault", "Samples", "Scene", "Scenes"],
     "loading.adapters": ["adapt"],
