@@ -35,6 +35,7 @@ _EXPORTS = {
     "augmenting.policies": ["RandAugment", "TrivialAugment", "augmentation"],
     "augmenting.resize_policies": ["ResizePolicy", "restore_boxes", "restore_mask"],
     "augmenting.transforms": ["Augmentation", "MatrixTransform", "Transform", "augment"],
+    "colours": ["class_colour"],
     "contents": ["data_fingerprint"],
     "data": ["Data", "Fault", "Samples", "Scene", "Scenes", "Target", "WrongKind"],
     "loading.adapters": ["adapt"],

@@ -1,6 +1,5 @@
-"""Looking at data: a grid of images with their labels, boxes and masks."""
+"""Pictures of data: a grid of images with their labels, boxes and masks."""
 
-import colorsys
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.augmenting.resize_policies import ResizePolicy
+from pipelines.augmenting.transforms import augment as apply_layers
+from pipelines.colours import class_colour
 from pipelines.data import Data, Samples, Scene
+from pipelines.loading.python_decoding import decode_any
 
 __all__ = ["show"]
 
@@ -25,28 +28,30 @@ def show(
     augment: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> Image.Image:
-    """A labelled grid of images, with what is known of each drawn on it.
+    """Draws a grid of images, with their labels above them and their boxes and masks on them.
 
     Args:
-        data: one of
+        data: One of these:
 
-            - `Data`: some images of the training set, the same for the same seed;
-            - `Samples`, or a list of `Scene`: likewise;
-            - a batch: `(images, labels)`, or a dict of `image` `[n, h, w, 3]` and, as present, `label`, `boxes`,
-              `classes`, `mask` (class numbers) and `instances`; or a `tf.data.Dataset` of batches, of which the first
-              is taken. Its first images are shown, in their order.
-        count: how many, at most.
-        columns: how many in a row.
-        tile: width and height of each in pixels; images are shrunk or enlarged to fit, boxes with them.
-        class_names: for labels and boxes that are numbers; those of the data where it has them.
-        augment: layers of `pipelines.augmentation`, to see what they do; applied at the size of the tiles.
-        seed: of the choice and of `augment`.
+            - `Data`: the grid shows images of the training set, which the seed chooses;
+            - `Samples` or a list of `Scene`: the seed chooses among these images;
+            - a batch: `(images, labels)`, or a dict of `image` `[n, h, w, 3]` and, if present, `label`, `boxes`,
+              `classes`, `mask` (class numbers) and `instances`. The grid shows its first images in their order;
+            - a `tf.data.Dataset` of batches: the grid shows the first batch.
+        count: Largest number of images. Defaults to 16.
+        columns: Number of images in a row. Defaults to 4.
+        tile: Width and height of each image in the grid, in pixels. Images are shrunk or enlarged to fit, and boxes
+            with them. Defaults to 224.
+        class_names: Names for labels and classes that are numbers. Defaults to the names of the data, if it has any.
+        augment: Layers, such as those of `pipelines.augmentation`, that are applied to the images at the size of the
+            grid, to show what they do.
+        seed: Integer that decides the choice of images and the random numbers of `augment`.
 
     Returns:
-        A picture, which notebooks display, with the methods `save` and `show`.
+        A picture, which notebooks display, and which has the methods `save` and `show`.
 
     Raises:
-        ValueError: no images, or a number below 1.
+        ValueError: There are no images, a number is below 1, or `data` is of an unknown kind.
 
     Example:
 
@@ -55,7 +60,9 @@ def show(
     (204, 164)
     """
     if min(count, columns, tile) < 1:
-        raise ValueError(f"show: expected count, columns and tile of 1 or more, received {count}, {columns}, {tile}")
+        raise ValueError(
+            f"show: expected `count`, `columns` and `tile` of 1 or more, received {count}, {columns} and {tile}"
+        )
     samples, names = _samples(data, count, seed)
     if not samples:
         raise ValueError("show: expected at least one image, received none")
@@ -82,7 +89,7 @@ def _font() -> Any:
 
 
 def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Sequence[str] | None]:
-    """Up to `count` samples, one dict of arrays for each, and the names of the classes if the data has them."""
+    """Returns up to `count` samples, each a dict of arrays, and the names of the classes if the data has them."""
     if isinstance(data, Data):
         samples, _ = _samples(data.train, count, seed)
         return samples, data.class_names
@@ -102,14 +109,15 @@ def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Se
         return _samples(next(iter(data.as_numpy_iterator())), count, seed)
     if isinstance(data, Sequence) and not len(data):
         return [], None
-    raise ValueError(f"show: expected data, samples, scenes or a batch; received {type(data).__name__}")
+    raise ValueError(
+        "show: expected Data, Samples, a list of Scene, a batch or a tf.data.Dataset of batches; received "
+        f"{type(data).__name__}"
+    )
 
 
 def _pixels(image: Any) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return image
-    from pipelines.loading.python_decoding import decode_any
-
     if isinstance(image, str):
         with open(image, "rb") as file:
             image = file.read()
@@ -124,9 +132,7 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 
 def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
-    """The sample at the size of a tile; batches get there, too."""
-    from pipelines.augmenting.resize_policies import ResizePolicy
-
+    """Returns the sample at the size of a tile: the image in the middle, on white."""
     resize = ResizePolicy("pad", size=(tile, tile), pad_value=255, min_visible=0.0)
     image = np.asarray(sample["image"])
     keep = np.asarray(sample["classes"]) >= 0 if "classes" in sample else slice(None)
@@ -141,12 +147,10 @@ def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
 
 
 def _augmented(samples: Sequence[Mapping[str, Any]], layers: Sequence[Any], seed: int) -> list[dict[str, Any]]:
-    from pipelines.augmenting.transforms import augment
-
     results = []
     for number, sample in enumerate(samples):
         batch = {name: value[None] for name, value in sample.items() if name in ("image", "boxes", "classes", "mask")}
-        changed = augment(batch, layers, seed + number)
+        changed = apply_layers(batch, layers, seed + number)
         count = int(changed["num_boxes"][0]) if "num_boxes" in changed else None
         result = {name: np.asarray(changed[name][0]) for name in batch}
         result |= {name: result[name][:count] for name in ("boxes", "classes") if name in result}
@@ -154,38 +158,36 @@ def _augmented(samples: Sequence[Mapping[str, Any]], layers: Sequence[Any], seed
     return results
 
 
-def _color(number: int) -> tuple[int, int, int]:
-    """Colours far apart for numbers that follow each other: steps of the golden angle around the circle of hues."""
-    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.85, 0.95)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
 def _draw(sample: Mapping[str, Any], class_names: Sequence[str] | None) -> Image.Image:
     pixels = np.clip(np.asarray(sample["image"], np.float32), 0, 255)
     if "mask" in sample:
         for number in np.unique(sample["mask"]):
-            if number not in (0, 255):  # background, and what does not count
-                where = np.asarray(sample["mask"]) == number
-                pixels[where] = 0.5 * pixels[where] + 0.5 * np.array(_color(int(number)))
+            if number not in (0, 255):  # 0 is the background, and 255 is ignored
+                _tint(pixels, np.asarray(sample["mask"]) == number, int(number))
     for number, where in enumerate(np.asarray(sample.get("instances", ()), bool)):
-        pixels[where] = 0.5 * pixels[where] + 0.5 * np.array(_color(number + 3))
+        _tint(pixels, where, number + 3)
     picture = Image.fromarray(np.round(pixels).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     boxes = np.asarray(sample.get("boxes", np.zeros([0, 4])))
     classes = np.asarray(sample.get("classes", np.zeros(len(boxes), int)))
     for (x1, y1, x2, y2), number in zip(boxes.tolist(), classes.tolist(), strict=True):
-        color = _color(number)
-        draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=color, width=2)
+        colour = class_colour(number)
+        draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=2)
         if class_names is not None or "classes" in sample:
             text = _label(number, class_names)
             place = draw.textbbox((x1 + 2, max(y1 - 12, 0)), text, font=_font())
-            draw.rectangle(place, fill=color)
+            draw.rectangle(place, fill=colour)
             draw.text(place[:2], text, fill=_INK, font=_font(), anchor="lt")
     return picture
 
 
+def _tint(pixels: np.ndarray, where: np.ndarray, number: int) -> None:
+    """Mixes the colour of a class into the pixels where `where` is true, in place."""
+    pixels[where] = 0.5 * pixels[where] + 0.5 * np.array(class_colour(number))
+
+
 def _label(label: Any, class_names: Sequence[str] | None) -> str:
-    """A class by its name, several by theirs, shares and numbers as they are."""
+    """Returns the text for a label: the name of a class, names of several classes with their shares, or a number."""
     if label is None:
         return ""
     values = np.asarray(label)

@@ -1,42 +1,42 @@
-"""Readers of annotations, one module a format, and writers of the three that other tools read most.
+"""Readers of annotations, one module for each format, and writers of the three formats that most tools read.
 
     voc      Pascal VOC XML, as LabelImg, CVAT and Roboflow write it          read, write
     yolo     YOLO text, boxes or polygons, with data.yaml or without          read, write
     coco     COCO JSON: boxes, polygons, run lengths                          read, write
     via      VGG Image Annotator JSON, versions 1 and 2                       read
-    labelme  LabelMe JSON, one file an image                                  read
+    labelme  LabelMe JSON, one file for each image                            read
     masks    mask PNGs, indexed or colour-coded                               read
 
-`pipelines.read_scenes` recognises which of them a folder holds; the readers themselves take what is peculiar to their
-format.
+`pipelines.read_scenes` recognises the format of a folder. The readers themselves have arguments for the peculiarities
+of their format.
 
-Boxes, outlines and masks are those of the upright image, as today's tools show it. An annotation that states the width
-and height of the image as it is stored, lying on its side, was made without regard to the EXIF orientation: then all of
-it is turned with the image. (Of images that are upside down or mirrored the size does not tell; they are taken to have
-been seen upright.)
+Boxes, outlines and masks refer to the upright image, as today's tools show it. If an annotation states the width and
+height of the image as it is stored, lying on its side, the annotation was made without regard to the EXIF orientation.
+Then it is turned together with the image. (For images that are upside down or mirrored, the size does not tell. Their
+annotations are taken to refer to the upright image.)
 
-What bad input gets, in all of them. Every fault is listed in `Data.faults` with file and line, and counted by
-kind in `Data.counts`; with `strict=True` the first is raised as a ValueError.
+This happens to faults, in all formats. Every fault is listed in `Data.faults` with its file and line, and counted by
+kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueError.
 
-    missing image      the image is left out
-    unreadable image   left out: no image, or of a kind that cannot be read
-    other size         left out: the annotation speaks of an image of other width and height; of an outline in run
-                       lengths: the object is kept as a box
-    duplicate          an image that is annotated twice: the first annotation counts
-    no annotation      an image, or a line in a list, without an annotation file: left out (except in YOLO's layout,
-                       where an image without text file is one without objects, and is kept)
-    not listed         an annotation that no list of a split names: left out
-    broken             XML or JSON that does not parse: the file is left out; a part that does not hold what it should:
-                       that object is left out, or kept as a box where only its outline is broken
-    encoding           bytes that are not what the file says, or not UTF-8: the file is left out
-    refused            XML with a DTD's entities or external references: the file is left out
-    unknown class      the object is left out, its image kept
-    not a number       NaN or infinite coordinates: the object is left out
-    no area            x2 <= x1 or y2 <= y1: the object is left out
-    outside            wholly outside of the image: the object is left out
-    clipped            partly outside: the object is kept, its box cut at the edge; its outline stays as it was
-    lossy              (writers) what the format has no place for: written without
+    missing image      The image does not exist, and its annotation is left out.
+    unreadable image   The file is not an image, or its format cannot be read. It is left out.
+    other size         The annotation states another width and height than the image has. The image is left out. If
+                       only an outline in run lengths has another size, the object is kept as a box.
+    duplicate          The image is annotated twice. The first annotation counts.
+    no annotation      An image, or a line in a list, has no annotation file. It is left out. (In YOLO's layout, an
+                       image without a text file is an image without objects, and is kept.)
+    not listed         The lists of the splits do not name the annotation. It is left out.
+    broken             The XML or JSON cannot be parsed, and the file is left out. Or an entry does not have the
+                       expected contents: then the object is left out, or kept as a box if only its outline is broken.
+    encoding           The bytes are not in the encoding that the file states, or not UTF-8. The file is left out.
+    refused            The XML declares entities or external references. The file is left out.
+    unknown class      The object is left out, and its image is kept.
+    not a number       A coordinate is NaN or infinite. The object is left out.
+    no area            x2 <= x1 or y2 <= y1. The object is left out.
+    outside            The object is completely outside of the image. It is left out.
+    clipped            The object is partly outside of the image. Its box is cut at the edge, and its outline is kept.
+    lossy              (Writers.) The format has no place for some information, which is not written.
 
-An image that loses all its objects is kept, as an image without objects. A box that overshoots by no more than a
-hundredth of a pixel is what rounding to six digits does, and is cut without a word.
+An image that loses all its objects is kept as an image without objects. A box that overshoots by at most a hundredth
+of a pixel, which rounding to six digits causes, is cut without a fault.
 """

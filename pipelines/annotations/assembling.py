@@ -1,4 +1,4 @@
-"""From what annotation files say to checked scenes: the part that all readers share."""
+"""Making checked scenes from the contents of annotation files, as all readers do."""
 
 import dataclasses
 import math
@@ -26,13 +26,24 @@ __all__ = [
     "make_scene",
 ]
 
-# By how many pixels a box may overshoot without a word: rounding to six digits, in images of up to 10,000 pixels.
+# Number of pixels by which a box may overshoot without a fault. Rounding to six digits causes it, in images of up to
+# 10,000 pixels.
 ROUNDING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object as its annotation tells it; `box` is xyxy, in pixels, or in shares of the image in a relative draft."""
+    """An object as its annotation describes it.
+
+    Attributes:
+        class_name: Name of the class.
+        box: The box (xyxy), in pixels, or in fractions of the image if the draft is `relative`.
+        line: Line of the annotation, or None.
+        difficult: Whether the object is "difficult", as in Pascal VOC.
+        crowd: Whether the box holds an uncountable group, as in COCO.
+        outline: Polygons or run lengths, as in `pipelines.Scene`, or None.
+        attributes: Everything else that the annotation says.
+    """
 
     class_name: str
     box: tuple[float, float, float, float]
@@ -45,10 +56,18 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An image as its annotation tells it.
+    """An image as its annotation describes it.
 
-    `image` is where it should be; `source` and `line` say where that is written; `size` is the (height, width) that
-    the annotation claims, if any; `mask` a `masks.MaskFile`, if any.
+    Attributes:
+        image: Path at which the image should be.
+        name: Name of the image.
+        source: File of the annotation.
+        objects: The objects in the image.
+        line: Line of the annotation, or None.
+        size: Height and width that the annotation states, or None.
+        relative: Whether boxes and outlines are in fractions of the image.
+        number: Number of the image in the source, or None.
+        mask: A `pipelines.annotations.masks.MaskFile`, or None.
     """
 
     image: Path
@@ -63,10 +82,10 @@ class Draft:
 
 
 def image_header(path: Path) -> tuple[tuple[int, int], int]:
-    """The stored (height, width) and the EXIF orientation, 1 to 8, from the first kilobytes of an image file.
+    """Reads the stored height and width and the EXIF orientation, 1 to 8, from the first kilobytes of an image file.
 
     Raises:
-        OSError: no such file, or not an image.
+        OSError: There is no such file, or it is not an image.
     """
     with Image.open(path) as image:
         tag = image.getexif().get(274, 1)
@@ -84,14 +103,21 @@ def assemble(
     group_by: GroupBy = None,
     class_ids: Sequence[int] | None = None,
 ) -> Data:
-    """Check every draft against its image and class names, and divide what the source did not.
+    """Checks every draft against its image and the class names, and makes the splits that the source does not have.
 
     Args:
-        drafts: by split; "train", and as the source brings them along "valid" and "test".
-        class_names: `None` takes every name that occurs, sorted.
+        drafts: Drafts of each split: "train", and "valid" and "test" if the source has them.
+        class_names: Names of the classes. With None they are all names that occur, sorted.
+        log: Log to which faults are added.
+        valid: Fraction of the images to take for validation, if the source has no validation split.
+        test: Fraction of the images to take for testing, if the source has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        class_ids: Numbers of the classes in the source.
 
     Raises:
-        ValueError: no image is left to train on; or the first fault of a strict log.
+        ValueError: There is no image to train on, class names are not different, or there is a fault and the log is
+            strict.
     """
     if class_names is None:
         class_names = sorted(
@@ -100,7 +126,7 @@ def assemble(
     numbers = {name: number for number, name in enumerate(class_names)}
     if len(numbers) < len(class_names):
         twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
-        raise ValueError(f"expected class names that differ, received {twice} more than once")
+        raise ValueError(f"expected different class names, received {twice} more than once")
     seen: dict[str, Draft] = {}
     given: dict[str, list[Scene]] = {}
     for role, part in drafts.items():
@@ -119,10 +145,20 @@ def divide(
     group_by: GroupBy = None,
     class_ids: Sequence[int] | None = None,
 ) -> Data:
-    """A data set of checked scenes; the splits that the source did not bring along are taken from "train".
+    """Makes a data set of checked scenes. Splits that the source does not have are taken from "train".
+
+    Args:
+        given: Scenes of each split that the source has.
+        class_names: Names of the classes.
+        log: Log whose faults the data set lists.
+        valid: Fraction of the images to take for validation, if the source has no validation split.
+        test: Fraction of the images to take for testing, if the source has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        class_ids: Numbers of the classes in the source.
 
     Raises:
-        ValueError: no scene to train on.
+        ValueError: There is no scene to train on.
     """
     pool = given.get("train", ())
     if not pool:
@@ -147,28 +183,27 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
     try:
         stored, tag = image_header(draft.image)
     except FileNotFoundError:
-        log.add("missing image", draft.source, draft.line, f"there is no {draft.image}; left out")
+        log.add("missing image", draft.source, draft.line, f"there is no {draft.image}; the annotation is left out")
         return None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        log.add("unreadable image", draft.source, draft.line, f"{draft.image}: {error}; left out")
+        log.add("unreadable image", draft.source, draft.line, f"{draft.image} cannot be read ({error}); it is left out")
         return None
     key = os.path.realpath(draft.image)
     if key in seen:
-        log.add(
-            "duplicate", draft.source, draft.line, f"{draft.image} is annotated in {seen[key].source} already; left out"
-        )
+        reason = f"{seen[key].source} annotates {draft.image} already; this annotation is left out"
+        log.add("duplicate", draft.source, draft.line, reason)
         return None
     seen[key] = draft
     size = turned_size(stored, tag)
-    # Annotations that claim the size of the image as it is stored were made without regard to the tag.
+    # An annotation with the size of the image as it is stored was made without regard to the tag.
     turn = tag if draft.size == stored != size else 1
     if draft.size is not None and draft.size not in (stored, size):
         log.add(
             "other size",
             draft.source,
             draft.line,
-            f"speaks of an image of {draft.size[1]}x{draft.size[0]} pixels, {draft.image} has {size[1]}x{size[0]} "
-            "(width x height); left out",
+            f"the annotation is of an image of {draft.size[1]}x{draft.size[0]} pixels (width x height), and "
+            f"{draft.image} has {size[1]}x{size[0]}; it is left out",
         )
         return None
     return make_scene(draft, str(draft.image), stored if turn != 1 else size, numbers, log, turn=turn)
@@ -177,20 +212,20 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
 def make_scene(
     draft: Draft, image: Any, size: tuple[int, int], numbers: Mapping[str, int], log: Log, *, turn: int = 1
 ) -> Scene:
-    """The scene of an image that is there: its objects checked, cut at the edges, and turned.
+    """Makes the scene of an image: checks its objects, cuts them at the edges, and turns them.
 
     Args:
-        draft: what the annotation says.
-        image: a path, or the file's contents.
-        size: (height, width) of the image as the annotation sees it.
-        numbers: class index by class name.
-        log: for the faults of objects.
-        turn: the EXIF orientation, if the annotation was made without regard to it.
+        draft: The image and its objects, as the annotation describes them.
+        image: Path of the image, or the contents of its file.
+        size: Height and width of the image to which the annotation refers.
+        numbers: Class index of each class name.
+        log: Log to which faults of objects are added.
+        turn: EXIF orientation, if the annotation was made without regard to it. Defaults to 1.
     """
     height, width = size
     boxes = np.array([found.box for found in draft.objects], np.float64).reshape(-1, 4)
     if draft.relative:
-        # Nine decimals: far below float32, and what turns 1e-14 beside the edge back into the edge.
+        # Nine decimals are far more exact than float32, and make a coordinate 1e-14 beside the edge equal to the edge.
         boxes = np.round(boxes * [width, height, width, height], 9)
     kept = [i for i, box in enumerate(boxes.tolist()) if _is_good(box, draft, i, size, numbers, log)]
     boxes = np.clip(boxes[kept], 0, [width, height, width, height])
@@ -217,11 +252,12 @@ def make_scene(
 
 
 def _fitting(found: Found, draft: Draft, size: tuple[int, int], log: Log) -> Any:
-    """The object's outline, unless it is drawn in run lengths on an image of another size."""
+    """Returns the object's outline, or None if it is run lengths of an image of another size."""
     outline = found.outline
     if isinstance(outline, Mapping) and tuple(outline["size"]) != size:
-        what = f"{found.class_name!r} of {draft.name}: run lengths of (height, width) {tuple(outline['size'])}"
-        log.add("other size", draft.source, found.line, f"{what}, the image has {size}; kept as a box", kept=True)
+        reason = f"{found.class_name!r} of {draft.name}: the run lengths have (height, width) {tuple(outline['size'])} "
+        reason += f"and the image has {size}; the object is kept as a box"
+        log.add("other size", draft.source, found.line, reason, kept=True)
         return None
     return outline
 
@@ -233,35 +269,39 @@ def _as_samples(scenes: Sequence[Scene]) -> Samples:
 def _is_good(
     box: Sequence[float], draft: Draft, index: int, size: tuple[int, int], numbers: Mapping[str, int], log: Log
 ) -> bool:
-    """Whether to keep the object; what is wrong with it, or has to be cut off, goes into the log."""
+    """Tells whether to keep the object, and adds its faults to the log."""
     found = draft.objects[index]
     what = f"{found.class_name!r}, object {index + 1} of {draft.name}"
 
     def fault(kind: str, reason: str, *, kept: bool = False) -> None:
         log.add(
-            kind, draft.source, found.line, f"{what}: {reason}; {'cut at the edge' if kept else 'left out'}", kept=kept
+            kind,
+            draft.source,
+            found.line,
+            f"{what}: {reason}; the object is {'cut at the edge' if kept else 'left out'}",
+            kept=kept,
         )
 
     height, width = size
     x1, y1, x2, y2 = box
     shown = f"[{x1:.6g}, {y1:.6g}, {x2:.6g}, {y2:.6g}]"
     if found.class_name not in numbers:
-        fault("unknown class", f"expected one of {', '.join(map(repr, numbers))}")
+        fault("unknown class", f"the class is not one of {', '.join(map(repr, numbers))}")
     elif not all(map(math.isfinite, box)):
-        fault("not a number", f"box {shown}")
+        fault("not a number", f"the box {shown} has coordinates that are not finite")
     elif not _has_area(box):
-        fault("no area", f"box {shown} has x2 <= x1 or y2 <= y1")
+        fault("no area", f"the box {shown} has x2 <= x1 or y2 <= y1")
     elif not _has_area(np.clip(box, 0, [width, height, width, height])):
-        fault("outside", f"box {shown} is outside of the image of {width}x{height} pixels")
+        fault("outside", f"the box {shown} is outside of the image of {width}x{height} pixels")
     else:
         if min(x1, y1) < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
-            fault("clipped", f"box {shown} reaches over the edge of the image of {width}x{height} pixels", kept=True)
+            fault("clipped", f"the box {shown} crosses the edge of the image of {width}x{height} pixels", kept=True)
         return True
     return False
 
 
 def _has_area(box: Sequence[float] | np.ndarray) -> bool:
-    """Whether there is something between the sides once they are `float32`, as in a `Scene`."""
+    """Tells whether the box has an area after its coordinates are rounded to `float32`, as in a `Scene`."""
     with np.errstate(over="ignore"):
         x1, y1, x2, y2 = np.asarray(box).astype(np.float32)
     return bool(x2 > x1 and y2 > y1)

@@ -1,8 +1,8 @@
-"""COCO JSON: one file a split, with lists of images, categories and annotations.
+"""COCO JSON: one file for each split, with lists of images, categories and annotations.
 
-The format: https://cocodataset.org/#format-data. What of an annotation has no field in `Scene` (id, area, key points,
-scores, ...) is kept in `Scene.attributes` and written back; so are CVAT's `attributes`. The general `info`,
-`licenses` and supercategories are not kept.
+The format is described at https://cocodataset.org/#format-data. The parts of an annotation that have no field in
+`Scene` (id, area, key points, score and so on) are kept in `Scene.attributes` and written back, and so are CVAT's
+`attributes`. The general `info`, `licenses` and supercategories are not kept.
 """
 
 import json
@@ -24,9 +24,9 @@ from pipelines.sources.splits import GroupBy
 
 __all__ = ["find_files", "read", "write"]
 
-# Of an annotation, what has a field of its own in Scene.
+# The parts of an annotation that have a field in Scene
 _PLACED = ("bbox", "category_id", "image_id", "segmentation", "iscrowd", "attributes")
-# Of the attributes, what belongs beside them rather than into CVAT's `attributes`.
+# The attributes that are written beside CVAT's `attributes`, and not inside of them
 _TOP_LEVEL = ("id", "area", "score", "keypoints", "num_keypoints", "caption")
 
 
@@ -41,31 +41,35 @@ def read(
     group_by: GroupBy = None,
     strict: bool = False,
 ) -> Data:
-    """Read COCO annotations.
+    """Reads COCO annotations.
 
     Args:
-        source: a JSON file, or a folder with JSON files in `annotations/`, in itself or in a folder a split (`train/`,
-            `valid/`, `test/`, as Roboflow exports). With several files the split is told by the word train, val or test
-            in the name of the file or of its folder; one file is divided by `pipelines.split`.
-        images: the folder that `file_name` counts from; `None` looks beside the JSON file, in `images/`, and in folders
-            that are called like the split.
-        class_names: the categories to read, in order; `None` takes all, in the order of their ids.
-        valid, test, seed, group_by: as for `pipelines.read_scenes`.
-        strict: raise at the first fault instead of listing it.
+        source: A JSON file, or a folder with JSON files in `annotations/`, in itself, or in one folder for each split
+            (`train/`, `valid/`, `test/`, as Roboflow exports them). With several files, the word train, val or test in
+            the name of the file or of its folder tells the split. `pipelines.split` divides a single file.
+        images: Folder that `file_name` is relative to. By default the images are searched beside the JSON file, in
+            `images/`, and in folders with the name of the split.
+        class_names: Names of the categories to read, in order. Defaults to all, in the order of their ids.
+        valid: Fraction of the images to take for validation, if the data has no validation split.
+        test: Fraction of the images to take for testing, if the data has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        strict: Whether to raise a ValueError at the first fault, instead of listing it.
 
     Returns:
-        A `Data`; polygons and run lengths are in `Scene.outlines`, category ids in `class_ids`.
-        What becomes of faults is listed in `pipelines.annotations`.
+        A `Data` of scenes. Polygons and run lengths are in `Scene.outlines`, and category ids in `class_ids`.
+        `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: no annotated images to train on, several files of one split, or a fault and `strict`.
+        ValueError: There are no annotated images to train on, there are several files for one split, or there is a
+            fault and `strict`.
     """
     path = Path(source)
     log = Log(strict=strict)
     files = {"train": path} if path.is_file() else find_files(path)
     root = path.parent if path.is_file() else path
     if not files:
-        raise ValueError(f"{path}: found no JSON file with images, annotations and categories")
+        raise ValueError(f"{path}: expected a JSON file with images, annotations and categories, and found none")
     documents = {role: (file, read_json(file, log)) for role, file in files.items()}
     categories: dict[int, str] = {}
     for file, document in documents.values():
@@ -96,10 +100,10 @@ def read(
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """The COCO files of a folder by split; of several without a split's name, none.
+    """Returns the COCO file of each split in a folder. With several files, those without a split's name are left out.
 
     Raises:
-        ValueError: two files of one split.
+        ValueError: There are two files for one split.
     """
     found: dict[str, Path] = {}
     files = [
@@ -108,7 +112,7 @@ def find_files(folder: Path) -> dict[str, Path]:
         if looks_like_coco(file)
     ]
     files = list(dict.fromkeys(files))
-    # The contest's archives hold key points of the same images beside the instances.
+    # The archives of the COCO contest also hold key points of the same images.
     files = [file for file in files if file.name.startswith("instances")] or files
     if len(files) == 1:
         return {"train": files[0]}
@@ -118,8 +122,8 @@ def find_files(folder: Path) -> dict[str, Path]:
             continue
         if role in found:
             raise ValueError(
-                f"{folder}: found both {found[role].name} and {file.name} for {role}. Expected one file for "
-                "each split; pass the file to read"
+                f"{folder}: expected one file for each split, and found both {found[role].name} and {file.name} for "
+                f"{role}. Pass the file to read"
             )
         found[role] = file
     return found
@@ -141,7 +145,7 @@ def _categories(file: Path, document: Json | None, log: Log) -> dict[int, str]:
                 "broken",
                 file,
                 _line(document, "categories", index),
-                f"categories[{index}] has no id and name; left out",
+                f"categories[{index}] has no id and name; it is left out",
             )
     return found
 
@@ -153,16 +157,15 @@ def _drafts(
     entries: dict[Any, tuple[int, Mapping[str, Any]]] = {}
     for index, entry in enumerate(document.value.get("images", ())):
         if not (isinstance(entry, dict) and isinstance(entry.get("file_name"), str) and _is_key(entry.get("id"))):
-            log.add(
-                "broken", file, document.line("images", index), f"images[{index}] has no id and file_name; left out"
-            )
+            reason = f"images[{index}] has no id and file_name; it is left out"
+            log.add("broken", file, document.line("images", index), reason)
             continue
         if entry["id"] in entries:
             log.add(
                 "duplicate",
                 file,
                 document.line("images", index),
-                f"images[{index}]: id {entry['id']!r} again; left out",
+                f"images[{index}] has the id {entry['id']!r} of an earlier image; it is left out",
             )
             continue
         entries[entry["id"]] = (index, entry)
@@ -171,11 +174,11 @@ def _drafts(
         line = document.line("annotations", index)
         where = f"annotations[{index}]"
         if not isinstance(annotation, dict):
-            log.add("broken", file, line, f"{where} is no object; left out")
+            log.add("broken", file, line, f"{where} is not an object; it is left out")
             continue
         image_id = annotation.get("image_id")
         if not _is_key(image_id) or image_id not in found:
-            log.add("missing image", file, line, f"{where}: no image has the id {image_id!r}; left out")
+            log.add("missing image", file, line, f"{where}: no image has the id {image_id!r}; it is left out")
             continue
         made = _found(annotation, categories, file, line, where, log)
         if made is not None:
@@ -205,7 +208,7 @@ def _is_key(value: Any) -> bool:
 
 
 def _image_folders(file: Path, root: Path, role: str) -> list[Path]:
-    """Where images may lie: first folders called like the file's split, then the usual ones."""
+    """Returns the folders in which images may be: first those with the name of the split, then the usual ones."""
     words = [file.stem.removeprefix("instances_"), *({"valid": ("val", "valid")}.get(role, (role,)))]
     usual = [base / "images" / word for base in (root, file.parent.parent) for word in words]
     usual += [base / word for base in (root, file.parent.parent) for word in words]
@@ -219,7 +222,7 @@ def _found(
     try:
         x, y, width, height = (float(number) for number in annotation["bbox"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        log.add("broken", file, line, f"{where}: bbox does not hold four numbers; left out")
+        log.add("broken", file, line, f"{where}: bbox is not four numbers; the annotation is left out")
         return None
     number = annotation.get("category_id")
     known = _is_key(number) and number in categories
@@ -229,9 +232,8 @@ def _found(
     try:
         outline = _outline(annotation.get("segmentation"))
     except (TypeError, ValueError, KeyError, OverflowError):
-        log.add(
-            "broken", file, line, f"{where}: segmentation is neither polygons nor run lengths; kept as a box", kept=True
-        )
+        reason = f"{where}: segmentation is neither polygons nor run lengths; the object is kept as a box"
+        log.add("broken", file, line, reason, kept=True)
         outline = None
     return Found(
         categories[number] if known else f"category {number!r}",  # type: ignore[index]
@@ -251,27 +253,27 @@ def _outline(segmentation: Any) -> Any:
 
 
 def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
-    """Write a data set as COCO: `images/NAME.jpg` and `annotations/instances_{train,val,test}.json`.
+    """Writes a data set as COCO: `images/NAME.jpg` and `annotations/instances_{train,val,test}.json`.
 
-    `read` gives the same scenes back. Category ids are `data.class_ids`, or count from 1. Ids of images and of
-    annotations are kept where the data has them and each is there once; otherwise they count from 1. `area` is that
-    of the outline, or of the box. What COCO has no field for goes into `attributes`, as CVAT writes it.
+    `read` returns the same scenes. Category ids are `data.class_ids`, or count from 1. Ids of images and of annotations
+    are kept if the data has them and all are different; otherwise they count from 1. `area` is the area of the outline,
+    or of the box. Attributes that COCO has no field for are written to `attributes`, as CVAT does.
 
     Args:
-        data: what to write.
-        folder: a new or empty folder.
-        images: "copy" the files, "link" to them, or "leave" them out (to write annotations alone).
-        strict: raise a ValueError, before anything is written, where something would be lost.
+        data: Data set with boxes.
+        folder: A folder that is new or empty.
+        images: "copy" copies the files, "link" links to them, and "leave" writes the annotations alone.
+        strict: Whether to raise a ValueError, before anything is written, if information would be lost.
 
     Returns:
-        What COCO has no place for (masks of classes, identities, time stamps), and was left out.
+        A fault for each kind of information that COCO has no place for: masks of classes, identities, time stamps.
 
     Raises:
-        ValueError: the folder is not empty, or two images of one name.
+        ValueError: The folder is not empty, two images have the same name, or information would be lost and `strict`.
     """
     scenes = [scene for part in data.splits.values() for scene in part]
     if len({scene.name for scene in scenes}) < len(scenes):
-        raise ValueError("two images have the same name. Expected one of its own for each, to write into one folder")
+        raise ValueError("two images have the same name. Expected different names, to write the images into one folder")
     lossy = note_lossy(data, folder, holds={"outlines", "crowd", "difficult", "attributes"}, strict=strict)
     root = put_images(scenes, folder, ["images/" + scene.name for scene in scenes], images)
     (root / "annotations").mkdir()
@@ -304,7 +306,7 @@ def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool
 
 
 def _ids(wanted: Sequence[Any]) -> list[Any]:
-    """Those wanted, if each is there and there once; else 1, 2, 3, ..."""
+    """Returns the ids that the data has, if all are there and different, and otherwise 1, 2, 3 and so on."""
     if None not in wanted and len(set(wanted)) == len(wanted):
         return list(wanted)
     return list(range(1, len(wanted) + 1))
@@ -339,7 +341,7 @@ def _annotation(scene: Scene, index: int, image_id: Any, number: Any, class_ids:
 
 
 def _one_entry_a_line(content: Mapping[str, Sequence[Any]]) -> str:
-    """JSON with a line for each entry, so that a fault's line says which."""
+    """Returns JSON with one line for each entry, so that the line of a fault identifies the entry."""
     parts = [
         f"{json.dumps(key)}: [\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]"
         for key, entries in content.items()

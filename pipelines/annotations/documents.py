@@ -1,4 +1,4 @@
-"""Reading text, JSON and XML so that a fault can be traced to its line, and a hostile file does no harm."""
+"""Reading of text, JSON and XML, with the line of each fault, and without harm from hostile files."""
 
 import bisect
 import json
@@ -14,11 +14,20 @@ __all__ = ["Json", "Node", "read_json", "read_text", "read_xml"]
 
 
 def read_text(path: Path, log: Log) -> str | None:
-    """The text of a UTF-8 file, without byte order mark; `None`, and a fault, when it is none or cannot be opened."""
+    """Reads a UTF-8 file, without its byte order mark.
+
+    Args:
+        path: Text file.
+        log: Log to which a fault is added if the file cannot be opened or is not UTF-8.
+
+    Returns:
+        The text, or None if there was a fault.
+    """
     try:
         contents = path.read_bytes()
     except OSError as error:
-        log.add("broken", path, None, f"cannot be opened ({(error.strerror or str(error)).lower()}); left out")
+        reason = (error.strerror or str(error)).lower()
+        log.add("broken", path, None, f"the file cannot be opened ({reason}); it is left out")
         return None
     try:
         return contents.decode("utf-8-sig")
@@ -29,7 +38,11 @@ def read_text(path: Path, log: Log) -> str | None:
 
 
 class Json:
-    """A parsed JSON file that knows on which line each value of its upper levels begins."""
+    """A parsed JSON file, with the lines on which the values of its upper levels begin.
+
+    Attributes:
+        value: The parsed value.
+    """
 
     def __init__(self, value: Any, text: str, starts: dict[tuple, Any]) -> None:
         self.value = value
@@ -37,7 +50,7 @@ class Json:
         self._ends = [match.start() for match in re.finditer("\n", text)]
 
     def line(self, *keys: str | int) -> int:
-        """The line of `value[keys[0]][keys[1]]...`, or of the innermost value around it that was followed.
+        """Returns the line of `value[keys[0]][keys[1]]...`, or of the innermost value around it whose line is known.
 
         >>> document = parse_json('{"a": 1,\\n "b": [7,\\n 8]}', depth=2)
         >>> document.line("b"), document.line("b", 1)
@@ -51,7 +64,16 @@ class Json:
 
 
 def read_json(path: Path, log: Log, *, depth: int = 2) -> Json | None:
-    """A JSON file; `None`, and a fault, when it cannot be read. Lines are known down to `depth` levels."""
+    """Reads a JSON file.
+
+    Args:
+        path: JSON file.
+        log: Log to which a fault is added if the file cannot be read.
+        depth: Number of levels for whose values the lines are known.
+
+    Returns:
+        The document, or None if there was a fault.
+    """
     text = read_text(path, log)
     if text is None:
         return None
@@ -60,11 +82,16 @@ def read_json(path: Path, log: Log, *, depth: int = 2) -> Json | None:
     except json.JSONDecodeError as error:
         log.add("broken", path, error.lineno, f"not valid JSON: {error.msg}; the file is left out")
     except RecursionError:
-        log.add("broken", path, None, "JSON that is nested thousands of levels deep; the file is left out")
+        log.add("broken", path, None, "the JSON is nested thousands of levels deep; the file is left out")
     return None
 
 
 def parse_json(text: str, *, depth: int) -> Json:
+    """Parses JSON, and notes the lines of the values of its first `depth` levels.
+
+    Raises:
+        json.JSONDecodeError: The text is not valid JSON.
+    """
     starts: dict[tuple, Any] = {}
     at = _past_space(text, 0)
     value, at = _parse(text, at, depth, (), starts)
@@ -83,7 +110,7 @@ def _past_space(text: str, at: int) -> int:
 
 
 def _parse(text: str, at: int, depth: int, path: tuple, starts: dict[tuple, Any]) -> tuple[Any, int]:
-    """The value at `at` and where it ends. The library's own scanner, in C, takes over below `depth`."""
+    """Returns the value that begins at `at`, and where it ends. Below `depth`, the standard library parses, in C."""
     opening = text[at : at + 1]
     if depth == 0 or opening not in ("{", "["):
         return _DECODER.raw_decode(text, at)
@@ -119,12 +146,12 @@ def _parse(text: str, at: int, depth: int, path: tuple, starts: dict[tuple, Any]
 
 
 class Node(ElementTree.Element):
-    """An XML element that knows its line."""
+    """An XML element with the line on which it begins."""
 
     line: int
 
     def words(self, path: str) -> str:
-        """The text of the first element at `path`, without space around it; empty when there is none."""
+        """Returns the text of the first element at `path`, without space around it, or "" if there is none."""
         return (self.findtext(path) or "").strip()
 
 
@@ -133,10 +160,17 @@ class _Refused(Exception):
 
 
 def read_xml(path: Path, log: Log) -> Node | None:
-    """The root of an XML file; `None`, and a fault, when it cannot be read or is refused.
+    """Reads an XML file.
 
-    Entities and external references are refused, since with them a file of a kilobyte expands to gigabytes, or reads
-    other files. (https://docs.python.org/3/library/xml.html#xml-security)
+    Entities and external references are refused, because with them a file of a kilobyte can expand to gigabytes, or
+    read other files. (https://docs.python.org/3/library/xml.html#xml-security)
+
+    Args:
+        path: XML file.
+        log: Log to which a fault is added if the file cannot be read or is refused.
+
+    Returns:
+        The root element, or None if there was a fault.
     """
     parser = expat.ParserCreate()
 
@@ -164,19 +198,20 @@ def read_xml(path: Path, log: Log) -> Node | None:
         return builder.close()  # type: ignore[return-value]
     except _Refused:
         line = parser.CurrentLineNumber
-        log.add("refused", path, line, "declares entities or external references; the file is left out")
+        log.add("refused", path, line, "the XML declares entities or external references; the file is left out")
     except expat.ExpatError as error:
         message = expat.ErrorString(error.code)
         if "encoding" in message:
             log.add("encoding", path, error.lineno, f"{message}; the file is left out")
         elif error.code == expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN] and _is_not_utf8(path):
-            log.add("encoding", path, error.lineno, "bytes that are not of its encoding; the file is left out")
+            log.add("encoding", path, error.lineno, "the bytes do not fit the stated encoding; the file is left out")
         else:
             log.add("broken", path, error.lineno, f"not valid XML: {message}; the file is left out")
     except (LookupError, ValueError) as error:  # an encoding that Python does not know
         log.add("encoding", path, 1, f"{error}; the file is left out")
     except OSError as error:
-        log.add("broken", path, None, f"cannot be opened ({(error.strerror or str(error)).lower()}); left out")
+        reason = (error.strerror or str(error)).lower()
+        log.add("broken", path, None, f"the file cannot be opened ({reason}); it is left out")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Collecting what is wrong in annotations, or raising at the first."""
+"""The log of faults: it collects the faults of a data set, or raises the first."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,12 @@ __all__ = ["Log"]
 
 
 class Log:
-    """Where readers report faults.
+    """A log to which readers add faults.
 
     Args:
-        strict: raise the first fault as a ValueError.
+        strict: Whether to raise the first fault as a ValueError.
+
+    Example:
 
     >>> log = Log()
     >>> log.add("broken", "a.xml", 3, "no closing tag; the file is left out")
@@ -28,13 +30,24 @@ class Log:
         return tuple(self._faults)
 
     def add(self, kind: str, path: object, line: int | None, reason: str, *, kept: bool = False) -> None:
-        """Note a fault. Raises: ValueError, if `strict`."""
+        """Adds a fault.
+
+        Args:
+            kind: Kind of the fault, one of those that `pipelines.annotations` lists.
+            path: File in which the fault is.
+            line: Line of the fault, or None.
+            reason: The fault, and what happens because of it, in words.
+            kept: Whether the object or image is kept.
+
+        Raises:
+            ValueError: The log is strict.
+        """
         fault = Fault(str(path), reason, line=line, kind=kind, kept=kept)
         if self.strict:
-            raise ValueError(f"{fault} (strict=True raises at the first fault; strict=False lists them and goes on)")
+            raise ValueError(f"{fault} (strict=True raises at the first fault; strict=False lists them all)")
         self._faults.append(fault)
 
     def extend(self, faults: Iterable[Fault]) -> None:
-        """Note faults that another log has collected."""
+        """Adds the faults that another log has collected."""
         for fault in faults:
             self.add(fault.kind, fault.path, fault.line, fault.reason, kept=fault.kept)

@@ -1,4 +1,4 @@
-"""Finding the images that annotations name, and writing images beside annotations."""
+"""The image files of annotations: finding them by name, and writing them beside annotations."""
 
 import os
 import shutil
@@ -20,7 +20,11 @@ Keep = Literal["copy", "link", "leave"]
 
 
 class ImageIndex:
-    """The images below a folder, found by name with or without suffix or folders."""
+    """An index of the images below a folder by their names.
+
+    Args:
+        folder: The folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +36,7 @@ class ImageIndex:
                 self._by_name.setdefault(name, path)
 
     def find(self, name: str) -> Path | None:
-        """The image called `name`, with the path below the folder or without it; with its suffix or without."""
+        """Returns the image of a name, which may lack its folders and its suffix, or None if there is no such image."""
         name = name.replace("\\", "/").strip()
         if not name:
             return None
@@ -40,42 +44,51 @@ class ImageIndex:
 
 
 def stems(scenes: Sequence[Scene]) -> list[str]:
-    """The names without suffix, which is how VOC and YOLO pair images and annotations.
+    """Returns the names of the images without suffix, by which VOC and YOLO pair images and annotations.
 
     Raises:
-        ValueError: two are the same.
+        ValueError: Two names are equal without their suffix.
     """
     found: dict[str, str] = {}
     for scene in scenes:
         stem = os.path.splitext(scene.name)[0]
         if stem in found:
             raise ValueError(
-                f"{found[stem]!r} and {scene.name!r}: this format keeps annotations by name without suffix, so two "
-                "images need two names. Rename one"
+                f"{found[stem]!r} and {scene.name!r}: this format stores annotations by name without suffix, so both "
+                "images would have the same annotations. Rename one"
             )
         found[stem] = scene.name
     return list(found)
 
 
 def put_images(scenes: Sequence[Scene], folder: str | Path, places: Sequence[str], images: Keep) -> Path:
-    """Copy or link each scene's image to its place below `folder`, which must be new or empty; returns the folder.
+    """Copies the image of each scene, or links to it.
+
+    Args:
+        scenes: The scenes.
+        folder: A folder that is new or empty.
+        places: Path of each image below the folder.
+        images: "copy" copies the files, "link" links to them, and "leave" does nothing.
+
+    Returns:
+        The folder.
 
     Raises:
-        ValueError: a folder that is not empty, names that lead out of it or are no image's, or pixels that would be
-            changed by being written.
+        ValueError: The folder is not empty, a name leads out of it or does not belong to an image, or a lossy format
+            would change pixels.
     """
     if images not in ("copy", "link", "leave"):
         raise ValueError(f'expected `images` as "copy", "link" or "leave", received {images!r}')
     root = Path(folder)
     if root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root}: is not empty. Expected a new or empty folder, so that nothing is overwritten")
+        raise ValueError(f"{root}: the folder is not empty. Expected a new or empty one; nothing is overwritten")
     for scene in scenes:
         suffix = Path(scene.name).suffix.lower()
         if suffix not in IMAGE_SUFFIXES:
             raise ValueError(f"{scene.name!r}: expected a name that ends in one of {', '.join(IMAGE_SUFFIXES)}")
         if isinstance(scene.image, np.ndarray) and suffix not in _LOSSLESS and images != "leave":
             raise ValueError(
-                f"{scene.name!r}: its pixels would change in a {suffix} file. Give it a name that ends in .png"
+                f"{scene.name!r}: the pixels would change in a {suffix} file. Give the image a name that ends in .png"
             )
     root.mkdir(parents=True, exist_ok=True)
     if images == "leave":
@@ -83,7 +96,7 @@ def put_images(scenes: Sequence[Scene], folder: str | Path, places: Sequence[str
     for scene, place in zip(scenes, places, strict=True):
         target = root / place
         if root.resolve() not in target.resolve().parents:
-            raise ValueError(f"{scene.name!r}: leads out of {root}. Expected names without '..'")
+            raise ValueError(f"{scene.name!r}: the name leads out of {root}. Expected names without '..'")
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(scene.image, np.ndarray):
             Image.fromarray(scene.image).save(target)
@@ -104,12 +117,18 @@ def note_lossy(
     strict: bool,
     fits: Callable[[Scene, int], bool] = lambda scene, index: False,
 ) -> tuple[Fault, ...]:
-    """One fault for each kind of information in `data` that is not among those that a format `holds`.
+    """Returns a fault for each kind of information in a data set that a format has no place for.
 
-    `fits` tells of an object's outline that the format does hold it, though not every outline.
+    Args:
+        data: The data set.
+        folder: Folder to which it will be written.
+        holds: Kinds of information that the format has a place for.
+        strict: Whether to raise the first fault.
+        fits: Function that takes a scene and the number of an object, and tells whether the format has a place for the
+            outline of this object, although it has none for every outline.
 
     Raises:
-        ValueError: there is one, and `strict`.
+        ValueError: There is such a fault, and `strict`.
     """
     scenes = [scene for part in data.splits.values() for scene in part]
     present = {
@@ -126,10 +145,15 @@ def note_lossy(
         "time stamps": sum(scene.seconds is not None for scene in scenes),
     }
     faults = tuple(
-        Fault(str(folder), f"this format has no place for {kind}: {count} written without", kind="lossy", kept=True)
+        Fault(
+            str(folder),
+            f"this format has no place for {kind} ({count} of them); they are not written",
+            kind="lossy",
+            kept=True,
+        )
         for kind, count in present.items()
         if count and kind not in holds
     )
     if strict and faults:
-        raise ValueError(f"{faults[0]} (strict=True refuses to write with a loss; strict=False writes without)")
+        raise ValueError(f"{faults[0]} (strict=True writes nothing then; strict=False writes the rest)")
     return faults

@@ -1,4 +1,4 @@
-"""LabelMe: one JSON file an image, with its shapes. https://github.com/wkentaro/labelme"""
+"""LabelMe: one JSON file with shapes for each image. https://github.com/wkentaro/labelme"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,22 +31,25 @@ def read(
     group_by: GroupBy = None,
     strict: bool = False,
 ) -> Data:
-    """Read a folder of LabelMe annotations.
+    """Reads a folder of LabelMe annotations.
 
-    Rectangles become boxes; polygons and circles boxes with outlines; lines and points are listed as faults, since
-    they have no area. Shapes of one label and one `group_id` are parts of one object, as LabelMe means them to be.
+    Rectangles become boxes. Polygons and circles become boxes with outlines. Lines and points have no area, and are
+    listed as faults. Shapes with the same label and the same `group_id` are parts of one object, as in LabelMe.
 
     Args:
-        folder: with JSON files (in folders called like the splits, or not), or one such file.
-        class_names: the classes to read, in order; `None` takes all that occur, sorted by name.
-        valid, test, seed, group_by: as for `pipelines.read_scenes`.
-        strict: raise at the first fault instead of listing it.
+        folder: Folder with JSON files, which may be in folders with the names of splits; or one JSON file.
+        class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name.
+        valid: Fraction of the images to take for validation, if the data has no validation split.
+        test: Fraction of the images to take for testing, if the data has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        strict: Whether to raise a ValueError at the first fault, instead of listing it.
 
     Returns:
-        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: no annotated images to train on, or a fault and `strict`.
+        ValueError: There are no annotated images to train on, or there is a fault and `strict`.
     """
     path = Path(folder)
     log = Log(strict=strict)
@@ -62,7 +65,7 @@ def read(
         draft = _draft(file, document, root, index, log)
         if draft is not None:
             drafts.setdefault(role, []).append(draft)
-    if "train" not in drafts:  # folders that only happen to be called test
+    if "train" not in drafts:  # a folder may be called "test" without being a split
         drafts = {"train": [draft for part in drafts.values() for draft in part]}
     return assemble(drafts, class_names, log, valid=valid, test=test, seed=seed, group_by=group_by)
 
@@ -80,7 +83,7 @@ def _draft(file: Path, document: Json, root: Path, index: ImageIndex, log: Log) 
     groups: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
     for number, shape in enumerate(content["shapes"]):
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-            log.add("broken", file, document.line("shapes", number), f"shapes[{number}] has no label; left out")
+            log.add("broken", file, document.line("shapes", number), f"shapes[{number}] has no label; it is left out")
             continue
         group = shape.get("group_id")
         key = number if group is None else (shape["label"], str(group))
@@ -98,15 +101,15 @@ def _draft(file: Path, document: Json, root: Path, index: ImageIndex, log: Log) 
 
 
 def _found(shapes: Sequence[tuple[int, Mapping[str, Any]]], document: Json, file: Path, log: Log) -> Found | None:
-    """One object of one shape, or of the shapes of a group."""
+    """Makes one object of one shape, or of the shapes of a group."""
     outlines: list[np.ndarray] = []
     is_box = len(shapes) == 1 and shapes[0][1].get("shape_type") == "rectangle"
     for number, shape in shapes:
         try:
             outlines.append(_outline(shape))
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            reason = error.args[0] if type(error) is ValueError and error.args else "does not hold points"
-            log.add("broken", file, document.line("shapes", number), f"shapes[{number}]: {reason}; left out")
+            reason = error.args[0] if type(error) is ValueError and error.args else "it does not hold points"
+            log.add("broken", file, document.line("shapes", number), f"shapes[{number}]: {reason}; it is left out")
     if not outlines:
         return None
     number, shape = shapes[0]
@@ -126,10 +129,10 @@ def _outline(shape: Mapping[str, Any]) -> np.ndarray:
     if kind == "rectangle":
         (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
         return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-    if kind == "circle":  # its centre and a point on it
+    if kind == "circle":  # the points are the centre and a point on the circle
         radius = math.dist(points[0], points[1])
         if not radius < 1e9:
-            raise ValueError(f"a circle of a radius of {radius:.3g} pixels")
+            raise ValueError(f"the circle has a radius of {radius:.3g} pixels")
         angles = np.arange(_CORNERS) * (2 * math.pi / _CORNERS)
         return points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     if kind != "polygon":

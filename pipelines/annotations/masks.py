@@ -1,4 +1,4 @@
-"""Mask PNGs: an image beside each photo whose pixels are class numbers, or colours that stand for classes."""
+"""Mask PNGs: for each photo an image whose pixels are class numbers, or colours that stand for classes."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from pipelines.sources.splits import GroupBy
 
 __all__ = ["MaskFile", "read"]
 
-IGNORE = 255  # what Pascal VOC and most others give to pixels that are neither
+IGNORE = 255  # the value of pixels that have no class, in Pascal VOC and most other data
 
-# Beside the photo's own name, what mask files are called.
+# Endings of the names of mask files, after the name of the photo
 _ENDINGS = ("", "_mask", "-mask", "_label", "_seg", ".mask", "_L")
 
 
@@ -31,10 +31,10 @@ class MaskFile:
     """A mask that is read when it is needed.
 
     Args:
-        path: the mask.
-        codes: for each class its pixel value: an index, or a colour as `red * 65536 + green * 256 + blue`.
-        colored: whether `codes` are colours.
-        orientation: EXIF orientation of the photo, if the mask was drawn on the photo as it is stored.
+        path: File of the mask.
+        codes: Pixel value of each class: an index, or a colour as `red * 65536 + green * 256 + blue`.
+        colored: Whether `codes` are colours.
+        orientation: EXIF orientation of the photo, if the mask was drawn on the photo as it is stored. Defaults to 1.
     """
 
     path: str
@@ -43,7 +43,7 @@ class MaskFile:
     orientation: int = 1
 
     def read(self) -> np.ndarray:
-        """The class of each pixel, `uint8 [h, w]`, upright; 255 for values that stand for no class."""
+        """Reads the class of each pixel, `uint8 [h, w]`, upright. Values that belong to no class become 255."""
         values = _values(self.path, colored=self.colored)
         if self.codes == tuple(range(len(self.codes))) and not self.colored:
             classes = np.where(values < len(self.codes), values, IGNORE).astype(np.uint8)
@@ -55,14 +55,18 @@ class MaskFile:
         return np.ascontiguousarray(turn_array(classes, self.orientation))
 
     def unknown(self) -> dict[int, int]:
-        """Values that stand for no class (255 among indices is none of these), and how many pixels have each."""
+        """Returns the values that belong to no class, and how many pixels have each. (The index 255 is not one.)"""
         values, counts = np.unique(_values(self.path, colored=self.colored), return_counts=True)
         known = set(self.codes) | (set() if self.colored else {IGNORE})
         return {v: n for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in known}
 
 
 def _values(path: str | Path, *, colored: bool) -> np.ndarray:
-    """Indices or colour codes `int32 [h, w]`. Raises: ValueError, a coloured mask where indices are expected."""
+    """Reads indices or colour codes, `int32 [h, w]`.
+
+    Raises:
+        ValueError: The mask is coloured, and indices are expected.
+    """
     with Image.open(path) as image:
         if colored:
             pixels = np.asarray(image.convert("RGB"), np.int32)
@@ -71,7 +75,7 @@ def _values(path: str | Path, *, colored: bool) -> np.ndarray:
             pixels = np.asarray(image)[..., :3]
             if (pixels == pixels[..., :1]).all():
                 return pixels[..., 0].astype(np.int32)
-            raise ValueError("is colour-coded: pass the colour of each class, colors={'sky': (0, 0, 255), ...}")
+            raise ValueError("it is colour-coded: pass the colour of each class, colors={'sky': (0, 0, 255), ...}")
         if image.mode == "LA":
             return np.asarray(image.getchannel("L")).astype(np.int32)
         return np.asarray(image).astype(np.int32)
@@ -89,29 +93,34 @@ def read(
     colors: Mapping[str, Sequence[int]] | None = None,
     check: bool = True,
 ) -> Data:
-    """Read photos and their masks.
+    """Reads photos and their masks.
 
-    The folder holds `images/` and `masks/` (or `JPEGImages/` and `SegmentationClass/`), with splits below these or
-    above (`images/train` and `masks/train`, or `train/images` and `train/masks`), or lists in
-    `ImageSets/Segmentation`. A mask is called like its photo, possibly with `_mask` at the end.
+    The folder holds `images/` and `masks/` (or `JPEGImages/` and `SegmentationClass/`). Splits are folders below these
+    or above (`images/train` and `masks/train`, or `train/images` and `train/masks`), or lists in
+    `ImageSets/Segmentation`. A mask has the name of its photo, which may be followed by `_mask`.
 
     Args:
-        folder: where the data is.
-        class_names: `class_names[i]` is what value `i` of indexed masks stands for; `None` takes `classes.txt`, the
-            names of `colors`, or where there is neither, the numbers themselves. Masks of nothing but 0 and 255 are
-            of "background" and "object".
-        colors: for colour-coded masks (red, green, blue) of each class; `None` looks for a table of names and
-            colours: `labelmap.txt` (CVAT: `name:r,g,b::`) or `class_dict.csv` (`name,r,g,b`).
-        valid, test, seed, group_by: as for `pipelines.read_scenes`.
-        strict: raise at the first fault instead of listing it.
-        check: decode every mask, and list values that stand for no class. They count as 255, "to be ignored".
+        folder: Folder of the data.
+        class_names: Names of the classes; value `i` of an indexed mask stands for `class_names[i]`. Defaults to the
+            names in `classes.txt` or in `colors`, or else to the numbers themselves. Masks with only the values 0 and
+            255 have the classes "background" and "object".
+        colors: Colour (red, green, blue) of each class, for colour-coded masks. Defaults to a table of names and
+            colours in the folder, if there is one: `labelmap.txt` (CVAT: `name:r,g,b::`) or `class_dict.csv`
+            (`name,r,g,b`).
+        valid: Fraction of the images to take for validation, if the data has no validation split.
+        test: Fraction of the images to take for testing, if the data has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        strict: Whether to raise a ValueError at the first fault, instead of listing it.
+        check: Whether to decode every mask, and to list values that belong to no class. They count as 255, which
+            means "ignore".
 
     Returns:
-        A `Data` of scenes without objects and with a `mask`. What becomes of faults is listed in
-        `pipelines.annotations`.
+        A `Data` of scenes without objects and with a `mask`. `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: no pairs of photos and masks, coloured masks without `colors`, or a fault and `strict`.
+        ValueError: There are no pairs of photos and masks, `colors` are missing for coloured masks, or there is a
+            fault and `strict`.
     """
     root = Path(folder)
     log = Log(strict=strict)
@@ -125,7 +134,7 @@ def read(
         names = list(class_names) if class_names is not None else list(found_colors)
         missing = [name for name in names if name not in found_colors]
         if missing:
-            raise ValueError(f"{root}: expected a colour for each class, found none for {missing}")
+            raise ValueError(f"{root}: expected a colour for each class, and found none for {missing}")
         codes: Sequence[int] = [65536 * r + 256 * g + b for r, g, b in (found_colors[name] for name in names)]
     else:
         masks = [mask for part in pairs.values() for _, _, mask in part]
@@ -151,18 +160,18 @@ def _pairs(images: Path, masks: Path, log: Log) -> list[tuple[Path, str, Path]]:
         stem = name.with_suffix("").as_posix()
         mask = next((m for ending in _ENDINGS if (m := index.find(stem + ending)) is not None), None)
         if mask is None:
-            log.add("no annotation", image, None, f"has no mask in {masks}; left out")
+            log.add("no annotation", image, None, f"the image has no mask in {masks}; it is left out")
             continue
         used.add(mask)
         pairs.append((image, name.as_posix(), mask))
     for mask in index.paths:
         if mask not in used:
-            log.add("missing image", mask, None, f"there is no image of that name in {images}; left out")
+            log.add("missing image", mask, None, f"there is no image of that name in {images}; the mask is left out")
     return pairs
 
 
 def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> dict[str, list[tuple[Path, str, Path]]]:
-    """The pairs by the lists in ImageSets/Segmentation; empty without a list to train from."""
+    """Returns the pairs of each split by the lists in ImageSets/Segmentation, or none without a list for training."""
     by_name = {Path(name).with_suffix("").as_posix(): (image, name, mask) for image, name, mask in pairs}
     roles: dict[str, list[tuple[Path, str, Path]]] = {}
     lists = root / "ImageSets" / "Segmentation"
@@ -172,7 +181,8 @@ def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> di
             if line.strip() in by_name:
                 roles.setdefault(role, []).append(by_name[line.strip()])
             elif line.strip():
-                log.add("no annotation", path, number, f"there is no photo with a mask for {line.strip()!r}; left out")
+                reason = f"there is no photo with a mask for {line.strip()!r}; it is left out"
+                log.add("no annotation", path, number, reason)
     return roles if "train" in roles else {}
 
 
@@ -189,8 +199,9 @@ def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
             try:
                 red, green, blue = (int(value) for value in values)
             except ValueError:
-                if number > 1:  # the first may be the heads of the columns
-                    log.add("broken", path, number, f"expected a name and three numbers, received {line!r}; left out")
+                if number > 1:  # the first line may hold the names of the columns
+                    reason = f"expected a name and three numbers, received {line!r}; the line is left out"
+                    log.add("broken", path, number, reason)
                 continue
             colors[row[0].strip()] = (red, green, blue)
     return colors
@@ -199,7 +210,7 @@ def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
 def _indexed(
     root: Path, class_names: Sequence[str] | None, masks: Sequence[Path], log: Log
 ) -> tuple[list[str], Sequence[int]]:
-    """Names and pixel values of the classes of indexed masks."""
+    """Returns the names and the pixel values of the classes of indexed masks."""
     if class_names is not None:
         return list(class_names), range(len(class_names))
     if (root / "classes.txt").is_file():
@@ -210,7 +221,7 @@ def _indexed(
         try:
             values |= set(np.unique(_values(mask, colored=False)).tolist())
         except OSError:
-            continue  # listed when the draft is made
+            continue  # `_draft` lists it as a fault
         except ValueError as error:
             raise ValueError(f"{mask}: {error}") from error
     if values == {0, IGNORE}:
@@ -228,9 +239,9 @@ def _draft(
             size = opened.height, opened.width
         unknown = made.unknown() if check else {}
     except (OSError, ValueError) as error:
-        log.add("broken", mask, None, f"cannot be read as a mask: {error}; left out")
+        log.add("broken", mask, None, f"the file cannot be read as a mask ({error}); it is left out")
         return None
     if unknown:
         shown = ", ".join(f"{f'#{v:06x}' if colored else v} ({n} pixels)" for v, n in list(unknown.items())[:5])
-        log.add("unknown class", mask, None, f"values that stand for no class: {shown}; to be ignored", kept=True)
+        log.add("unknown class", mask, None, f"values that belong to no class: {shown}; they are ignored", kept=True)
     return Draft(image, name, mask, size=size, mask=made)

@@ -1,4 +1,4 @@
-"""What an object looks like within its box: polygons and COCO's run lengths, drawn into masks."""
+"""Outlines of objects, which are polygons or COCO's run lengths, and masks that are drawn from them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,18 +22,18 @@ __all__ = [
 
 
 def outline_mask(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """The pixels that an outline covers: those whose centres lie inside.
+    """Draws the pixels that an outline covers: those whose centres are inside.
 
     Args:
-        outline: polygons (`[k, 2]` each, x and y; together they are one object), or COCO's run lengths
+        outline: Polygons (`[k, 2]` each, x and y; together they are one object), or COCO's run lengths
             `{"size": [h, w], "counts": list, str or bytes}`.
-        size: (height, width).
+        size: Height and width of the image.
 
     Returns:
         `bool [h, w]`.
 
     Raises:
-        ValueError: run lengths of another size, or that do not fill it.
+        ValueError: The run lengths have another size, or do not fill it.
 
     Example:
 
@@ -48,14 +48,16 @@ def outline_mask(outline: Any, size: tuple[int, int]) -> np.ndarray:
 
     mask = np.zeros(size, bool)
     for points in outline:
-        # A pixel's centre lies half a pixel from its corner, which is where it is counted from.
+        # scikit-image puts the coordinates (0, 0) at the centre of a pixel, and not at its corner.
         rows, columns = polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, size)
         mask[rows, columns] = True
     return mask
 
 
 def instance_masks(scene: Scene) -> np.ndarray:
-    """One mask an object, `bool [n, h, w]`: from `scene.instances`, else its outline, else its box.
+    """Returns one mask for each object, `bool [n, h, w]`.
+
+    It is taken from `scene.instances`, or else drawn from the object's outline, or else from its box.
 
     >>> scene = Scene("a.png", "a.png", (3, 4), boxes=[[1, 0, 3, 2]], classes=[0])
     >>> int(instance_masks(scene).sum())
@@ -74,13 +76,15 @@ def instance_masks(scene: Scene) -> np.ndarray:
 
 
 def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -> np.ndarray:
-    """The class of each pixel, `uint8 [h, w]`.
+    """Returns the class of each pixel, `uint8 [h, w]`.
 
     Args:
-        scene: with a `mask`, which is returned as it is; else drawn from its objects, in their order.
-        background: where there is no object; classes count from `background + 1`. With `None` they count from 0 and
-            pixels without object are `ignore`.
-        ignore: for crowds, which stand for no countable object.
+        scene: Scene whose `mask` is returned. If it has none, its objects are drawn in their order.
+        background: Value of pixels without an object. Classes count from `background + 1`. With None, classes count
+            from 0, and pixels without an object have the value `ignore`. Defaults to 0.
+        ignore: Value of the pixels of crowds, which are not countable objects. Defaults to 255.
+
+    Example:
 
     >>> scene = Scene("a.png", "a.png", (1, 4), boxes=[[1, 0, 3, 1]], classes=[4])
     >>> class_mask(scene).tolist()
@@ -96,7 +100,7 @@ def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -
 
 
 def outline_box(polygons: Sequence[np.ndarray]) -> tuple[float, float, float, float]:
-    """The smallest box around polygons, xyxy.
+    """Returns the smallest box (xyxy) around polygons.
 
     >>> outline_box([np.array([[1.0, 5.0], [3.0, 2.0]])])
     (1.0, 2.0, 3.0, 5.0)
@@ -107,7 +111,9 @@ def outline_box(polygons: Sequence[np.ndarray]) -> tuple[float, float, float, fl
 
 
 def to_runs(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's uncompressed run lengths of `bool [h, w]`: column by column, how many are off, on, off, ...
+    """Returns COCO's uncompressed run lengths of a mask `bool [h, w]`.
+
+    They are the numbers of pixels that are off, on, off and so on, column by column.
 
     >>> to_runs(np.array([[False, True], [True, True]]))
     {'size': [2, 2], 'counts': [1, 3]}
@@ -119,10 +125,12 @@ def to_runs(mask: np.ndarray) -> dict[str, Any]:
 
 
 def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
-    """The mask `bool [h, w]` of COCO's run lengths, compressed (a string) or not (a list of numbers).
+    """Returns the mask `bool [h, w]` of COCO's run lengths, which are compressed (a string) or not (numbers).
 
     Raises:
-        ValueError: run lengths that do not add up to the size.
+        ValueError: The run lengths do not add up to the size.
+
+    Example:
 
     >>> from_runs({"size": [2, 2], "counts": [1, 3]}).tolist()
     [[False, True], [True, True]]
@@ -135,15 +143,18 @@ def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
 
 
 def _expanded(counts: str | bytes | Sequence[int]) -> list[int]:
-    """Run lengths as numbers; COCO's compressed ones are text.
+    """Returns run lengths as numbers. COCO's compressed run lengths are text.
 
-    From the third on, each stands for its difference from the last but one. Numbers are written in pieces of five bits,
-    the lowest first, a character each from "0" on, whose sixth bit says that there are more; the fifth bit of the last
-    is the sign. (`rleToString` in COCO's maskApi.c. pycocotools reads these too, but where they do not fill the image
-    it returns memory that it never wrote, so they have to be counted in any case.)
+    From the third number on, a difference is stored: the run length minus the one two before it. A number is stored in
+    pieces of five bits, the lowest first, one character for each piece, counted from "0". The sixth bit of a character
+    says that more pieces follow; the fifth bit of the last piece is the sign. (This is `rleToString` in COCO's
+    maskApi.c. pycocotools reads it too, but returns uninitialised memory if the runs do not fill the image, so they
+    have to be counted in any case.)
 
     Raises:
-        ValueError: other characters, or a number that is cut off.
+        ValueError: There are other characters, or a number is cut off.
+
+    Example:
 
     >>> _expanded("13")
     [1, 3]
@@ -163,27 +174,27 @@ def _expanded(counts: str | bytes | Sequence[int]) -> list[int]:
             numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
             value = shift = 0
     if shift:
-        raise ValueError("expected compressed run lengths, received some that are cut off")
+        raise ValueError("expected compressed run lengths, received text whose last number is cut off")
     return numbers
 
 
 def read_polygons(polygons: Sequence[Any]) -> tuple[np.ndarray, ...]:
-    """Polygons from lists of points, or of x, y, x, y, ...
+    """Returns polygons `float64 [k, 2]` from lists of points, or from lists of x, y, x, y and so on.
 
     Raises:
-        ValueError, TypeError: fewer than three points, or what are no finite numbers.
+        ValueError, TypeError: A polygon has fewer than three points, or coordinates that are not finite numbers.
     """
     made = tuple(np.array(points, np.float64).reshape(-1, 2) for points in polygons)
     if any(len(points) < 3 or not np.isfinite(points).all() for points in made):
-        raise ValueError("expected polygons of three finite points or more")
+        raise ValueError("expected polygons of three or more points with finite coordinates")
     return made
 
 
 def read_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
-    """Run lengths from JSON, looked through and otherwise as they are.
+    """Checks run lengths from JSON, and returns them.
 
     Raises:
-        KeyError, TypeError, ValueError: not COCO's run lengths, or such as do not fill their size.
+        KeyError, TypeError, ValueError: They are not COCO's run lengths, or do not fill their size.
     """
     height, width = (int(side) for side in runs["size"])
     counts = _expanded(runs["counts"])
@@ -193,7 +204,7 @@ def read_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def turn_outline(outline: Any, size: tuple[int, int], tag: int) -> Any:
-    """An outline of a stored image, in the upright image (see `turning`)."""
+    """Turns an outline of an image as it is stored into an outline of the upright image."""
     if outline is None:
         return None
     if isinstance(outline, Mapping):

@@ -1,4 +1,4 @@
-"""One call for every annotated data set: recognising the format, reading and writing."""
+"""Reading and writing of annotated data sets of any format."""
 
 import os
 from collections.abc import Sequence
@@ -27,30 +27,35 @@ def read_scenes(
     group_by: GroupBy = None,
     strict: bool = False,
 ) -> Data:
-    """List a data set of annotated images and divide it into train, valid and test. No image is decoded here.
+    """Lists a data set of annotated images, and divides it into train, valid and test. No image is decoded.
 
     Args:
-        spec: a folder of annotations in one of the formats of `pipelines.annotations`, or a file (`.json`, `.yaml`); or
-            `"tfds:NAME"`, a data set of TensorFlow Datasets that has boxes ("tfds:voc/2007[train+validation]"), and
-            `"tfds:FOLDER"`, one that `pipelines.write_shards` wrote. These define their classes and are not divided by
-            group.
-        layout: one of `LAYOUTS`; `None` recognises it.
-        class_names: the classes to read, in order; `None` takes those that the data defines (or, where it defines
-            none, those that occur, sorted by name). Objects of other classes are listed as faults.
-        valid, test: fractions of the training images to take for splits that the data does not bring along, by their
-            names, whatever is in them. Data with a validation split gets no test split.
-        seed: decides which images are taken.
-        group_by: keep together in one split: a function of the image's name, a regular expression, or "duplicates"
-            (`pipelines.sources.splits.group_keys`).
-        strict: raise a ValueError at the first fault in the data instead of listing it in `faults`.
+        spec: One of these:
+
+            - a folder of annotations in one of the formats of `pipelines.annotations`, or a file of annotations
+              (`.json`) or a description (`.yaml`);
+            - `"tfds:NAME"`, a data set of TensorFlow Datasets that has boxes ("tfds:voc/2007[train+validation]");
+            - `"tfds:FOLDER"`, a data set that `pipelines.write_shards` has written. Data sets of TensorFlow Datasets
+              define their classes, and are not divided by group.
+        layout: "voc", "yolo", "coco", "via", "labelme" or "masks". Defaults to the format that is recognised.
+        class_names: Names of the classes to read, in order. Defaults to the classes that the data defines, or else to
+            those that occur, sorted by name. Objects of other classes are listed as faults.
+        valid: Fraction of the training images to take for validation, if the data has no validation split. They are
+            chosen by their names alone. Defaults to 0.15.
+        test: Fraction of the training images to take for testing, if the data has neither a test split nor a
+            validation split. Defaults to 0.15.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split. A function from an image's name to its group, a regular
+            expression, or "duplicates" (`pipelines.sources.splits.group_keys`).
+        strict: Whether to raise a ValueError at the first fault in the data, instead of listing it in `faults`.
 
     Returns:
-        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
-        WrongKind: a folder of class folders, or a table.
-        ValueError: a layout that is not recognised, no annotated images, or a fault and `strict`.
+        FileNotFoundError: There is no such file or folder.
+        WrongKind: The folder has one folder for each class, or the file is a table.
+        ValueError: The format is not recognised, there are no annotated images, or there is a fault and `strict`.
 
     Example:
 
@@ -76,11 +81,11 @@ def read_scenes(
     if chosen is None and has_class_folders(path):
         raise _no_boxes(spec, "one folder of images for each class")
     if chosen not in LAYOUTS:
-        found = f"received layout={layout!r}" if layout else "found none of them"
+        found = f"received layout={layout!r}" if layout else "the format of the annotations is not recognised"
         raise ValueError(
             f"{path}: {found}. Expected Pascal VOC (Annotations/*.xml), YOLO (data.yaml, or images/ and labels/), COCO "
             "(JSON with images, annotations, categories), VGG Image Annotator or LabelMe JSON, or images/ and masks/; "
-            f"`layout` names it: one of {', '.join(LAYOUTS)}"
+            f"the argument `layout` names the format: one of {', '.join(LAYOUTS)}"
         )
     reader = {"voc": voc, "yolo": yolo, "coco": coco, "via": via, "labelme": labelme, "masks": masks}[chosen]
     return reader.read(
@@ -105,20 +110,20 @@ def write_scenes(
     images: Keep = "copy",
     strict: bool = False,
 ) -> tuple[Fault, ...]:
-    """Write a data set so that other tools, and `read_scenes`, can read it.
+    """Writes a data set so that other tools, and `read_scenes`, can read it.
 
     Args:
-        data: what to write.
-        folder: a new or empty folder.
+        data: Data set with boxes.
+        folder: A folder that is new or empty.
         layout: "voc", "yolo" or "coco".
-        images: "copy" the files, "link" to them, or "leave" them out.
-        strict: raise a ValueError, before anything is written, where the format has no place for something.
+        images: "copy" copies the files, "link" links to them, and "leave" writes the annotations alone.
+        strict: Whether to raise a ValueError, before anything is written, if information would be lost.
 
     Returns:
-        What the format has no place for, one fault a kind.
+        A fault for each kind of information that the format has no place for.
 
     Raises:
-        ValueError: an unknown layout, a folder that is not empty, or a loss and `strict`.
+        ValueError: The layout is unknown, the folder is not empty, or information would be lost and `strict`.
     """
     writers = {"voc": voc.write, "yolo": yolo.write, "coco": coco.write}
     if layout not in writers:

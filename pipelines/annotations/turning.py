@@ -1,4 +1,4 @@
-"""What an EXIF orientation does to boxes, points and masks: the same turn that decoding gives the image."""
+"""Turning of boxes, points and masks by the EXIF orientation, as decoding turns the image."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 
 __all__ = ["turn_array", "turn_boxes", "turn_points", "turned_size"]
 
-# For each value of the tag: swap rows and columns, then reverse the rows, then the columns (EXIF 2.32, 4.6.4, tag 274;
-# the table of pipelines.loading.exif).
+# For each value of the tag: whether to swap rows and columns, then whether to reverse the rows, then the columns
+# (EXIF 2.32, 4.6.4, tag 274). It is the table of pipelines.loading.exif.
 _TURNS = {
     1: (False, False, False),
     2: (False, False, True),
@@ -21,7 +21,7 @@ _TURNS = {
 
 
 def turned_size(size: tuple[int, int], tag: int) -> tuple[int, int]:
-    """(height, width) of the upright image, from that of the stored one.
+    """Returns the height and width of the upright image from those of the image as it is stored.
 
     >>> turned_size((480, 640), 6)
     (640, 480)
@@ -30,7 +30,17 @@ def turned_size(size: tuple[int, int], tag: int) -> tuple[int, int]:
 
 
 def turn_points(points: Any, size: tuple[int, int], tag: int) -> np.ndarray:
-    """Points `[..., 2]` (x, y) of a stored image of (height, width) `size`, in the upright image.
+    """Turns points of an image as it is stored into points of the upright image.
+
+    Args:
+        points: Points `[..., 2]`, (x, y) in pixels.
+        size: Height and width of the image as it is stored.
+        tag: EXIF orientation, 1 to 8.
+
+    Returns:
+        `float64 [..., 2]`.
+
+    Example:
 
     >>> turn_points([[0, 0], [640, 0]], (480, 640), 6).tolist()
     [[480.0, 0.0], [480.0, 640.0]]
@@ -43,7 +53,7 @@ def turn_points(points: Any, size: tuple[int, int], tag: int) -> np.ndarray:
 
 
 def turn_boxes(boxes: Any, size: tuple[int, int], tag: int) -> np.ndarray:
-    """Boxes `[n, 4]` (xyxy) of a stored image, in the upright image.
+    """Turns boxes `[n, 4]` (xyxy) of an image as it is stored into boxes of the upright image.
 
     >>> turn_boxes([[0, 0, 10, 20]], (480, 640), 3).tolist()
     [[630.0, 460.0, 640.0, 480.0]]
@@ -53,7 +63,7 @@ def turn_boxes(boxes: Any, size: tuple[int, int], tag: int) -> np.ndarray:
 
 
 def turn_array(pixels: np.ndarray, tag: int) -> np.ndarray:
-    """An image or mask `[h, w, ...]` as stored, upright.
+    """Turns an image or mask `[h, w, ...]` upright.
 
     >>> turn_array(np.array([[1, 2, 3]]), 6).tolist()
     [[1], [2], [3]]

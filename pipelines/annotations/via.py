@@ -1,6 +1,6 @@
-"""VGG Image Annotator, versions 1 and 2: one JSON file, an entry an image, with regions of several shapes.
+"""VGG Image Annotator, versions 1 and 2: one JSON file with an entry for each image, with regions of several shapes.
 
-https://www.robots.ox.ac.uk/~vgg/software/via/ ; a project file (`_via_img_metadata`) or an export of annotations.
+The file is a project (`_via_img_metadata`) or an export of annotations. https://www.robots.ox.ac.uk/~vgg/software/via/
 """
 
 import math
@@ -21,9 +21,9 @@ from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
 
-# Region attributes under which people keep the class, in order of preference.
+# Region attributes that may hold the class, in order of preference
 _CLASS_KEYS = ("class", "label", "name", "type", "category", "object")
-# Corners of the polygon that stands for a circle or an ellipse: within a hundredth of its radius.
+# Number of corners of the polygon that replaces a circle or an ellipse. Its error is below a hundredth of the radius.
 _CORNERS = 32
 
 
@@ -39,25 +39,28 @@ def read(
     strict: bool = False,
     class_key: str | None = None,
 ) -> Data:
-    """Read annotations of the VGG Image Annotator.
+    """Reads annotations of the VGG Image Annotator.
 
-    Rectangles become boxes; polygons, polylines (closed), circles and ellipses become boxes with outlines; points are
-    listed as faults, since they have no area.
+    Rectangles become boxes. Polygons, polylines (which are closed), circles and ellipses become boxes with outlines.
+    Points have no area, and are listed as faults.
 
     Args:
-        source: the JSON file, or a folder with one (or with `train/` and `val/` that hold one each).
-        images: the folder that `filename` counts from; `None` is the JSON file's, or `images/` in it.
-        class_names: the classes to read, in order; `None` takes all that occur, sorted by name.
-        valid, test, seed, group_by: as for `pipelines.read_scenes`.
-        strict: raise at the first fault instead of listing it.
-        class_key: the region attribute that holds the class; `None` takes the first there is of class, label, name,
-            type, category, object, else the only one. Regions without attributes are all of a class "object".
+        source: The JSON file, or a folder with one (or with `train/` and `val/` that hold one each).
+        images: Folder that `filename` is relative to. Defaults to the folder of the JSON file.
+        class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name.
+        valid: Fraction of the images to take for validation, if the data has no validation split.
+        test: Fraction of the images to take for testing, if the data has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        strict: Whether to raise a ValueError at the first fault, instead of listing it.
+        class_key: Region attribute that holds the class. Defaults to the first that exists of class, label, name, type,
+            category and object, or else to the first attribute. Regions without attributes have the class "object".
 
     Returns:
-        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: no JSON file, no annotated images to train on, or a fault and `strict`.
+        ValueError: There is no JSON file, there are no annotated images to train on, or there is a fault and `strict`.
     """
     path = Path(source)
     log = Log(strict=strict)
@@ -81,19 +84,19 @@ def _drafts(file: Path, document: Json, images: str | Path | None, class_key: st
     if isinstance(entries, dict) and isinstance(entries.get("_via_img_metadata"), dict):
         keys, entries = ("_via_img_metadata",), entries["_via_img_metadata"]
     if not isinstance(entries, dict):
-        log.add("broken", file, 1, "expected one entry an image; the file is left out")
+        log.add("broken", file, 1, "expected an object with one entry for each image; the file is left out")
         return
     folder = Path(images) if images is not None else file.parent
     index = ImageIndex(folder)
     for key, entry in entries.items():
         line = document.line(*keys, key)
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
-            log.add("broken", file, line, f"{key!r} has no filename; left out")
+            log.add("broken", file, line, f"{key!r} has no filename; the entry is left out")
             continue
         image = index.find(entry["filename"])
         regions = entry.get("regions") or []
         if not isinstance(regions, list | dict):
-            log.add("broken", file, line, f"{key!r}: regions is neither a list nor an object; left out")
+            log.add("broken", file, line, f"{key!r}: regions is neither a list nor an object; the entry is left out")
             continue
         # Version 1 numbers the regions ("0", "1", ...), version 2 lists them.
         numbered = list(regions.items()) if isinstance(regions, dict) else list(enumerate(regions))
@@ -112,16 +115,16 @@ def _found(region: Any, class_key: str | None, file: Path, line: int, where: str
         shape = region["shape_attributes"]
         attributes = region.get("region_attributes") or {}
         if not isinstance(attributes, dict):
-            raise ValueError("region_attributes is no object")
+            raise ValueError("region_attributes is not an object")
         box, outline = _geometry(shape)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = error.args[0] if isinstance(error, ValueError) else "does not hold a shape and its numbers"
-        log.add("broken", file, line, f"{where}: {reason}; left out")
+        reason = error.args[0] if isinstance(error, ValueError) else "it does not hold a shape and its numbers"
+        log.add("broken", file, line, f"{where}: {reason}; the region is left out")
         return None
     if class_key is None:
         class_key = next((key for key in _CLASS_KEYS if key in attributes), next(iter(attributes), None))
     if class_key is not None and class_key not in attributes:
-        log.add("unknown class", file, line, f"{where}: has no attribute {class_key!r}; left out")
+        log.add("unknown class", file, line, f"{where} has no attribute {class_key!r}; it is left out")
         return None
     chosen = "object" if class_key is None else attributes[class_key]
     if isinstance(chosen, Mapping):  # check boxes: {"cat": true}
@@ -141,7 +144,7 @@ def _geometry(shape: Mapping[str, Any]) -> tuple[tuple[float, float, float, floa
             raise ValueError(f"expected a {kind} of three points or more, received {len(points)}")
     elif kind in ("circle", "ellipse"):
         rx, ry = (float(shape[key]) for key in (("r", "r") if kind == "circle" else ("rx", "ry")))
-        # At every 22.5 degrees twice: corners lie at the four ends, so that the box is exact.
+        # Corners are also at the ends of both axes, so that the box is exact.
         angles = np.arange(_CORNERS) * (2 * math.pi / _CORNERS)
         points = np.stack([rx * np.cos(angles), ry * np.sin(angles)], axis=-1)
         turn = float(shape.get("theta") or 0.0)

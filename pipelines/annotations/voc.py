@@ -1,8 +1,8 @@
-"""Pascal VOC: one XML file an image.
+"""Pascal VOC: one XML file for each image.
 
-What the files may hold: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html, section 8. Objects'
-`difficult` flag is read into `Scene.difficult`; `pose`, `truncated`, `occluded` and CVAT's `attributes` into
-`Scene.attributes`. Parts of persons (`<part>`) are not read.
+The format is described at http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html, section 8. The flag
+`difficult` of an object is read into `Scene.difficult`; `pose`, `truncated`, `occluded` and CVAT's `attributes` are
+read into `Scene.attributes`. Parts of persons (`<part>`) are not read.
 """
 
 import json
@@ -27,9 +27,9 @@ from pipelines.sources.splits import GroupBy
 __all__ = ["read", "write"]
 
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs")
-# Of an <object>, what has a place of its own; the rest is kept as attributes.
+# The parts of an <object> that have a field in Scene. The others are kept as attributes.
 _PLACED = ("name", "bndbox", "difficult", "iscrowd", "polygon", "attributes", "part", "rle")
-# What an <object> says that is as good as nothing.
+# Values of an <object> that say nothing, and are not kept
 _DEFAULTS = {"pose": "Unspecified", "truncated": "0", "occluded": "0"}
 
 
@@ -44,27 +44,30 @@ def read(
     strict: bool = False,
     origin: int | None = None,
 ) -> Data:
-    """Read a folder of Pascal VOC annotations.
+    """Reads a folder of Pascal VOC annotations.
 
-    The folder holds `JPEGImages/` (or `images/`) and `Annotations/` (or `annotations/`), or images and XML files side
-    by side as LabelImg leaves them. Lists of names, one a line, in `ImageSets/Main/train.txt`, `val.txt`, `test.txt`
-    (`trainval.txt` where `train.txt` is not there) give the splits; otherwise images are divided by `pipelines.split`.
-    An image goes with the XML file of its name; else with the one that names it in `<filename>`.
+    The folder holds `JPEGImages/` (or `images/`) and `Annotations/` (or `annotations/`), or images and XML files
+    together, as LabelImg writes them. The splits are lists with one name on each line: `ImageSets/Main/train.txt` (or
+    `trainval.txt`), `val.txt` and `test.txt`. Without them, `pipelines.split` divides the images. An image belongs to
+    the XML file of its name, or else to the XML file that names it in `<filename>`.
 
     Args:
-        folder: where the data is.
-        class_names: the classes to read, in order; `None` reads all that occur, sorted by name.
-        valid, test, seed, group_by: as for `pipelines.read_scenes`.
-        strict: raise at the first fault instead of listing it.
-        origin: what the upper left corner of the first pixel is called. Today's tools count from 0; the data of the
-            contests counts pixels from 1, both ends included, so that its `xmin` and `ymin` are lessened by 1. `None`
-            takes 1 for files whose `<database>` begins with "The VOC", else 0.
+        folder: Folder of the data.
+        class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name.
+        valid: Fraction of the images to take for validation, if the data has no validation split.
+        test: Fraction of the images to take for testing, if the data has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        strict: Whether to raise a ValueError at the first fault, instead of listing it.
+        origin: Coordinate of the upper left corner of the first pixel. Today's tools count from 0. The data of the VOC
+            contests counts pixels from 1, with both ends included, so 1 is subtracted from its `xmin` and `ymin`.
+            Defaults to 1 for files whose `<database>` begins with "The VOC", and to 0 for others.
 
     Returns:
-        A `Data`. What becomes of faults is listed in `pipelines.annotations`.
+        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: no annotated images to train on, or a fault and `strict`.
+        ValueError: There are no annotated images to train on, or there is a fault and `strict`.
     """
     root = Path(folder)
     log = Log(strict=strict)
@@ -85,12 +88,13 @@ def read(
                 used.add(draft.image)
     listed = {name for chosen in lists.values() for name in chosen}
     for name in sorted(set(files) - listed):
-        log.add("not listed", files[name], None, f"is in no list of {root / 'ImageSets' / 'Main'}; left out")
-    # With lists, images of the files that are not listed, or do not parse, are not missing anything.
+        reason = f"no list in {root / 'ImageSets' / 'Main'} names the annotation; it is left out"
+        log.add("not listed", files[name], None, reason)
+    # An image whose XML file is not listed, or cannot be parsed, does have an XML file.
     named = {index.find(name) for name in files}
     for image in index.paths:
         if image not in used and image not in named:
-            log.add("no annotation", image, None, f"has no XML file in {xml_folder}; left out")
+            log.add("no annotation", image, None, f"the image has no XML file in {xml_folder}; it is left out")
     return assemble(drafts, class_names, log, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
@@ -99,7 +103,7 @@ def _first_folder(root: Path, names: Sequence[str], holds: Any) -> Path | None:
 
 
 def _read_lists(place: Path, files: Mapping[str, Path], log: Log) -> dict[str, list[str]]:
-    """The names of each split, those without an XML file left out; all for training where there are no lists."""
+    """Returns the names of each split that have an XML file. Without lists, all names are for training."""
     texts = splits_among(path.stem for path in place.glob("*.txt"))
     if "train" not in texts:
         return {"train": list(files)}
@@ -113,7 +117,7 @@ def _read_lists(place: Path, files: Mapping[str, Path], log: Log) -> dict[str, l
                 continue
             found = next((e for e in (entry, entry.split()[0], Path(entry).stem) if e in files), None)
             if found is None:
-                log.add("no annotation", path, number, f"there is no XML file for {entry!r}; left out")
+                log.add("no annotation", path, number, f"there is no XML file for {entry!r}; it is left out")
             else:
                 chosen.append(found)
     return lists
@@ -124,14 +128,15 @@ def _read_file(path: Path, name: str, index: ImageIndex, origin: int | None, log
     if root is None:
         return None
     if root.tag != "annotation":
-        log.add("broken", path, root.line, f"expected the root <annotation>, received <{root.tag}>; left out")
+        log.add("broken", path, root.line, f"expected the root <annotation>, received <{root.tag}>; it is left out")
         return None
     image = index.find(name) or index.find(root.words("filename"))
     if image is None:
         claimed = root.words("filename") or f"{name}.jpg"
         filename = root.find("filename")
         line = filename.line if isinstance(filename, Node) else None
-        log.add("missing image", path, line, f"there is no image {name}.* or {claimed} in {index.folder}; left out")
+        reason = f"there is no image {name}.* or {claimed} in {index.folder}; the annotation is left out"
+        log.add("missing image", path, line, reason)
         return None
     if origin is None:
         origin = int(root.words("source/database").startswith("The VOC"))
@@ -148,13 +153,13 @@ def _read_file(path: Path, name: str, index: ImageIndex, origin: int | None, log
 def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
     class_name = node.words("name")
     if not class_name:
-        log.add("broken", path, node.line, "an object without <name>; left out")
+        log.add("broken", path, node.line, "an object has no <name>; it is left out")
         return None
     box = node.find("bndbox")
     try:
         corners = [float(box.words(key)) for key in ("xmin", "ymin", "xmax", "ymax")]  # type: ignore[union-attr]
     except (AttributeError, ValueError):
-        log.add("broken", path, node.line, f"{class_name!r}: <bndbox> does not hold four numbers; left out")
+        log.add("broken", path, node.line, f"{class_name!r}: <bndbox> does not hold four numbers; it is left out")
         return None
     attributes: dict[str, Any] = {
         child.tag: (child.text or "").strip() for child in node if child.tag not in _PLACED and not len(child)
@@ -176,7 +181,7 @@ def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
 
 
 def _read_outline(node: Node, path: Path, log: Log) -> Any:
-    """What `write` writes beyond VOC; `None` where there is none, or none that can be understood."""
+    """Reads the outline that `write` adds to VOC, or returns None if there is none or if it is broken."""
     try:
         runs = node.findtext("rle")
         if runs is not None:
@@ -187,12 +192,12 @@ def _read_outline(node: Node, path: Path, log: Log) -> Any:
         ]
         return read_polygons(polygons) if polygons else None
     except (KeyError, TypeError, ValueError, OverflowError):
-        log.add("broken", path, node.line, "an outline that cannot be understood; kept as a box", kept=True)
+        log.add("broken", path, node.line, "the outline is broken; the object is kept as a box", kept=True)
         return None
 
 
 def _parse(text: str) -> Any:
-    """JSON, or the text itself where somebody else's tool wrote what is none."""
+    """Parses JSON, or returns the text itself if it is not JSON, because another tool wrote it."""
     try:
         return json.loads(text)
     except ValueError:
@@ -204,23 +209,24 @@ def _nodes(root: Node, tag: str) -> Iterator[Node]:
 
 
 def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
-    """Write a data set as Pascal VOC: `Annotations/NAME.xml`, `JPEGImages/NAME.jpg`, `ImageSets/Main/{train,...}.txt`.
+    """Writes a data set as Pascal VOC: `Annotations/NAME.xml`, `JPEGImages/NAME.jpg`, `ImageSets/Main/SPLIT.txt`.
 
-    `read` gives the same scenes back: coordinates are written with as many digits as that takes, outlines, crowds and
-    attributes in elements of their own, as CVAT does (readers that do not know them pass over them). The order of the
-    classes is not kept (VOC has none): `read(..., class_names=data.class_names)` restores it.
+    `read` returns the same scenes. Coordinates are written with all their digits. Outlines, crowds and attributes are
+    written in additional elements, as CVAT does; other readers skip them. VOC has no order of classes, so it is lost;
+    `read(..., class_names=data.class_names)` restores it.
 
     Args:
-        data: what to write.
-        folder: a new or empty folder.
-        images: "copy" the files, "link" to them, or "leave" them out (to write annotations alone).
-        strict: raise a ValueError, before anything is written, where something would be lost.
+        data: Data set with boxes.
+        folder: A folder that is new or empty.
+        images: "copy" copies the files, "link" links to them, and "leave" writes the annotations alone.
+        strict: Whether to raise a ValueError, before anything is written, if information would be lost.
 
     Returns:
-        What VOC has no place for (masks of classes, identities, time stamps), and was left out.
+        A fault for each kind of information that VOC has no place for: masks of classes, identities, time stamps.
 
     Raises:
-        ValueError: the folder is not empty, or two images differ in their suffix alone.
+        ValueError: The folder is not empty, two images differ in their suffix alone, or information would be lost and
+            `strict`.
     """
     scenes = [scene for part in data.splits.values() for scene in part]
     names = stems(scenes)
@@ -296,5 +302,5 @@ def _add(parent: ElementTree.Element, tag: str, text: str | None = None) -> Elem
 
 
 def _number(value: float) -> str:
-    """Whole numbers without a point, as VOC's own; others with all their digits."""
+    """Returns a number as text: whole numbers without a point, as VOC writes them, and others with all digits."""
     return str(int(value)) if value == int(value) else repr(value)

@@ -1,6 +1,7 @@
-"""YOLO text: one file an image, one line an object: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon).
+"""YOLO text: one file for each image, with one line for each object.
 
-Classes count from 0, coordinates are shares of the image's width and height. The layout is described at
+A line is `class cx cy w h` (a box) or `class x1 y1 x2 y2 x3 y3 ...` (a polygon). Classes count from 0, and coordinates
+are fractions of the image's width and height. The layout is described at
 https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralytics.com/datasets/segment/.
 """
 
@@ -25,7 +26,7 @@ from pipelines.sources.splits import GroupBy
 
 __all__ = ["read", "write"]
 
-# Lists of class names, one a line: LabelImg's, Darknet's, Roboflow's.
+# Files with one class name on each line, as LabelImg, Darknet and Roboflow write them
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt", "train/_darknet.labels")
 _OTHER_TEXTS = ("classes.txt", "train.txt", "val.txt", "test.txt")
 
@@ -40,26 +41,29 @@ def read(
     group_by: GroupBy = None,
     strict: bool = False,
 ) -> Data:
-    """Read a folder of YOLO annotations.
+    """Reads a folder of YOLO annotations.
 
-    Images lie in a folder `images`, their text files in the same place below `labels` beside it; or both side by
-    side. Splits are those of `data.yaml` (folders, or text files with a path a line), else folders
-    (`images/train` or `train/images`); without either, images are divided by `pipelines.split`. An image without a
-    text file, or with an empty one, is an image without objects.
+    Images are in a folder `images`, and their text files are at the same place in a folder `labels` beside it; or
+    images and text files are in the same folder. Splits are those of `data.yaml` (folders, or text files with one path
+    on each line), or else folders (`images/train` or `train/images`). Without either, `pipelines.split` divides the
+    images. An image without a text file, or with an empty one, is an image without objects.
 
     Args:
-        folder: where the data is, or the path of its YAML description.
-        class_names: `None` takes the names in the YAML description or in `classes.txt`; where there is neither,
-            the numbers themselves.
-        valid, test, seed, group_by: as for `pipelines.read_scenes`.
-        strict: raise at the first fault instead of listing it.
+        folder: Folder of the data, or its YAML description.
+        class_names: Names of the classes. Defaults to the names in the YAML description or in `classes.txt`, or else
+            to the numbers themselves.
+        valid: Fraction of the images to take for validation, if the data has no validation split.
+        test: Fraction of the images to take for testing, if the data has no split but the training split.
+        seed: Integer that decides which images are taken.
+        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+        strict: Whether to raise a ValueError at the first fault, instead of listing it.
 
     Returns:
-        A `Data`; objects that were given as polygons have these as `outlines`, and the box around them.
-        What becomes of faults is listed in `pipelines.annotations`.
+        A `Data` of scenes. An object that is a polygon has it in `outlines`, and its box is the box around the polygon.
+        `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: no images to train on, a description that is broken, or a fault and `strict`.
+        ValueError: There are no images to train on, the description is broken, or there is a fault and `strict`.
     """
     root = Path(folder)
     log = Log(strict=strict)
@@ -95,7 +99,7 @@ def _class_names(settings: dict[str, Any], description: Path | None, root: Path,
     if isinstance(names, list):
         return [str(name) for name in names]
     if names is not None:
-        raise ValueError(f"{description}: expected `names` as a list or as numbers and names, received {names!r}")
+        raise ValueError(f"{description}: expected `names` as a list, or as numbers with names; received {names!r}")
     for place in (*_NAME_LISTS, *(path.name for path in sorted(root.glob("*.names")))):
         if (root / place).is_file():
             text = read_text(root / place, log) or ""
@@ -103,7 +107,7 @@ def _class_names(settings: dict[str, Any], description: Path | None, root: Path,
     return None
 
 
-# An image: the folder its name counts from, its path, and the list and line that names it, if one does.
+# An image: the folder that its name is relative to, its path, and the list and the line that name it, if there are any.
 _Place = tuple[Path, Path, Path | None, int | None]
 
 
@@ -127,13 +131,15 @@ def _split_images(root: Path, settings: dict[str, Any], description: Path | None
 
 
 def _listed_images(entry: str, root: Path, settings: dict[str, Any], description: Path | None) -> Iterator[_Place]:
-    """What one entry of the description stands for: a folder of images, or a text file with a path a line."""
+    """Yields the images of one entry of the description: a folder, or a text file with one path on each line."""
     base = root / str(settings.get("path") or "")
-    # Roboflow writes ../train/images into a file that lies beside train; and descriptions are moved to other machines.
+    # Roboflow writes ../train/images into a file that is beside train. Descriptions are also moved to other machines.
     candidates = [base / entry, root / entry, root / re.sub(r"^(\.\./)+", "", entry)]
     place = next((path for path in candidates if path.exists()), None)
     if place is None:
-        raise ValueError(f"{description}: names {entry!r}, but there is no {' nor '.join(map(str, candidates))}")
+        raise ValueError(
+            f"{description}: the file names {entry!r}, but there is no {' nor '.join(map(str, candidates))}"
+        )
     if place.is_dir():
         yield from ((place, path, None, None) for path in images_below(place))
         return
@@ -145,7 +151,7 @@ def _listed_images(entry: str, root: Path, settings: dict[str, Any], description
 
 
 def _label_path(image: Path) -> Path:
-    """`labels` instead of the last `images` in the path, and `.txt`; beside the image where there is no `images`."""
+    """Returns the path of an image's text file: in `labels` instead of the last `images`, or else beside the image."""
     parts = list(image.with_suffix(".txt").parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
@@ -171,7 +177,7 @@ def _read_objects(path: Path, text: str, names: Sequence[str] | None, log: Log) 
                 path,
                 number,
                 "expected a class number and then x, y, width, height or the corners of a polygon, "
-                f"received {line.strip()[:60]!r}; left out",
+                f"received {line.strip()[:60]!r}; the line is left out",
             )
             continue
         if names is not None and class_index >= len(names):
@@ -191,26 +197,28 @@ def _report_lone_labels(images: set[Path], log: Log) -> None:
     for folder in sorted({label.parent for label in labels}):
         for path in sorted(folder.glob("*.txt")):
             if path not in labels and path.name not in _OTHER_TEXTS and "readme" not in path.name.lower():
-                log.add("missing image", path, None, "there is no image of that name; left out")
+                log.add("missing image", path, None, "there is no image of that name; the text file is left out")
 
 
 def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
-    """Write a data set in YOLO's layout: `images/SPLIT/NAME.jpg`, `labels/SPLIT/NAME.txt`, `data.yaml`.
+    """Writes a data set in YOLO's layout: `images/SPLIT/NAME.jpg`, `labels/SPLIT/NAME.txt` and `data.yaml`.
 
-    `read` gives the same boxes back, to the last bit of `float32`. An object with one polygon is written as that
-    polygon, unless its box is another; such objects, and those of several polygons, are written as boxes.
+    `read` returns the same boxes, to the last bit of `float32`. An object with one polygon is written as that polygon,
+    if its box is the box around the polygon. All other objects are written as boxes.
 
     Args:
-        data: what to write.
-        folder: a new or empty folder.
-        images: "copy" the files, "link" to them, or "leave" them out (to write annotations alone).
-        strict: raise a ValueError, before anything is written, where something would be lost.
+        data: Data set with boxes.
+        folder: A folder that is new or empty.
+        images: "copy" copies the files, "link" links to them, and "leave" writes the annotations alone.
+        strict: Whether to raise a ValueError, before anything is written, if information would be lost.
 
     Returns:
-        What YOLO's text has no place for (outlines of several parts, difficult, crowd, ...), and was left out.
+        A fault for each kind of information that YOLO's text has no place for, such as outlines of several polygons,
+        `difficult` and `crowd`.
 
     Raises:
-        ValueError: the folder is not empty, or two images of a split differ in their suffix alone.
+        ValueError: The folder is not empty, two images of a split differ in their suffix alone, or information would
+            be lost and `strict`.
     """
     lossy = note_lossy(data, folder, holds=set(), strict=strict, fits=_fits)
     parts = {"val" if role == "valid" else role: part for role, part in data.splits.items() if part}
@@ -229,7 +237,7 @@ def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool
 
 
 def _fits(scene: Scene, index: int) -> bool:
-    """Whether the object is one polygon, of three corners or more, with its box around it."""
+    """Tells whether the object is one polygon with three or more corners, and its box is the box around it."""
     outline = (scene.outlines or ())[index]
     if outline is None or isinstance(outline, dict) or len(outline) != 1 or len(outline[0]) < 3:
         return False

@@ -1,1 +1,1 @@
-"""What may be wrong with a data set, and a page that shows it."""
+"""The audit of data sets: checks, findings, a report, and lists of files to leave out."""

@@ -1,10 +1,4 @@
-"""What is wrong with a data set, before anything is trained on it. Nothing is changed and no file is deleted.
-
-Two passes: one over the heads of the files (`read_heads`: sizes, kinds, orientation, exact copies), and one that
-decodes every image at a fraction of its size (`pipelines.auditing.duplicates.fingerprints`: unreadable files, plain
-images,
-near copies). `audit` does both and says what it found as findings, worst first.
-"""
+"""The findings of an audit, and the lists of files that training should leave out."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +14,14 @@ __all__ = ["Audit", "Finding", "exclude", "read_exclude_list", "write_exclude_li
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found, and where.
+    """One problem of a data set, and the files that have it.
 
     Attributes:
-        kind: a few words, always the same for the same thing; see `audit`.
-        severity: "error" (results will be wrong), "warning" (worth a look), or "note" (worth knowing).
-        message: one sentence with the numbers.
-        where: files; for duplicates one tuple of files for each group.
-        exclude: files that training is better off without.
+        kind: Name of the problem. `pipelines.audit` lists all names.
+        severity: "error" (results will be wrong), "warning" (somebody should look at it), or "note".
+        message: Sentences that describe the problem, with numbers, without a full stop at the end.
+        where: Files that have the problem; for duplicates, one tuple of files for each group.
+        exclude: Files that training should leave out.
     """
 
     kind: str
@@ -42,11 +36,11 @@ class Audit:
     """The result of `audit`.
 
     Attributes:
-        findings: worst first.
-        class_names: in the order of the labels.
-        counts: images (or objects, in data with boxes) of each class in each split: split to a list in that order.
-        statistics: of the images: how many of each format, mode and orientation, and the quantiles of heights, widths,
-            aspect ratios (width / height) and bytes.
+        findings: The findings, the worst first.
+        class_names: Names of the classes, in the order of the labels.
+        counts: For each split, the number of images (or of objects, in data with boxes) of each class.
+        statistics: Number of images of each format, mode and orientation, and quantiles of their heights, widths,
+            aspect ratios (width / height) and sizes in bytes.
     """
 
     findings: tuple[Finding, ...]
@@ -56,7 +50,7 @@ class Audit:
 
     @property
     def exclude(self) -> tuple[str, ...]:
-        """Every file that a finding says to leave out, sorted."""
+        """All files that training should leave out, sorted."""
         return tuple(sorted({path for finding in self.findings for path in finding.exclude}))
 
     @property
@@ -65,7 +59,7 @@ class Audit:
         return all(finding.severity != "error" for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """Returns the whole audit as values that JSON can hold."""
         return {
             "ok": self.ok,
             "findings": [asdict(finding) for finding in self.findings],

@@ -1,4 +1,4 @@
-"""What the heads of image files say."""
+"""The heads of image files: what they say about size, format, colours and orientation."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,22 +15,22 @@ from pipelines.contents import digest
 from pipelines.data import Samples
 from pipelines.loading.pillow_decoding import MAX_PIXELS
 
-__all__ = ["Head", "read_heads", "statistics_of"]
+__all__ = ["Head", "image_statistics", "read_heads"]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the head of an image file says, and what the file weighs.
+    """What the head of an image file says, with the size and the hash of the file.
 
     Attributes:
-        size: height and width in pixels, upright; (0, 0) if unknown.
-        format: as Pillow calls it ("JPEG"), "" if unknown, "array" for pixels.
-        mode: of its colours, as Pillow calls it ("RGB", "L", "CMYK", "P", "RGBA", "I;16").
-        orientation: EXIF tag, 1 to 8.
-        frames: 1, or 2 for two and more.
-        num_bytes: of the file.
-        digest: a hash of its contents.
-        error: why it is no image, "" if it seems to be one.
+        size: Height and width of the upright image in pixels, or (0, 0) if they are unknown.
+        format: Pillow's name of the format, such as "JPEG"; "array" for pixels, and "" if it is unknown.
+        mode: Pillow's name of the kind of colours: "RGB", "L", "CMYK", "P", "RGBA", "I;16" and so on.
+        orientation: The EXIF orientation, 1 to 8.
+        frames: Number of frames: 1, or 2 for two or more.
+        num_bytes: Size of the file in bytes.
+        digest: Hash of the contents.
+        error: The reason why the file is not an image, or "" if it seems to be one.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -44,14 +44,14 @@ class Head:
 
 
 def read_heads(samples: Samples, *, progress: Callable[[int, int], None] | None = None) -> list[Head]:
-    """Read every file once, its head for what it says and all of it for a hash; nothing is decoded.
+    """Reads every file once: its head, and all of its bytes for a hash. No image is decoded.
 
     Args:
         samples: `n` images of any kind.
-        progress: called now and then with the number of images done and the number of all.
+        progress: Function that is called now and then with the number of images that are done and of all images.
 
     Returns:
-        `n` heads. A file that cannot be read, or is no image by its head, has an `error`.
+        `n` heads. The head of a file that cannot be read, or that is not an image, has an `error`.
 
     Example:
 
@@ -100,12 +100,13 @@ def _head(image: Any) -> Head:
 
 def _orientation(picture: Image.Image) -> int:
     if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # Pillow would decode the whole image to look behind the pixels
+        return 1  # Pillow would decode the whole image to search after the pixels
     tag = picture.getexif().get(274, 1)
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
 
-def statistics_of(heads: Sequence[Head]) -> dict[str, Any]:
+def image_statistics(heads: Sequence[Head]) -> dict[str, Any]:
+    """Returns numbers about all images that can be read, as `Audit.statistics` describes them."""
     known = [head for head in heads if not head.error]
     columns: dict[str, list[float]] = {
         "height": [head.size[0] for head in known],

@@ -1,4 +1,4 @@
-"""All images of a data set in one list, whatever kind of data set it is."""
+"""All images of a data set in one list, for any kind of data set."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,16 +15,25 @@ __all__ = ["ImageList", "image_list"]
 
 @dataclass(frozen=True)
 class ImageList:
-    """All images of a data set, one after the other, whatever kind of data set it is."""
+    """All images of a data set, one after the other.
+
+    Attributes:
+        samples: The images.
+        splits: The split of each image: "train", "valid" or "test".
+        paths: What findings call each image: the path of its file, or `split/name`.
+        labels: What copies of an image have to agree in, or None for data with objects.
+        counts: Number of images (or objects) of each class in each split.
+    """
 
     samples: Samples
     splits: list[str]
-    paths: list[str]  # how findings call them
-    labels: list[Any]  # what copies have to agree in; None where labels are not of the image
+    paths: list[str]
+    labels: list[Any]
     counts: dict[str, list[int]]
 
 
 def image_list(data: Data) -> ImageList:
+    """Lists all images of a data set, split by split."""
     images: list[Any] = []
     names: list[str] = []
     splits: list[str] = []
@@ -48,14 +57,14 @@ def image_list(data: Data) -> ImageList:
     ]
     if len({image.shape for image in images if isinstance(image, np.ndarray)}) > 1 or (
         len({type(image) for image in images}) > 1
-    ):  # pixels of several sizes, or mixed with files: as files in memory they can be told together
+    ):  # Samples hold images of one kind, so pixels of several sizes, or mixed with files, are encoded as files
         images = [_encoded(image) for image in images]
     stacked: Any = np.stack(images) if images and isinstance(images[0], np.ndarray) else images
     return ImageList(Samples(stacked, np.zeros(len(images)), names), splits, paths, labels, counts)
 
 
 def _count(labels: np.ndarray, num_classes: int) -> list[int]:
-    """How often each class occurs: class indices `[n]`, or `[n, classes]` of zeros and ones."""
+    """Counts how often each class occurs in class indices `[n]`, or in zeros and ones `[n, classes]`."""
     return (labels > 0).sum(0).tolist() if labels.ndim == 2 else np.bincount(labels, minlength=num_classes).tolist()
 
 

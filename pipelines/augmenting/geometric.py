@@ -165,8 +165,8 @@ class RandomZoom(Resampled):
 
     Example:
 
-    >>> RandomZoom((0.5, 0.5)).warp_matrices(tf.zeros([1, 2]), (10, 20)).numpy()[0, :2, :2].round(3).tolist()
-    [[0.667, 0.0], [0.0, 0.667]]
+    >>> RandomZoom((1.0, 1.0)).warp_matrices(tf.zeros([1, 2]), (10, 20)).numpy()[0].tolist()
+    [[0.5, 0.0, 5.0], [0.0, 0.5, 2.5], [0.0, 0.0, 1.0]]
     """
 
     height_factor: Factor

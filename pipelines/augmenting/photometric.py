@@ -15,6 +15,7 @@ from pipelines.augmenting.sampling import Factor, between, interval
 from pipelines.augmenting.transforms import MatrixTransform, registered_dataclass
 
 __all__ = [
+    "ColourTransform",
     "RandomBrightness",
     "RandomContrast",
     "RandomGrayscale",
@@ -25,7 +26,7 @@ __all__ = [
 
 
 @dataclass(eq=False, repr=False)
-class _ColourTransform(MatrixTransform):
+class ColourTransform(MatrixTransform):
     """The base class of Keras' layers of colour, which take a factor and the range of the images' values.
 
     Args:
@@ -54,14 +55,13 @@ class _ColourTransform(MatrixTransform):
 
 
 @registered_dataclass
-class RandomBrightness(_ColourTransform):
+class RandomBrightness(ColourTransform):
     """Adds the same number to all values of an image.
+
+    `pipelines.augmenting.photometric.ColourTransform` describes the arguments that are not listed here.
 
     Args:
         factor: Range of the number, as a fraction of 255 in -1..1. A number f stands for (-f, f).
-        value_range: (0, 255), the only range that this project's images have.
-        seed: Integer that initialises the layer's state, or None for a new state each time.
-        name: Name of the layer.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -81,15 +81,14 @@ class RandomBrightness(_ColourTransform):
 
 
 @registered_dataclass
-class RandomContrast(_ColourTransform):
+class RandomContrast(ColourTransform):
     """Multiplies the distance of each value from the mean of its channel.
+
+    `pipelines.augmenting.photometric.ColourTransform` describes the arguments that are not listed here.
 
     Args:
         factor: A number f in 0..1 for a multiplier in 1 - f..1 + f, or a pair (a, b) for a multiplier in
             1 - a..1 + b.
-        value_range: (0, 255), the only range that this project's images have.
-        seed: Integer that initialises the layer's state, or None for a new state each time.
-        name: Name of the layer.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -114,16 +113,15 @@ class RandomContrast(_ColourTransform):
 
 
 @registered_dataclass
-class RandomSaturation(_ColourTransform):
+class RandomSaturation(ColourTransform):
     """Makes colours paler or stronger, at the same brightness. (Keras' layer keeps the largest channel instead.)
+
+    `pipelines.augmenting.photometric.ColourTransform` describes the arguments that are not listed here.
 
     Args:
         factor: Range of the saturation in 0..1. The distance of a colour from grey is multiplied by
             factor / (1 - factor): 0 makes images grey, 0.5 changes nothing, and 1 makes colours as strong as
             possible. A number f stands for (0, f).
-        value_range: (0, 255), the only range that this project's images have.
-        seed: Integer that initialises the layer's state, or None for a new state each time.
-        name: Name of the layer.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -145,14 +143,13 @@ class RandomSaturation(_ColourTransform):
 
 
 @registered_dataclass
-class RandomHue(_ColourTransform):
+class RandomHue(ColourTransform):
     """Turns colours about the axis of greys, at the same brightness. (Keras' layer keeps the largest channel instead.)
+
+    `pipelines.augmenting.photometric.ColourTransform` describes the arguments that are not listed here.
 
     Args:
         factor: Range of the angle to either side, as a fraction of half a turn in 0..1. A number f stands for (0, f).
-        value_range: (0, 255), the only range that this project's images have.
-        seed: Integer that initialises the layer's state, or None for a new state each time.
-        name: Name of the layer.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -206,14 +203,13 @@ class RandomGrayscale(MatrixTransform):
 
 
 @registered_dataclass
-class RandomInvert(_ColourTransform):
+class RandomInvert(ColourTransform):
     """Makes negatives of some images.
+
+    `pipelines.augmenting.photometric.ColourTransform` describes the arguments that are not listed here.
 
     Args:
         factor: Probability that an image is inverted, 0..1. (Keras' layer draws the probability from 0 to this.)
-        value_range: (0, 255), the only range that this project's images have.
-        seed: Integer that initialises the layer's state, or None for a new state each time.
-        name: Name of the layer.
 
     Raises:
         ValueError: An argument is out of its range.

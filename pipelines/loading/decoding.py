@@ -1,12 +1,11 @@
-"""From the bytes of an image file to upright RGB pixels, inside the graph.
+"""Decoding of image files into upright RGB pixels, inside of the graph.
 
-Everything here is TensorFlow operations without `py_function`, so that the same code runs in tf.data and inside an
-exported SavedModel, and a photo is turned and coloured alike in both. TensorFlow's own `decode_image` ignores the
-EXIF orientation, drops transparency, reads the palette indices of a BMP as grey levels, and writes past the end of
-its buffer when it is given an animated WebP without transparency (seen in 2.21).
+Everything here is TensorFlow operations without `py_function`. So the same code runs in tf.data and inside of an
+exported SavedModel, and a photo is turned and coloured in the same way in both. TensorFlow's own `decode_image`
+ignores the EXIF orientation, drops transparency, reads the palette indices of a BMP as grey levels, and writes past
+the end of its buffer when it decodes an animated WebP without transparency (seen in 2.21).
 
-The one exception is `decode_any`, which leaves the graph for formats that TensorFlow does not know, and is for reading
-data only.
+`pipelines.decode_any` also reads formats that TensorFlow does not know, but it leaves the graph for them.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pipelines.loading.graph_bytes import container, read_bytes, read_number, sw
 from pipelines.loading.image_sizes import stored_size
 from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE
 
-__all__ = ["JPEG_RATIOS", "decode_file", "decode_image", "decode_png", "decode_webp"]
+__all__ = ["JPEG_RATIOS", "decode_file", "decode_image", "decode_jpeg", "decode_png", "decode_webp"]
 
 JPEG_RATIOS = (1, 2, 4, 8)
 
@@ -32,33 +31,34 @@ def decode_image(
     background: Sequence[int] = WHITE,
     max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
-    """Decode one JPEG, PNG, GIF, BMP or WebP file into upright RGB.
+    """Decodes one JPEG, PNG, GIF, BMP or WebP file into upright RGB.
 
-    - The format is told by the contents, never by a name.
-    - The EXIF orientation of JPEG, PNG and WebP is applied (`orientation`, `upright`).
-    - Grey and palette images become RGB; CMYK JPEGs too, as Pillow converts them (without a colour profile).
-    - Alpha channels and palettes' transparency of PNG and WebP are composited over `background`. A single colour that
-      a PNG declares transparent keeps its colour, a GIF's transparent pixels are black, a BMP's fourth channel is
-      ignored.
-    - Of 16-bit PNGs the upper 8 bits are kept.
-    - Of animations the first frame is returned.
-    - JPEGs are decoded with the accurate integer DCT, to the very pixels that Pillow gives.
+    - The contents decide about the format, and never the name.
+    - The EXIF orientation of JPEG, PNG and WebP is applied (`pipelines.orientation`, `pipelines.upright`).
+    - Grey and palette images become RGB. CMYK JPEGs do too, as Pillow converts them (without a colour profile).
+    - Alpha channels and transparent palette entries of PNG and WebP are composited over `background`. A single colour
+      that a PNG declares transparent keeps its colour; transparent pixels of a GIF are black; the fourth channel of a
+      BMP is ignored.
+    - Of 16-bit PNGs, the upper 8 bits are kept.
+    - Of animations, the first frame is returned.
+    - JPEGs are decoded with the accurate integer DCT, to exactly the pixels that Pillow returns.
 
     Args:
-        contents: scalar string tensor (or `bytes`), the whole file.
-        ratio: 1, 2, 4 or 8. JPEGs are decoded at 1/ratio of their size, which is faster; other formats at full size.
-        at_least: (height, width) of the upright image that are enough. JPEGs are then decoded at the largest of these
-            ratios that leaves both; `ratio` has to be 1.
-        background: red, green and blue in 0..255, for what is transparent.
-        max_pixels: images of more are refused before they are decoded.
+        contents: The whole file, as a scalar string tensor or `bytes`.
+        ratio: 1, 2, 4 or 8. JPEGs are decoded at 1/ratio of their size, which is faster; other formats are decoded at
+            full size.
+        at_least: Height and width of the upright image that are enough. A JPEG is decoded at the smallest of 1, 1/2,
+            1/4 and 1/8 of its size that is at least as large. `ratio` has to be 1.
+        background: Red, green and blue in 0..255 behind transparent pixels. Defaults to white.
+        max_pixels: Largest number of pixels. Larger images are refused before they are decoded.
 
     Returns:
         `uint8 [h, w, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: not one of these formats, damaged, or too large. (`pipelines.check` finds such
-            files beforehand and says why in words.)
-        ValueError: an argument out of its range.
+        tf.errors.InvalidArgumentError: The file has none of these formats, or it is damaged or too large.
+            (`pipelines.check` finds such files beforehand and states the reasons in words.)
+        ValueError: An argument is out of its range.
 
     Example:
 
@@ -70,9 +70,13 @@ def decode_image(
     TensorShape([300, 400, 3])
     """
     if ratio not in JPEG_RATIOS or (ratio != 1 and at_least is not None):
-        raise ValueError(f"expected `ratio` of 1, 2, 4 or 8, and 1 with `at_least`; received {ratio!r}")
+        raise ValueError(
+            f"decode_image: expected `ratio` as 1, 2, 4 or 8, and as 1 together with `at_least`; received {ratio!r}"
+        )
     if len(background) != 3 or not all(0 <= value <= 255 for value in background):
-        raise ValueError(f"expected `background` as red, green and blue in 0..255, received {background!r}")
+        raise ValueError(
+            f"decode_image: expected `background` as red, green and blue in 0..255, received {background!r}"
+        )
     enough = None if at_least is None else (int(at_least[0]), int(at_least[1]))
     return _decode_traced(tf.convert_to_tensor(contents, tf.string), ratio, enough, tuple(background), int(max_pixels))
 
@@ -80,6 +84,7 @@ def decode_image(
 def decode_file(
     contents: tf.Tensor, ratio: int, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
 ) -> tf.Tensor:
+    """Decodes a file as `decode_image` does, for use inside of another function's graph, or operation by operation."""
     contents = tf.ensure_shape(contents, [])
     size = stored_size(contents)
     pixels = tf.cast(size[0], tf.int64) * tf.cast(size[1], tf.int64)
@@ -92,11 +97,11 @@ def decode_file(
     image = switch(
         container(contents),
         [
-            lambda contents, size, tag: decode_other(contents),
-            lambda contents, size, tag: decode_jpeg(contents, ratio, at_least, size, tag),
+            lambda contents, size, tag: _decode_other(contents),
+            lambda contents, size, tag: _decode_jpeg_at_least(contents, ratio, at_least, size, tag),
             lambda contents, size, tag: decode_png(contents, background),
             lambda contents, size, tag: decode_webp(contents, background),
-            lambda contents, size, tag: decode_bmp(contents),
+            lambda contents, size, tag: _decode_bmp(contents),
         ],
         [contents, size, tag],
         tf.TensorSpec([None, None, 3], tf.uint8),
@@ -104,36 +109,39 @@ def decode_file(
     return upright(image, tag)
 
 
-# Traced once a process: building this graph takes longer than decoding a hundred photos.
+# TensorFlow builds this graph once in a process, which takes longer than to decode a hundred photos.
 _decode_traced = tf.function(decode_file, autograph=False)
 
 
-def decode_jpeg(
+def decode_jpeg(contents: tf.Tensor, ratio: int) -> tf.Tensor:
+    """Decodes a JPEG at 1/ratio of its size, without turning it upright."""
+    return tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_jpeg_at_least(
     contents: tf.Tensor, ratio: int, at_least: tuple[int, int] | None, size: tf.Tensor, tag: tf.Tensor
 ) -> tf.Tensor:
-    def decode(ratio: int) -> tf.Tensor:
-        return tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-
     if at_least is None:
-        return decode(ratio)
+        return decode_jpeg(contents, ratio)
     enough = tf.where(tag >= 5, at_least[::-1], at_least)  # the stored image lies on its side
     halvings = tf.constant(JPEG_RATIOS[1:], tf.int32)
     fits = tf.reduce_all((size + halvings[:, None] - 1) // halvings[:, None] >= enough, axis=1)
     return tf.switch_case(
-        tf.reduce_sum(tf.cast(fits, tf.int32)), [lambda ratio=ratio: decode(ratio) for ratio in JPEG_RATIOS]
+        tf.reduce_sum(tf.cast(fits, tf.int32)),
+        [lambda ratio=ratio: decode_jpeg(contents, ratio) for ratio in JPEG_RATIOS],
     )
 
 
-def decode_other(contents: tf.Tensor) -> tf.Tensor:
-    """A GIF's first frame, or TensorFlow's error about an unknown format."""
+def _decode_other(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes the first frame of a GIF, or raises TensorFlow's error about an unknown format."""
     return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
 
 def decode_png(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
-    """Any PNG, over the background.
+    """Decodes any PNG and composites it over the background.
 
-    The file's own number of channels is asked for: with `channels=4`, TensorFlow fills the alpha of images of less
-    than 8 bits with the largest value of so many bits, which is next to invisible.
+    It asks TensorFlow for the file's own number of channels. With `channels=4`, TensorFlow fills the alpha channel of
+    images of less than 8 bits with the largest value of that number of bits, which is nearly transparent.
     """
     image = tf.io.decode_png(contents, channels=0)
     return tf.switch_case(
@@ -148,11 +156,11 @@ def decode_png(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
 
 
 def decode_webp(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
-    """The first frame, over the background.
+    """Decodes the first frame of a WebP and composites it over the background.
 
-    Frames of an animation are RGBA, but TensorFlow makes room for RGB when the header announces no transparency.
-    So it is made to announce it: bits 1 and 4 of byte 20 say "animated" and "with alpha" when an extended header
-    (`VP8X`) is there. https://developers.google.com/speed/webp/docs/riff_container
+    Frames of an animation are RGBA, but TensorFlow reserves memory for RGB if the header announces no transparency.
+    Therefore the header is changed to announce it: in an extended header (`VP8X`), bits 1 and 4 of byte 20 mean
+    "animated" and "with alpha". https://developers.google.com/speed/webp/docs/riff_container
     """
     head = read_bytes(contents, 12, 9)
     flags = tf.cast(head[8], tf.uint8)
@@ -169,8 +177,8 @@ def decode_webp(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
     return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over(background, frame[..., :3], frame[..., 3:]), lambda: frame)
 
 
-def decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    """8-bit (grey or palette), 24-bit and 32-bit BMP. The header is Windows' BITMAPINFOHEADER, little endian."""
+def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes a BMP of 8 bits (grey or palette), 24 or 32 bits with a Windows header (BITMAPINFOHEADER)."""
     header = read_bytes(contents, 0, 54)
     header_size, compression = read_number(header[14:18], little=True), read_number(header[30:34], little=True)
     readable = tf.debugging.Assert(
@@ -188,7 +196,16 @@ def decode_bmp(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _over(background: tuple[int, ...], rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-    """`uint8 [h, w, 3]` with opacities `uint8 [h, w, 1]`, composited over a colour: `uint8 [h, w, 3]`."""
+    """Composites an image over a colour.
+
+    Args:
+        background: Red, green and blue of the colour, 0..255.
+        rgb: The image `uint8 [h, w, 3]`.
+        alpha: Its opacities `uint8 [h, w, 1]`.
+
+    Returns:
+        `uint8 [h, w, 3]`.
+    """
     opacity = tf.cast(alpha, tf.float32) / 255
     behind = tf.constant(background, tf.float32)
     return tf.cast(tf.round(behind - (behind - tf.cast(rgb, tf.float32)) * opacity), tf.uint8)

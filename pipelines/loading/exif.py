@@ -1,4 +1,7 @@
-"""The EXIF orientation of image files."""
+"""The EXIF orientation of image files: reading it from their bytes, and turning images upright.
+
+Everything here is TensorFlow operations, so that it runs in tf.data and inside of an exported SavedModel.
+"""
 
 from typing import Any
 
@@ -8,8 +11,8 @@ from pipelines.loading.graph_bytes import container, read_bytes, read_number, sw
 
 __all__ = ["orientation", "read_orientation", "upright"]
 
-# For each value of the tag, how to make the stored image upright: swap rows and columns, then reverse the order of
-# the rows, then of the columns. EXIF 2.32, 4.6.4, tag 274; 0 stands for values that the standard does not know.
+# How to make the stored image upright, for each value of the tag: whether to swap rows and columns, then whether to
+# reverse the order of the rows, then that of the columns. EXIF 2.32, 4.6.4, tag 274. Row 0 is for unknown values.
 _TURNS = [
     (False, False, False),
     (False, False, False),  # 1
@@ -17,21 +20,26 @@ _TURNS = [
     (False, True, True),  # 3: upside down
     (False, True, False),  # 4: upside down and mirrored
     (True, False, False),  # 5: on its left side and mirrored
-    (True, False, True),  # 6: to be turned clockwise
+    (True, False, True),  # 6: has to be turned clockwise
     (True, True, True),  # 7: on its right side and mirrored
-    (True, True, False),  # 8: to be turned anticlockwise
+    (True, True, False),  # 8: has to be turned anticlockwise
 ]
 
 
 def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
-    """Turn an image, or a mask, as its EXIF orientation says.
+    """Turns an image or a mask as its EXIF orientation says.
 
     Args:
-        image: `[h, w, channels]`.
-        tag: scalar integer, 1 to 8 as in the EXIF standard; anything else leaves the image as it is.
+        image: The stored image `[h, w, channels]`, of any dtype.
+        tag: The orientation, a scalar integer from 1 to 8 as in the EXIF standard. Any other number changes nothing.
 
     Returns:
         `[h, w, channels]`, or `[w, h, channels]` for the tags 5 to 8.
+
+    Example:
+
+    >>> upright(tf.reshape(tf.range(6), [2, 3, 1]), 6)[..., 0].numpy().tolist()
+    [[3, 0], [4, 1], [5, 2]]
     """
     tag = tf.convert_to_tensor(tag, tf.int32)
 
@@ -45,10 +53,13 @@ def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
 
 
 def orientation(contents: Any) -> tf.Tensor:
-    """The EXIF orientation of a JPEG, PNG or WebP file: scalar `int32`, 1 to 8, and 1 where there is none.
+    """Reads the EXIF orientation of a JPEG, PNG or WebP file.
 
     Args:
-        contents: scalar string tensor (or `bytes`), the whole file. Damaged metadata counts as none.
+        contents: The whole file, as a scalar string tensor or `bytes`.
+
+    Returns:
+        `int32 []`, 1 to 8. Files without an orientation, and files whose metadata are damaged, have 1 (upright).
 
     Example:
 
@@ -60,15 +71,16 @@ def orientation(contents: Any) -> tf.Tensor:
 
 
 def read_orientation(contents: tf.Tensor) -> tf.Tensor:
+    """Reads the EXIF orientation, as `orientation` does, for use inside of another function's graph."""
     contents = tf.ensure_shape(contents, [])
-    # A search for the word costs a hundredth of a walk through the blocks, and few files have it.
+    # To search for the word takes a hundredth of the time of a walk through the blocks, and few files contain it.
     without = tf.strings.regex_replace(contents, "(?i)exif", "", replace_global=False)
     mentions_exif = tf.strings.length(without) < tf.strings.length(contents)
 
     finders = [lambda contents: tf.constant(0, tf.int64), _find_exif_in_jpeg, _find_exif_in_png, _find_exif_in_webp]
 
     def look_up(contents: tf.Tensor) -> tf.Tensor:
-        kind = tf.math.mod(container(contents), len(finders))  # a BMP, 4, has none either
+        kind = tf.math.mod(container(contents), len(finders))  # a BMP, which is 4, has no EXIF either
         start = switch(kind, finders, [contents], tf.TensorSpec([], tf.int64))
         return tf.cond(start > 0, lambda: _orientation_at(contents, start), lambda: tf.constant(1, tf.int32))
 
@@ -81,9 +93,9 @@ _read_orientation_traced = tf.function(read_orientation, autograph=False)
 
 
 def _orientation_at(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """The orientation in the TIFF structure at `start`: byte order, then a directory of 12-byte entries.
+    """Reads the orientation in the TIFF structure at `start`: a byte order, then a directory of 12-byte entries.
 
-    Of an entry, bytes 0 and 1 are the tag and, for this one, 8 and 9 the value.
+    Bytes 0 and 1 of an entry are its tag; bytes 8 and 9 of the orientation's entry are its value.
     """
     head = read_bytes(contents, start, 8)
     little = head[0] == ord("I")  # "II" as in Intel; "MM" as in Motorola
@@ -95,11 +107,12 @@ def _orientation_at(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     return tf.where((found >= 1) & (found <= 8), tf.cast(found, tf.int32), 1)
 
 
-# Where the TIFF structure begins, 0 if nowhere. Each walks from block to block up to where the pixels begin.
+# Each of these functions walks from block to block until the pixels begin, and returns the position of the TIFF
+# structure, or 0 if there is none.
 
 
 def _find_exif_in_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    """Segments are FF, a marker, and a big-endian length that counts itself. EXIF is in an APP1 segment (E1)."""
+    """Finds EXIF in a JPEG. Its segments are FF, a marker, and a big-endian length that includes itself; APP1 is E1."""
 
     def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         block = read_bytes(contents, at, 10)
@@ -113,7 +126,7 @@ def _find_exif_in_jpeg(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _find_exif_in_png(contents: tf.Tensor) -> tf.Tensor:
-    """Chunks are a big-endian length, a type, the data, and a checksum of 4 bytes."""
+    """Finds EXIF in a PNG. Its chunks are a big-endian length, a type, the data, and a checksum of 4 bytes."""
 
     def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         block = read_bytes(contents, at, 8)
@@ -124,12 +137,15 @@ def _find_exif_in_png(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _find_exif_in_webp(contents: tf.Tensor) -> tf.Tensor:
-    """Chunks are a type, a little-endian length, and data padded to an even length. EXIF comes after the image."""
+    """Finds EXIF in a WebP, where it comes after the image.
+
+    Its chunks are a type, a little-endian length, and data that are padded to an even length.
+    """
 
     def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         block = read_bytes(contents, at, 14)
         found = tf.reduce_all(block[:4] == list(b"EXIF"))
-        # Some writers keep the six bytes that introduce EXIF in a JPEG.
+        # Some programs also write the six bytes that introduce EXIF in a JPEG.
         start = at + 8 + tf.where(tf.reduce_all(block[8:12] == list(b"Exif")), tf.constant(6, tf.int64), 0)
         length = read_number(block[4:8], little=True)
         return tf.where(found, start, 0), at + 8 + length + length % 2, tf.constant(False)
@@ -138,7 +154,14 @@ def _find_exif_in_webp(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _walk(contents: tf.Tensor, start: int, look: Any) -> tf.Tensor:
-    """Apply `look(position) -> (found, next position, whether to stop)` block by block, until it finds something."""
+    """Walks through the blocks of a file until one holds EXIF, and returns the position of its TIFF structure or 0.
+
+    Args:
+        contents: The whole file, a scalar string tensor.
+        start: Position of the first block.
+        look: Function that takes the position of a block, and returns the position of the TIFF structure in it (or
+            0), the position of the next block, and whether to stop.
+    """
     size = tf.strings.length(contents)
 
     def step(at: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -149,5 +172,5 @@ def _walk(contents: tf.Tensor, start: int, look: Any) -> tf.Tensor:
         return (at < tf.cast(size, tf.int64)) & (found == 0)
 
     at, found = tf.constant(start, tf.int64), tf.constant(0, tf.int64)
-    # The bound is for files made up of empty blocks to keep a server busy; cameras write a few dozen.
+    # The bound stops files that consist of empty blocks and were made to keep a server busy. Cameras write a few dozen.
     return tf.while_loop(is_open, step, (at, found), maximum_iterations=2000)[1]

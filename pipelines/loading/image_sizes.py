@@ -1,4 +1,4 @@
-"""The size of an image, from the head of its file."""
+"""Reading the size of an image from the head of its file, without decoding it."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ __all__ = ["image_size", "stored_size"]
 
 
 def image_size(contents: Any) -> tf.Tensor:
-    """Height and width of the upright image that `decode_image` would give, from the head of the file.
+    """Reads the height and width of the upright image that `decode_image` would return.
 
     Args:
-        contents: scalar string tensor (or `bytes`), the whole file.
+        contents: The whole file, as a scalar string tensor or `bytes`.
 
     Returns:
-        `int32 [2]`; zeros for what is no JPEG, PNG, WebP, BMP or GIF.
+        `int32 [2]`, height and width in pixels; zeros for files that are no JPEG, PNG, WebP, BMP or GIF.
 
     Raises:
-        tf.errors.InvalidArgumentError: a JPEG whose head is damaged.
+        tf.errors.InvalidArgumentError: The head of a JPEG is damaged.
 
     Example:
 
@@ -37,13 +37,13 @@ def _image_size(contents: tf.Tensor) -> tf.Tensor:
 
 
 def stored_size(contents: tf.Tensor) -> tf.Tensor:
-    """Height and width as the file's head gives them, before it is turned upright: `int32 [2]`."""
+    """Reads the height and width of the image as it is stored, before it is turned upright: `int32 [2]`."""
 
     def head(contents: tf.Tensor) -> tf.Tensor:
         return read_bytes(contents, 0, 32)
 
     def webp(contents: tf.Tensor) -> tf.Tensor:
-        # Three kinds: extended (sizes less 1 in 24 bits), lossless (less 1 in 14 bits each) and lossy (14 bits each).
+        # There are three kinds: extended (size minus 1 in 24 bits), lossless (size minus 1 in 14 bits), lossy (14).
         # https://developers.google.com/speed/webp/docs/riff_container, RFC 6386 section 9.1
         first = head(contents)
         extended = tf.stack([read_number(first[27:30], little=True) + 1, read_number(first[24:27], little=True) + 1])

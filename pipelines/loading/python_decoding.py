@@ -1,4 +1,8 @@
-"""Decoding that leaves the graph."""
+"""Decoding of any image format, for reading data.
+
+TensorFlow has no operation for some formats, such as TIFF. For these, `decode_any` leaves the graph and decodes with
+Pillow. So it cannot be exported; `pipelines.decode_image` can.
+"""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -8,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.loading.decoding import JPEG_RATIOS, decode_file, decode_png, decode_webp
+from pipelines.loading.decoding import JPEG_RATIOS, decode_file, decode_jpeg, decode_png, decode_webp
 from pipelines.loading.exif import upright
 from pipelines.loading.graph_bytes import switch
 from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
@@ -23,18 +27,22 @@ def decode_any(
     background: Sequence[int] = WHITE,
     max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
-    """As `decode_image`, and through Pillow what TensorFlow has no operation for: TIFF and whatever Pillow reads.
+    """Decodes a file as `pipelines.decode_image` does, or with Pillow if TensorFlow has no operation for its format.
 
-    For reading data. It cannot be exported, since Pillow runs in Python.
+    It is meant for reading data. It cannot be exported, because Pillow runs in Python.
 
     Args:
-        contents, at_least, background, max_pixels: see `decode_image`.
+        contents: The whole file, as a scalar string tensor or `bytes`.
+        at_least: Height and width of the upright image that are enough. A JPEG is decoded at the smallest of 1, 1/2,
+            1/4 and 1/8 of its size that is at least as large.
+        background: Red, green and blue in 0..255 behind transparent pixels. Defaults to white.
+        max_pixels: Largest number of pixels. Larger images are refused before they are decoded.
 
     Returns:
         `uint8 [h, w, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: not an image, damaged, or too large.
+        tf.errors.InvalidArgumentError: The file is not an image, or it is damaged or too large.
 
     Example:
 
@@ -53,7 +61,7 @@ def _decode_any(
     contents: tf.Tensor, at_least: tuple[int, int] | None, background: tuple[int, ...], max_pixels: int
 ) -> tf.Tensor:
     def jpeg(ratio: int) -> Any:
-        return lambda contents: tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+        return lambda contents: decode_jpeg(contents, ratio)
 
     def png(contents: tf.Tensor) -> tf.Tensor:
         return decode_png(contents, background)
@@ -61,48 +69,50 @@ def _decode_any(
     def webp(contents: tf.Tensor) -> tf.Tensor:
         return decode_webp(contents, background)
 
-    def look(contents: bytes) -> np.ndarray:
-        return np.array(_way(contents, at_least, max_pixels), np.int32)
+    def choose(contents: bytes) -> np.ndarray:
+        return np.array(_choose_decoder(contents, at_least, max_pixels), np.int32)
 
     def decode(contents: bytes) -> np.ndarray:
         try:
             return decode_in_python(contents, at_least=at_least, background=background, max_pixels=max_pixels)
         except (OSError, tf.errors.InvalidArgumentError) as error:
-            raise ValueError(" ".join(str(error).split())) from error  # which TensorFlow takes for an invalid argument
+            # TensorFlow turns a ValueError into an InvalidArgumentError.
+            raise ValueError(" ".join(str(error).split())) from error
 
     def in_python(contents: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(decode, [contents], tf.uint8, stateful=False)
 
     contents = tf.ensure_shape(contents, [])
-    ways = [*(jpeg(ratio) for ratio in JPEG_RATIOS), png, webp, in_python]
-    way, tag = tf.unstack(tf.ensure_shape(tf.numpy_function(look, [contents], tf.int32, stateful=False), [2]))
-    return upright(switch(way, ways, [contents], tf.TensorSpec([None, None, 3], tf.uint8)), tag)
+    decoders = [*(jpeg(ratio) for ratio in JPEG_RATIOS), png, webp, in_python]
+    number, tag = tf.unstack(tf.ensure_shape(tf.numpy_function(choose, [contents], tf.int32, stateful=False), [2]))
+    return upright(switch(number, decoders, [contents], tf.TensorSpec([None, None, 3], tf.uint8)), tag)
 
 
-_JPEG_WAY, _PNG_WAY, _WEBP_WAY, _PYTHON_WAY = 0, *range(len(JPEG_RATIOS), len(JPEG_RATIOS) + 3)
-_WAYS = {b"\xff\xd8": _JPEG_WAY, b"\x89P": _PNG_WAY, b"RI": _WEBP_WAY, b"BM": _PYTHON_WAY, b"GI": _PYTHON_WAY}
+# Numbers of the decoders of `decode_any`; JPEG has one for each ratio.
+_JPEG, _PNG, _WEBP, _PYTHON = 0, *range(len(JPEG_RATIOS), len(JPEG_RATIOS) + 3)
+_DECODERS = {b"\xff\xd8": _JPEG, b"\x89P": _PNG, b"RI": _WEBP, b"BM": _PYTHON, b"GI": _PYTHON}
 
 
-def _way(contents: bytes, at_least: tuple[int, int] | None, max_pixels: int) -> tuple[int, int]:
-    """How `decode_any` decodes a file, and how it turns what comes out: numbers of a way and of an orientation.
+def _choose_decoder(contents: bytes, at_least: tuple[int, int] | None, max_pixels: int) -> tuple[int, int]:
+    """Chooses how `decode_any` decodes a file: returns the number of a decoder, and the EXIF orientation to apply.
 
-    Looking at heads of files in Python takes a tenth of the time of as many operations in a graph, and a graph that
-    knows all formats is set up anew for each pass over a data set, in a third of a second. What is unusual, or wrong,
-    is left to `decode_image`.
+    To look at heads of files in Python takes a tenth of the time of the same operations in a graph; and a graph that
+    knows all formats is set up again for each pass over a data set, which takes a third of a second. Files that are
+    unusual or damaged are left to `decode_in_python`.
     """
-    way = _WAYS.get(contents[:2], _PYTHON_WAY)
-    if way == _PYTHON_WAY or (way != _JPEG_WAY and b"exif" in contents.lower()):
-        return _PYTHON_WAY, 1
+    decoder = _DECODERS.get(contents[:2], _PYTHON)
+    if decoder == _PYTHON or (decoder != _JPEG and b"exif" in contents.lower()):
+        return _PYTHON, 1
     try:
         with Image.open(BytesIO(contents)) as picture:
             width, height = picture.size
-            tag = picture.getexif().get(274, 1) if way == _JPEG_WAY else 1
+            tag = picture.getexif().get(274, 1) if decoder == _JPEG else 1
     except Exception:  # Pillow's readers raise whatever their format's code does
-        return _PYTHON_WAY, 1
+        return _PYTHON, 1
     if width * height > max_pixels or tag not in range(1, 9):
-        return _PYTHON_WAY, 1
-    if way != _JPEG_WAY or at_least is None:
-        return way, tag
+        return _PYTHON, 1
+    if decoder != _JPEG or at_least is None:
+        return decoder, tag
     rows, columns = at_least if tag < 5 else at_least[::-1]  # the stored image lies on its side
     return sum(-(-height // ratio) >= rows and -(-width // ratio) >= columns for ratio in JPEG_RATIOS[1:]), tag
 
@@ -114,19 +124,28 @@ def decode_in_python(
     background: tuple[int, ...] = WHITE,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """As `decode_any`, for Python that TensorFlow calls from a graph.
+    """Decodes a file as `decode_any` does, in Python code that TensorFlow calls from a graph.
 
-    Operation by operation, on the thread that calls. A graph in there may wait for one of TensorFlow's few threads,
-    all of which may be waiting for such calls to return.
+    It runs TensorFlow operation by operation, on the calling thread. A graph would wait for one of TensorFlow's few
+    threads, and all of them may be waiting for such calls to return.
+
+    Args:
+        contents: The whole file.
+        at_least: Height and width of the upright image that are enough.
+        background: Red, green and blue in 0..255 behind transparent pixels. Defaults to white.
+        max_pixels: Largest number of pixels. Larger images are refused before they are decoded.
+
+    Returns:
+        `uint8 [h, w, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError, ValueError, OSError: not an image, damaged, or too large.
+        tf.errors.InvalidArgumentError, ValueError, OSError: The file is not an image, or it is damaged or too large.
 
     Example:
 
     >>> decode_in_python(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8)).numpy()).shape
     (2, 3, 3)
     """
-    if contents[:2] in _WAYS:
+    if contents[:2] in _DECODERS:
         return decode_file(tf.constant(contents), 1, at_least, background, max_pixels).numpy()
     return decode_with_pillow(contents, background=background, max_pixels=max_pixels)

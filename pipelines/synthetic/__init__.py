@@ -1,1 +1,1 @@
-"""Scenes that are made by the computer, with annotations that are known to be right."""
+"""Synthetic scenes and clips, whose annotations are exact."""

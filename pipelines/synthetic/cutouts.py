@@ -1,4 +1,4 @@
-"""Objects without their surroundings."""
+"""Objects without their surroundings, cut out of labelled images or of scenes with outlines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +15,28 @@ __all__ = ["OPAQUE", "Cutouts", "cut_out", "cut_out_scenes", "open_upright", "ti
 
 ALPHAS = ("own", "brightness", "silhouette")
 
-# A pixel is the object's where its opacity is at least this, and else only tinted by it.
+# A pixel whose opacity is at least this belongs to the object. A pixel with less opacity is only tinted by it.
 OPAQUE = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Cutouts:
-    """Objects without their surroundings.
+    """Objects without their surroundings, cut to their opaque pixels.
 
     Args:
-        images: `uint8 [h, w, 4]` each, RGB and opacity.
-        labels: `int32 [n]`, class indices.
-        class_names: of the classes.
+        images: One image `uint8 [h, w, 4]` for each object: RGB and opacity.
+        labels: Class indices `int32 [n]`.
+        class_names: Names of the classes.
 
     Raises:
-        ValueError: no objects, images of another kind, or objects without an opaque pixel.
+        ValueError: There are no objects, an image is of another kind, or an object has no opaque pixel.
+
+    Example:
+
+    >>> image = np.zeros([6, 8, 4], np.uint8)
+    >>> image[2:4, 1:6] = 255
+    >>> Cutouts([image], [0], ["bar"]).images[0].shape
+    (2, 5, 4)
     """
 
     images: Sequence[np.ndarray]
@@ -40,17 +47,20 @@ class Cutouts:
         labels = np.array(self.labels, np.int32).reshape(-1)
         if not len(self.images) or len(self.images) != len(labels):
             raise ValueError(
-                f"Cutouts: expected objects and a label for each, received {len(self.images)} and {len(labels)}"
+                "Cutouts: expected at least one object, and one label for each; received "
+                f"{len(self.images)} objects and {len(labels)} labels"
             )
         trimmed = []
         for number, image in enumerate(self.images):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 4:
                 raise ValueError(
-                    f"Cutouts: expected uint8 [h, w, 4], received {image.dtype} {list(image.shape)} at {number}"
+                    f"Cutouts: expected images uint8 [h, w, 4]; image {number} is {image.dtype} {list(image.shape)}"
                 )
             box = tight_box(image[..., 3] >= OPAQUE)
             if box is None:
-                raise ValueError(f"Cutouts: object {number} has no pixel of an opacity of {OPAQUE} or more")
+                raise ValueError(
+                    f"Cutouts: object {number} has no pixel with an opacity of {OPAQUE} or more. Leave it out"
+                )
             x1, y1, x2, y2 = box
             trimmed.append(image[y1:y2, x1:x2])
         object.__setattr__(self, "images", tuple(trimmed))
@@ -62,21 +72,22 @@ class Cutouts:
 
 
 def cut_out(samples: Samples, class_names: Sequence[str], *, alpha: str | None = None) -> Cutouts:
-    """Cut the object out of each labelled image.
+    """Cuts the object out of each labelled image.
 
     Args:
-        samples: one object an image: files or contents (say PNGs with transparency in class folders), or pixels (say
-            digits on black).
-        class_names: of the labels.
-        alpha: what is opaque. "own", the image's own transparency; "brightness", the brighter the more opaque, for
-            writing on black; "silhouette", everything brighter than 16 of 255 and what that encloses, for photos on
-            black. `None` takes "own" for files and contents, "brightness" for pixels.
+        samples: Images of one object each: files or their contents (such as PNGs with transparency in class folders),
+            or pixels (such as digits on black).
+        class_names: Names of the classes.
+        alpha: How the opacity of a pixel is found. "own" takes the image's own transparency. "brightness" takes the
+            brightness, for writing on black. "silhouette" takes everything that is brighter than 16 of 255, and
+            everything that this encloses, for photos on black. Defaults to "own" for files and their contents, and to
+            "brightness" for pixels.
 
     Returns:
-        The objects, trimmed to their opaque pixels. Images with nothing opaque are left out.
+        The objects, cut to their opaque pixels. Images without an opaque pixel are left out.
 
     Raises:
-        ValueError: images without transparency of their own, or nothing opaque in any.
+        ValueError: An image has no transparency of its own, no image has an opaque pixel, or `alpha` is unknown.
 
     Example:
 
@@ -99,10 +110,21 @@ def cut_out(samples: Samples, class_names: Sequence[str], *, alpha: str | None =
 
 
 def cut_out_scenes(scenes: Sequence[Scene], class_names: Sequence[str]) -> Cutouts:
-    """Cut out every object that has an outline, or a place in `Scene.instances`; crowds are left out.
+    """Cuts out every object that has an outline, or pixels in `Scene.instances`. Crowds are left out.
+
+    Args:
+        scenes: Scenes, such as those of `pipelines.read_scenes(folder).train`.
+        class_names: Names of the classes.
 
     Raises:
-        ValueError: no object has one.
+        ValueError: No object has an outline or pixels.
+
+    Example:
+
+    >>> outline = (np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 4.0], [1.0, 4.0]]),)
+    >>> scene = Scene(np.zeros([6, 8, 3], np.uint8), "a", (6, 8), [[1, 1, 5, 4]], [0], outlines=[outline])
+    >>> cut_out_scenes([scene], ["box"]).images[0].shape
+    (3, 4, 4)
     """
     images, labels = [], []
     for scene in scenes:
@@ -123,17 +145,30 @@ def cut_out_scenes(scenes: Sequence[Scene], class_names: Sequence[str]) -> Cutou
 
 
 def open_upright(image: str | bytes) -> Image.Image:
-    """An upright image."""
+    """Opens an image file, or the contents of one, and turns it upright."""
     return ImageOps.exif_transpose(Image.open(BytesIO(image) if isinstance(image, bytes) else image))
 
 
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Returns the smallest box (xyxy) around the true pixels of `mask` `bool [h, w]`, or None if there are none.
+
+    >>> tight_box(np.array([[False, False, False], [False, True, True]]))
+    (1, 1, 3, 2)
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def _rgba(image: Any, name: str, alpha: str) -> np.ndarray:
+    """Returns an image as `uint8 [h, w, 4]`, with the opacity that `alpha` finds."""
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else open_upright(image)
     if alpha == "own":
-        if not (picture.has_transparency_data):
+        if not picture.has_transparency_data:
             raise ValueError(
                 f'{name}: has no transparency. Expected PNGs with transparency, or alpha="brightness" or '
-                '"silhouette" for objects on black'
+                'alpha="silhouette" for objects on black'
             )
         return np.asarray(picture.convert("RGBA"))
     pixels = np.asarray(picture.convert("RGB"))
@@ -142,14 +177,6 @@ def _rgba(image: Any, name: str, alpha: str) -> np.ndarray:
         from scipy.ndimage import binary_fill_holes
 
         return np.dstack([pixels, binary_fill_holes(brightness > 16) * np.uint8(255)])
-    # What is half as bright is half as opaque, and then has its full colour.
+    # A pixel that is half as bright becomes half opaque, and gets its full colour in return.
     full = np.round(pixels * (255.0 / np.maximum(brightness, 1)[..., None])).astype(np.uint8)
     return np.dstack([full, brightness])
-
-
-def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """The smallest box around what is true in `mask`, xyxy; `None` if nothing is."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

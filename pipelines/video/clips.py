@@ -16,7 +16,13 @@ __all__ = ["Clip", "read_clips", "video_dataset"]
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Successive frames: `images` `uint8 [t, h, w, 3]`, `seconds` `float64 [t]`; `index` among the clips read."""
+    """Successive frames of a video.
+
+    Attributes:
+        images: `uint8 [t, h, w, 3]`, upright RGB.
+        seconds: Times of the frames in seconds from the start of the video, `float64 [t]`.
+        index: Number of the clip among the clips that are read, from 0.
+    """
 
     images: np.ndarray
     seconds: np.ndarray
@@ -35,15 +41,22 @@ def read_clips(
     faults: list[Fault] | None = None,
     strict: bool = False,
 ) -> Iterator[Clip]:
-    """Clips of `length` successive frames, the next beginning `stride` frames (`None`: `length`) after the last.
+    """Reads clips of successive frames of a video. Frames at the end that do not fill a clip are left out.
 
-    Frames at the end that do not fill a clip are left out. The other arguments are those of `read_frames`.
+    The arguments that are not listed here are those of `pipelines.read_frames`.
+
+    Args:
+        path: Video file of any format that FFmpeg reads.
+        length: Number of frames in a clip.
+        stride: Number of frames between the beginnings of two clips. Defaults to `length`.
 
     Yields:
         `Clip`s.
 
     Raises:
-        ValueError: a length or stride below 1; and what `read_frames` raises.
+        FileNotFoundError: There is no such file.
+        ValueError: `length` or `stride` is below 1, the file is not a video, or another argument is out of its range.
+        ImportError: The extra `video` is not installed.
     """
     stride = length if stride is None else stride
     if length < 1 or stride < 1:
@@ -55,7 +68,7 @@ def read_clips(
 def _clips(frames: Iterator[Frame], length: int, stride: int) -> Iterator[Clip]:
     window: list[Frame] = []
     count = 0
-    skip = 0  # frames between clips, where the stride is longer than a clip
+    skip = 0  # frames between clips, if the stride is longer than a clip
     for frame in frames:
         if skip:
             skip -= 1
@@ -76,19 +89,25 @@ def video_dataset(
     size: tuple[int, int] | None = None,
     strict: bool = False,
 ) -> Any:
-    """A `tf.data.Dataset` of the frames, or clips, of several videos, one video after the other.
+    """Makes a data set of the frames or clips of several videos, one video after the other.
 
     Args:
-        paths: video files.
-        fps, size, strict: as for `read_frames`. Clips of several videos can be batched only with a `size`.
-        clip_length, stride: as for `read_clips`; `None` gives single frames.
+        paths: Video files.
+        fps: Frames per second (`pipelines.read_frames`). Defaults to every frame once.
+        clip_length: Number of frames in a clip. By default the data set holds single frames.
+        stride: Number of frames between the beginnings of two clips. Defaults to `clip_length`.
+        size: Height and width to which the upright frames are scaled. Videos of several sizes need it to be batched.
+            Defaults to the size of each video.
+        strict: Whether to raise an error at the first problem of a file, instead of a warning.
 
     Returns:
-        A data set of dicts: `image` `uint8 [h, w, 3]` (or `[t, h, w, 3]` for clips), `seconds` `float32 []` (or
-        `[t]`), `path`.
+        A `tf.data.Dataset` of dicts: `image` `uint8 [h, w, 3]` (or `[t, h, w, 3]` for clips), `seconds` `float32 []`
+        (or `[t]`), and `path`.
 
     Raises:
-        FileNotFoundError, ValueError: a file that is not there or is no video, before anything is read.
+        FileNotFoundError: A file does not exist. All files are checked before the first is read.
+        ValueError: A file is not a video.
+        ImportError: The extra `video` is not installed.
     """
     import tensorflow as tf
 

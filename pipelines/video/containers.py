@@ -1,4 +1,4 @@
-"""Video files: opening them, what they say of themselves, and decoding."""
+"""Opening and decoding of video files with PyAV (FFmpeg), which the extra `video` installs."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,13 @@ __all__ = ["Damage", "VideoInfo", "announced_seconds", "decoded_frames", "open_v
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself: (height, width) as stored, frames a second, and seconds (`None` if it does not)."""
+    """What the header of a video says.
+
+    Attributes:
+        size: Height and width of the frames as they are stored, in pixels.
+        fps: Frames per second, or None if the header does not say it.
+        seconds: Length in seconds, or None if the header does not say it.
+    """
 
     size: tuple[int, int]
     fps: float | None
@@ -21,12 +27,15 @@ class VideoInfo:
 
 
 def video_info(path: str | os.PathLike[str]) -> VideoInfo:
-    """What a video's header says, without decoding it.
+    """Reads the header of a video, without decoding it.
+
+    Args:
+        path: Video file of any format that FFmpeg reads.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a video.
-        ImportError: the extra `video` is not installed.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a video.
+        ImportError: The extra `video` is not installed.
     """
     with open_video(path) as container:
         stream = container.streams.video[0]
@@ -37,10 +46,17 @@ def video_info(path: str | os.PathLike[str]) -> VideoInfo:
 
 
 def open_video(path: str | os.PathLike[str]) -> Any:
+    """Opens a video file, and returns PyAV's container.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a video.
+        ImportError: The extra `video` is not installed.
+    """
     try:
         import av
     except ImportError as error:
-        raise ImportError('reading videos needs PyAV: install it with pip install "transfer-zoo[video]"') from error
+        raise ImportError('videos are read with PyAV. Install it with pip install "transfer-zoo[video]"') from error
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file. Expected a video file")
     try:
@@ -54,14 +70,19 @@ def open_video(path: str | os.PathLike[str]) -> Any:
 
 
 def announced_seconds(container: Any, stream: Any) -> float | None:
-    """The length in seconds that the header announces, if it does."""
+    """Returns the length in seconds that the header announces, or None if it does not."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     return container.duration / 1_000_000 if container.duration else None
 
 
 class Damage:
-    """How many packets could not be decoded, or only in part, and why the first could not."""
+    """A record of damaged packets.
+
+    Attributes:
+        packets: Number of packets that could not be decoded, or only in part.
+        first: The reason for the first of them.
+    """
 
     def __init__(self) -> None:
         self.packets = 0
@@ -72,8 +93,14 @@ class Damage:
         self.packets += 1
 
 
-def decoded_frames(container: Any, stream: Any, damaged: Damage) -> Iterator[tuple[float, Any]]:
-    """Time and frame, damaged ones left out."""
+def decoded_frames(container: Any, stream: Any, damage: Damage) -> Iterator[tuple[float, Any]]:
+    """Yields the time in seconds and the frame of each frame that is not damaged.
+
+    Args:
+        container: Container of PyAV.
+        stream: Video stream of the container.
+        damage: Record to which damaged packets are added.
+    """
     import av
 
     packets = container.demux(stream)
@@ -82,23 +109,31 @@ def decoded_frames(container: Any, stream: Any, damaged: Damage) -> Iterator[tup
             packet = next(packets)
         except StopIteration:
             return
-        except av.FFmpegError as error:  # the file breaks off within a packet
-            damaged.add(str(error.strerror))
+        except av.FFmpegError as error:  # the file ends within a packet
+            damage.add(str(error.strerror))
             return
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            damaged.add(str(error.strerror))
+            damage.add(str(error.strerror))
             continue
         for frame in frames:
-            if frame.is_corrupt:  # what is missing has been made up from its neighbours
-                damaged.add("incomplete")
+            if frame.is_corrupt:  # FFmpeg has filled the missing parts from other frames
+                damage.add("incomplete")
             elif frame.time is not None:
                 yield float(frame.time), frame
 
 
 def upright_pixels(frame: Any, size: tuple[int, int] | None) -> np.ndarray:
-    """Upright RGB pixels of a decoded frame."""
+    """Returns the pixels of a decoded frame.
+
+    Args:
+        frame: Frame of PyAV.
+        size: Height and width to which the upright frame is scaled, or None.
+
+    Returns:
+        `uint8 [h, w, 3]`, upright RGB.
+    """
     turns = round(frame.rotation / 90) % 4  # anticlockwise
     if size is not None:
         height, width = size if turns % 2 == 0 else size[::-1]

@@ -1,16 +1,17 @@
-"""Frames of video files, at a given number a second, with their time stamps; singly or in clips.
+"""Frames of video files, at a chosen rate, with their time stamps.
 
-Files are decoded with PyAV (FFmpeg), which comes with the extra `video`. Frames are read one after the other and none
-is kept, so that the length of a video does not matter.
+Files are decoded with PyAV (FFmpeg), which the extra `video` installs. Frames are read one after the other and none is
+kept, so videos may be of any length.
 
-A video that is damaged or ends early gives the frames that it has, and says so: as a `Fault` in the list that `faults`
-collects, or else as a warning; `strict=True` raises a ValueError instead.
+Of a video that is damaged or ends early, the frames that can be decoded are returned. The problem is reported as a
+`Fault` in the list `faults`, or else as a warning; with `strict=True` a ValueError is raised.
 """
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,19 @@ from pipelines.video.containers import Damage, announced_seconds, decoded_frames
 
 __all__ = ["Frame", "read_frames"]
 
-# A last frame that comes this much earlier than the file announces is how muxers round, not a broken file.
+# A last frame that comes this much earlier than the header announces is due to rounding, and not to a damaged file.
 _SLACK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame: `image` `uint8 [h, w, 3]`, upright RGB; `seconds` from the start; `index` among those read."""
+    """One frame of a video.
+
+    Attributes:
+        image: `uint8 [h, w, 3]`, upright RGB.
+        seconds: Time at which the video shows the frame, in seconds from its start.
+        index: Number of the frame among the frames that are read, from 0.
+    """
 
     image: np.ndarray
     seconds: float
@@ -43,103 +50,103 @@ def read_frames(
     faults: list[Fault] | None = None,
     strict: bool = False,
 ) -> Iterator[Frame]:
-    """The frames of a video, in the order in which they are shown.
+    """Reads the frames of a video, in the order in which they are shown.
 
     Args:
-        path: a file of any kind that FFmpeg reads.
-        fps: frames a second. At each of the times `start`, `start + 1 / fps`, ... the frame that is on screen is
-            taken, with its own time stamp; videos of a lower or varying rate give some frames repeatedly. `None` takes
-            every frame once.
-        start, end: seconds; frames shown from `start` on and before `end`.
-        size: (height, width) to scale the upright frames to, bilinearly, whatever their shape; `None` leaves them.
-        faults: a list that collects what is wrong with the file, instead of a warning.
-        strict: raise a ValueError at the first fault.
+        path: Video file of any format that FFmpeg reads.
+        fps: Frames per second. At each of the times `start`, `start + 1 / fps`, `start + 2 / fps` and so on, the frame
+            that is on screen is taken, with its own time stamp. So a video of a lower or varying rate gives some
+            frames repeatedly. Defaults to every frame once.
+        start: Time in seconds of the first frame to read. Defaults to 0.
+        end: Time in seconds before which frames are read. Defaults to the end of the video.
+        size: Height and width to which the upright frames are scaled, bilinearly and whatever their shape. Defaults to
+            the size of the video.
+        faults: List to which problems of the file are added. By default they are warnings.
+        strict: Whether to raise a ValueError at the first problem of the file.
 
     Yields:
-        `Frame`s, turned upright as the file's display matrix says (as phones write it).
+        `Frame`s. They are upright, as the file's display matrix says (phones write one).
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: as `video_info`; ValueError for rates and times that make no sense.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a video, or `fps`, `start` or `end` is out of its range.
+        ImportError: The extra `video` is not installed.
     """
     if fps is not None and not fps > 0:
         raise ValueError(f"read_frames: expected `fps` above 0, received {fps!r}")
     if start < 0 or (end is not None and end <= start):
         raise ValueError(f"read_frames: expected 0 <= start < end in seconds, received start={start}, end={end}")
-    # Checked here, where the caller is, and not when the first frame is asked for.
+    # The file is opened here, so that its errors are raised by this call and not by the first frame.
     container = open_video(path)
-    return _frames(container, os.fspath(path), fps, start, end, size, faults, strict)
+    report = partial(_report, os.fspath(path), faults, strict)
+    return _selected_frames(container, fps, start, end, size, report)
 
 
-def _frames(
+def _report(path: str, faults: list[Fault] | None, strict: bool, reason: str) -> None:
+    fault = Fault(path, reason, kind="broken", kept=True)
+    if strict:
+        raise ValueError(f"{fault} (strict=True raises this error; strict=False returns the other frames)")
+    if faults is None:
+        warnings.warn(str(fault), stacklevel=4)  # the code that iterates over the frames
+    else:
+        faults.append(fault)
+
+
+def _selected_frames(
     container: Any,
-    path: str,
     fps: float | None,
     start: float,
     end: float | None,
     size: tuple[int, int] | None,
-    faults: list[Fault] | None,
-    strict: bool,
+    report: Callable[[str], None],
 ) -> Iterator[Frame]:
-    def fault(reason: str) -> None:
-        made = Fault(path, reason, kind="broken", kept=True)
-        if strict:
-            raise ValueError(f"{made} (strict=True raises; strict=False takes the frames there are)")
-        if faults is None:
-            warnings.warn(str(made), stacklevel=3)
-        else:
-            faults.append(made)
-
+    index = 0
     with container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        announced = announced_seconds(container, stream)
-        first = float((stream.start_time or 0) * stream.time_base)
-        if start > 1:
-            # To the key frame before; what comes earlier than asked for is decoded and passed over.
-            container.seek(int((start + first) / stream.time_base), stream=stream, backward=True)
-        step = None if fps is None else 1 / fps
-        count = 0
-        shown: tuple[float, Any] | None = None  # on screen: since when, and the frame
-
-        def due(until: float) -> Iterator[Frame]:
-            """What is to be taken of the frame on screen, which stays there until then."""
-            nonlocal count
-            assert shown is not None
-            since, picture = shown
-            if step is None:
-                if since >= start - 1e-6 and (end is None or since < end):
-                    yield Frame(upright_pixels(picture, size), since, count)
+        for since, until, picture in _frames_on_screen(container, start, end, report):
+            if fps is None:
+                count = int(since >= start - 1e-6 and (end is None or since < end))
+            else:
+                # Time stamps are rounded to ticks, so a ten thousandth of a step is allowed for.
+                limit = until - 1e-4 / fps if end is None else min(until - 1e-4 / fps, end)
+                count = 0
+                while start + (index + count) / fps < limit:
                     count += 1
-                return
-            image = None
-            # A ten thousandth of a step: time stamps are rounded to ticks.
-            while (moment := start + count * step) < until - 1e-4 * step and (end is None or moment < end):
-                image = upright_pixels(picture, size) if image is None else image
-                yield Frame(image, since, count)
-                count += 1
+            image = upright_pixels(picture, size) if count else None
+            for _ in range(count):
+                yield Frame(image, since, index)  # type: ignore[arg-type]
+                index += 1
 
-        damaged = Damage()
-        for seconds, picture in decoded_frames(container, stream, damaged):
-            seconds -= first
-            if shown is not None:
-                yield from due(seconds)
-                if end is not None and seconds >= end:
-                    shown = None
-                    break
-            # Before the first frame there is nothing on screen; its beginning stands for that.
-            shown = (seconds, picture)
-        else:
-            rate = stream.average_rate
-            length = float(1 / rate) if rate else 0.04
-            if shown is not None and shown[1].duration:
-                length = float(shown[1].duration * shown[1].time_base)
-            last = 0.0 if shown is None else shown[0] + length
-            if shown is not None:
-                yield from due(last)
-            wanted = announced if end is None else min(announced or end, end)
-            if damaged.packets:
-                fault(f"{damaged.packets} damaged frames or packets ({damaged.first}); the others are given")
-            if wanted is not None and last < wanted - max(_SLACK_SECONDS, 2 * length):
-                fault(f"ends early: has frames up to {last:.2f} s of {wanted:.2f} s; these are given")
-            elif shown is None:
-                fault("holds no frame that can be decoded")
+
+def _frames_on_screen(
+    container: Any, start: float, end: float | None, report: Callable[[str], None]
+) -> Iterator[tuple[float, float, Any]]:
+    """Yields the time at which a frame appears, the time at which the next one does, and the frame of PyAV."""
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    announced = announced_seconds(container, stream)
+    first = float((stream.start_time or 0) * stream.time_base)
+    if start > 1:
+        # Go to the key frame before the start. The frames between the two are decoded, and not selected.
+        container.seek(int((start + first) / stream.time_base), stream=stream, backward=True)
+    damage = Damage()
+    current: tuple[float, Any] | None = None  # the frame on screen, and the time at which it appeared
+    for seconds, picture in decoded_frames(container, stream, damage):
+        seconds -= first
+        if current is not None:
+            yield current[0], seconds, current[1]
+            if end is not None and seconds >= end:
+                return
+        current = (seconds, picture)
+    last, length = 0.0, float(1 / stream.average_rate) if stream.average_rate else 0.04
+    if current is not None:
+        if current[1].duration:
+            length = float(current[1].duration * current[1].time_base)
+        last = current[0] + length
+        yield current[0], last, current[1]
+    expected = announced if end is None else min(announced or end, end)
+    if damage.packets:
+        report(f"{damage.packets} damaged frames or packets ({damage.first}); the other frames are read")
+    if expected is not None and last < expected - max(_SLACK_SECONDS, 2 * length):
+        report(f"ends early: it has frames up to {last:.2f} s of {expected:.2f} s; these are read")
+    elif current is None:
+        report("has no frame that can be decoded")

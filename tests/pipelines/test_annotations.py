@@ -392,7 +392,7 @@ def test_what_a_format_cannot_hold_is_said_or_refused(tmp_path):
     faults = write_scenes(found, tmp_path / "out", layout="yolo")
     assert {fault.kind for fault in faults} == {"lossy"}
     said = " ".join(fault.reason for fault in faults)
-    for words in ("outlines: 2", "crowd: 1", "difficult: 1", "attributes: 3"):
+    for words in ("outlines (2 of them)", "crowd (1 of them)", "difficult (1 of them)", "attributes (3 of them)"):
         assert words in said
     with pytest.raises(ValueError, match="no place for"):
         write_scenes(found, tmp_path / "refused", layout="yolo", strict=True)

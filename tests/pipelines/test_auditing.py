@@ -21,7 +21,8 @@ from pipelines import (
     write_audit_report,
     write_exclude_list,
 )
-from pipelines.auditing.duplicates import near_pairs, perceptual_hashes
+from pipelines.auditing.duplicates import near_pairs
+from pipelines.auditing.fingerprints import perceptual_hashes
 
 
 def photo(seed, height=90, width=120):
@@ -177,7 +178,7 @@ def test_classes_against_the_models(planted):
     kinds = [each.kind for each in audit(data, class_names=data.class_names).findings]
     assert "class order" not in kinds
     swapped = audit(data, class_names=("1", "0", *data.class_names[2:]))
-    assert "number 0 is '0', for the model '1'" in finding(swapped, "class order").message
+    assert "number 0 is '0' in the data and '1' in the model" in finding(swapped, "class order").message
     other = audit(data, class_names=("0", "x"))
     assert "lacks ['x']" in finding(other, "class order").message
 
@@ -187,7 +188,7 @@ def test_imbalance_and_few_images():
     train = Samples(pixels[:45], [0] * 41 + [1] * 4, [str(i) for i in range(45)])
     rest = Samples(pixels[45:], [0], ["a"])
     found = audit(Data(("ant", "bee"), train, rest, rest[:0]))
-    assert "'ant' occurs 41 times in the training set, 'bee' 4 times" in finding(found, "imbalance").message
+    assert "'ant' occurs 41 times in the training set, and 'bee' 4 times" in finding(found, "imbalance").message
     assert "'bee': 4" in finding(found, "few images").message
 
 

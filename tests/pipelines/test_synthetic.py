@@ -137,7 +137,7 @@ def test_cutting_out_transparency(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="a: has no transparency"):
         cut_out(samples, ["x", "y"])
-    with pytest.raises(ValueError, match="expected objects"):
+    with pytest.raises(ValueError, match="expected at least one object"):
         cut_out(samples[2:], ["x", "y"])
 
 

@@ -122,8 +122,9 @@ def test_a_video_that_ends_early_gives_what_it_has_and_says_so(tmp_path):
     assert [number(frame.image) for frame in frames] == list(range(len(frames)))
     assert any("ends early" in fault.reason and "of 3.00 s" in fault.reason for fault in faults)
     assert all(fault.path == str(path) and fault.kept for fault in faults)
-    with pytest.warns(UserWarning, match="ends early"):
+    with pytest.warns(UserWarning, match="ends early") as caught:
         assert len(list(read_frames(path))) == len(frames)
+    assert {warning.filename for warning in caught} == {__file__}  # the code that asked for the frames
     with pytest.raises(ValueError, match=r"cut\.mp4: .*strict=True"):
         list(read_frames(path, strict=True))
     with warnings.catch_warnings():
