@@ -13,7 +13,7 @@ from pipelines import decode_any
 
 __all__ = ["embedded", "fitted", "heat_overlay", "pixels"]
 
-THUMBNAIL = 320  # Pixels of the longer side of an image that is shown without a drawing.
+THUMBNAIL = 256  # Pixels of the longer side of an image that is shown without a drawing.
 
 
 def pixels(image: Any) -> np.ndarray:

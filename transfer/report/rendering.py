@@ -1,5 +1,6 @@
 """Templates, and the words for numbers, times and splits that pages and cards share."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ PACKAGE = "transfer.report"
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}  # What the splits are called on pages.
 
 
+@functools.cache
 def _environment(package: str = PACKAGE) -> jinja2.Environment:
     """Returns an environment that escapes all values, and that knows the templates of a package and the shared ones."""
     shared = jinja2.PackageLoader(PACKAGE)

@@ -1,13 +1,15 @@
 """Finished runs of every task, made up without any training."""
 
+import functools
 import importlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from pipelines import Data, EvaluationCrop, Fault, Letterbox, Samples, Scene, Target
 from transfer.contract import Agreement, Check, Proof
@@ -19,6 +21,7 @@ from transfer.measuring.numbers import RegressionEvaluation
 from transfer.measuring.places import LocalisationEvaluation, largest_objects
 from transfer.report.model_card import model_card
 from transfer.report.page import write
+from transfer.report.sections import Card, Section, Sections
 from transfer.tasks import task_of
 from transfer.tasks.learning import Finished
 from transfer.training.history import History, Phase
@@ -160,10 +163,9 @@ class Runs:
     def classify(self, names=NAMES, labels=None, *, per_class=6, sure=1.0, wrong=True, faults=FAULTS, **changes):
         labels = np.repeat(np.arange(len(names)), per_class) if labels is None else labels
         parts = splits(labels)
-        test = evaluation(labels, names, sure=sure)
+        measured = {"test": evaluation(labels, names, sure=sure), "valid": evaluation(labels, names, seed=1)}
         if not wrong:
-            test = replace(test, labels=test.predictions.astype("int32"))
-        measured = {"test": test, "valid": evaluation(labels, names, seed=1)}
+            measured = {split: replace(own, labels=own.predictions.astype("int32")) for split, own in measured.items()}
         data = Data(tuple(names), *parts, faults=faults)
         model = classifier(len(names))
         return self.finished("classify", data, measured, self.contract("classify", names), model=model, **changes)
@@ -273,16 +275,42 @@ class Runs:
     def sections(self, run):
         return importlib.import_module(f"transfer.tasks.{run.task}.sections").sections(run)
 
-    def page(self, run, folder):
-        write(folder / "report.html", run, self.sections(run))
+    def plain(self, run):
+        """Sections without contents, for tests of what all tasks share."""
+        section = Section("one", "One", Markup("<p>contents</p>"))
+        return Sections("title", "subtitle", (), (section,), "note", Card("title", "headline", "purpose", ()))
+
+    def page(self, run, folder, sections=None):
+        write(folder / "report.html", run, sections or self.sections(run))
         return (folder / "report.html").read_text(encoding="utf-8")
 
-    def card(self, run):
-        return model_card(run, self.sections(run))
+    def plain_words(self, folder, **changes):
+        """What the page of a run says, without the sections of its task."""
+        run = self.classify(**{"history": history(), **changes})
+        return Reader(self.page(run, folder, self.plain(run))).words
 
     def quantised(self):
         agreement = Agreement("int8/model.tflite", 12, 0.975, "accuracy", 0.93, 0.92, 1.0)
         return Proof((Check("model.onnx", "images uint8", 1, 2e-6),), 10, 1e-4, (agreement,))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run with what was made of it, once for all tests."""
+
+    run: Finished
+    sections: Sections
+    page: str
+    card: str
+
+    @property
+    def reader(self):
+        return Reader(self.page)
+
+
+def written(runs, run, folder):
+    sections = runs.sections(run)
+    return Written(run, sections, runs.page(run, folder, sections), model_card(run, sections))
 
 
 @pytest.fixture(scope="session")
@@ -296,13 +324,24 @@ def task(request):
 
 
 @pytest.fixture(scope="session")
-def page(runs, task, tmp_path_factory):
-    """The page of a run of each task."""
-    return runs.page(runs.make(task), tmp_path_factory.mktemp(task))
+def reports(runs, tmp_path_factory):
+    """Makes the report of a run of a task, the first time that it is asked for."""
+    return functools.cache(lambda task: written(runs, runs.make(task), tmp_path_factory.mktemp(task)))
 
 
 @pytest.fixture(scope="session")
-def classified(runs, tmp_path_factory):
-    """A classifier's run, its page, and the sections that were made of it."""
-    run = runs.classify()
-    return run, runs.page(run, tmp_path_factory.mktemp("classified")), runs.sections(run)
+def report_of(reports, task):
+    """The report of a run of each task."""
+    return reports(task)
+
+
+@pytest.fixture(scope="session")
+def page(report_of):
+    return report_of.page
+
+
+@pytest.fixture(scope="session")
+def faultless(runs, task, tmp_path_factory):
+    """The report of a run of each task that has neither mistakes, nor faults, nor a test set."""
+    run = runs.make(task, wrong=False, faults=(), test=False)
+    return written(runs, run, tmp_path_factory.mktemp(task))

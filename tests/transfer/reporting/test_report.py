@@ -5,16 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from pipelines import Fault, Samples
 from transfer.measuring.classes import Evaluation
 from transfer.report import classes as class_report
+from transfer.report import numbers as number_report
 from transfer.report import page as report
 from transfer.report.calibration import temperature_of
 from transfer.report.counts import count_table
 from transfer.report.figures import INK
 from transfer.report.labels import worst_labels
 from transfer.report.numbers import worst_numbers
+from transfer.report.runs import headline_sentence, headline_tiles, training_note
 from transfer.tasks.locate.sections import worst_places
 
 SECTIONS = {
@@ -97,52 +100,51 @@ def test_what_runs_share_is_there(page, runs):
     assert len(page) < 1_000_000
 
 
-def test_a_run_without_mistakes(task, runs, tmp_path):
-    html = runs.page(runs.make(task, wrong=False, faults=()), tmp_path)
-    assert "No fault was found in the data, and nothing was left out" in html
-    assert not runs.reader(html).all("img")
-    assert "wrong" not in runs.reader(html).words.split("Mistakes")[-1].split("Data")[0] or task != "detect"
+def test_a_run_without_mistakes(faultless):
+    assert "No fault was found in the data, and nothing was left out" in faultless.reader.words
+    assert not faultless.reader.all("img")
 
 
-def test_a_run_without_a_test_set_is_judged_by_its_validation_set(task, runs, tmp_path):
-    run = runs.make(task, test=False)
-    text = runs.reader(runs.page(run, tmp_path)).words
+def test_a_run_without_a_test_set_is_judged_by_its_validation_set(faultless):
+    text = faultless.reader.words
     assert "of the validation set" in text
     assert "of the test set" not in text
-    assert f"Validation {run.headline.label}" in text
+    assert f"Validation {faultless.run.headline.label}" in text
+    assert "There was no test set" in faultless.card
+    assert "of the validation set" in faultless.card.split("## What it is for")[0]
 
 
 # What the export and the data have to say
 
 
 def test_an_export_that_was_not_proven(runs, tmp_path):
-    text = runs.reader(runs.page(runs.classify(proof=None), tmp_path)).words
+    text = runs.plain_words(tmp_path, proof=None)
     assert "Export not proven the trained model is kept" in text
     assert "must not be used. The trained model is in model.keras ; zoo export exports it again" in text
 
 
 def test_quantised_models(runs, tmp_path):
-    text = runs.reader(runs.page(runs.classify(proof=runs.quantised()), tmp_path)).words
+    text = runs.plain_words(tmp_path, proof=runs.quantised())
     assert "int8/model.tflite 12 97.5% accuracy 0.930 0.920" in text
 
 
 def test_many_faults_are_not_all_listed(runs, tmp_path):
-    faults = tuple(Fault(f"/data/{i}.jpg", "not an image") for i in range(1234))
-    html = runs.page(runs.classify(faults=faults), tmp_path)
-    assert "1234 faults were found" in html
-    assert "The first 200 faults are listed" in html
-    assert html.count("not an image") == report.MOST_LISTED
+    text = runs.plain_words(tmp_path, faults=tuple(Fault(f"/data/{i}.jpg", "not an image") for i in range(1234)))
+    assert "1234 faults were found" in text
+    assert "The first 200 faults are listed" in text
+    assert text.count("not an image") == report.MOST_LISTED
 
 
 def test_one_fault(runs, tmp_path):
-    text = runs.reader(runs.page(runs.classify(faults=(Fault("a.jpg", "no image"),)), tmp_path)).words
+    text = runs.plain_words(tmp_path, faults=(Fault("a.jpg", "no image"),))
     assert "1 fault was found in the data. Because of it, an image or an object was left out" in text
-    text = runs.reader(runs.page(runs.classify(faults=(Fault("a.jpg", "turned", kept=True),)), tmp_path)).words
+    text = runs.plain_words(tmp_path, faults=(Fault("a.jpg", "turned", kept=True),))
     assert "1 fault was found in the data. Nothing was left out." in text
 
 
 def test_an_audit_is_linked(runs, tmp_path):
-    assert '<a href="audit.html">' in runs.page(runs.classify(settings={"audit": True}), tmp_path)
+    assert "is listed in the audit ." in runs.plain_words(tmp_path, settings={"audit": True})
+    assert "audit ." not in runs.plain_words(tmp_path)
 
 
 def test_counts_of_every_kind_of_data(runs):
@@ -180,11 +182,10 @@ def test_counts_of_every_kind_of_data(runs):
         (("all",), False, "", "The new head and the whole network were trained together."),
     ],
 )
-def test_the_page_says_what_was_trained_and_what_ran_once(runs, tmp_path, names, cached, why, note):
+def test_the_page_says_what_was_trained_and_what_ran_once(runs, names, cached, why, note):
     full = runs.history("accuracy", "loss")
     phases = tuple(replace(full.phases[0], name=name, unfrozen=name, cached=cached) for name in names)
-    run = runs.classify(history=replace(full, phases=phases, not_cached=why))
-    assert note in runs.page(run, tmp_path)
+    assert note in training_note(replace(full, phases=phases, not_cached=why))
 
 
 def test_columns_that_were_not_measured_are_not_drawn(runs, tmp_path):
@@ -192,7 +193,8 @@ def test_columns_that_were_not_measured_are_not_drawn(runs, tmp_path):
     rows = [{**row, "map50": None, "val_loss": None} for row in history.rows]
     rows[2] = {**rows[2], "val_map50": None}
     phase = replace(history.phases[0], rows=tuple(rows))
-    html = runs.page(runs.detect(history=replace(history, phases=(phase,))), tmp_path)
+    run = runs.detect(history=replace(history, phases=(phase,)))
+    html = runs.page(run, tmp_path, runs.plain(run))
     labels = [svg["aria-label"] for svg in runs.reader(html).all("svg") if "epochs" in svg.get("aria-label", "")]
     assert labels == ["Loss over 8 epochs, at the end 0.125 in training",
                       "Map50 over 8 epochs, at the end 0.525 in validation"]  # fmt: skip
@@ -201,9 +203,13 @@ def test_columns_that_were_not_measured_are_not_drawn(runs, tmp_path):
 # Classifiers
 
 
-def test_the_numbers_are_those_of_the_evaluation(classified, runs):
-    run, html, _ = classified
-    result, text = run.measured["test"], runs.reader(html).words
+@pytest.fixture(scope="module")
+def classified(reports):
+    return reports("classify")
+
+
+def test_the_numbers_are_those_of_the_evaluation(classified):
+    html, text, result = classified.page, classified.reader.words, classified.run.measured["test"]
     assert f"{100 * result.accuracy:.1f}%" in text
     assert f"{result.calibration_error:.3f}" in text
     assert f"{100 * result.precision[0]:.1f}%" in text
@@ -217,15 +223,15 @@ def test_the_numbers_are_those_of_the_evaluation(classified, runs):
 
 
 def test_the_temperature_is_chosen_on_the_validation_set_and_measured_on_the_test_set(classified):
-    run, html, _ = classified
-    result, temperature = run.measured["test"], run.measured["valid"].temperature
+    html, measured = classified.page, classified.run.measured
+    result, temperature = measured["test"], measured["valid"].temperature
     assert f"a temperature of <b>{temperature:.2f}</b>, which was chosen on the validation set" in html
     assert f"it would be <b>{result.at_temperature(temperature).calibration_error:.3f}</b> here" in html
     assert temperature_of({"valid": result}) is None
 
 
 def test_the_worst_mistakes_come_first(classified):
-    run, _, _ = classified
+    run = classified.run
     result = run.measured["test"]
     mistakes = class_report.worst_mistakes(run.model, run.data.test, result, run.contract.preparation)
     wrong = np.flatnonzero(result.predictions != result.labels)
@@ -267,13 +273,15 @@ def test_a_class_that_was_never_predicted_has_no_precision():
     assert [row["recall"] for row in rows] == [1, 0, None]
 
 
-def test_many_classes_get_a_picture_of_the_matrix(runs, tmp_path):
-    html = runs.page(runs.classify(names=[f"class {i}" for i in range(30)], per_class=2), tmp_path)
-    reader = runs.reader(html)
+def test_many_classes_get_a_picture_of_the_matrix(runs):
+    run = runs.classify(names=[f"class {i}" for i in range(30)], per_class=2)
+    confusion = class_report.class_sections(run.measured, ())[0]
+    reader = runs.reader(confusion.html)
     assert reader.open == []
-    assert len([svg for svg in reader.all("svg") if svg.get("role") == "img"]) == 4
-    assert "--share" not in html.split("</style>")[1]
-    assert "Classes that are confused most often" in html
+    assert [svg["aria-label"] for svg in reader.all("svg")] == ["Confusion matrix of 30 classes"]
+    assert "--share" not in confusion.html
+    assert "Classes that are confused most often" in confusion.html
+    assert not confusion.narrow
 
 
 # Labels, numbers, heads, places, objects
@@ -296,9 +304,8 @@ def test_the_worst_labels_are_the_most_certain_wrong_ones(runs):
     assert len(worst_labels(result, count=20)) == round((1 - result.exact_match) * 20)
 
 
-def test_images_with_wrong_labels_say_which(runs, tmp_path):
-    run = runs.tag()
-    result, text = run.measured["test"], runs.reader(runs.page(run, tmp_path)).words
+def test_images_with_wrong_labels_say_which(reports):
+    result, text = reports("tag").run.measured["test"], reports("tag").reader.words
     index = worst_labels(result)[0]
     kinds = {"wrong": result.predictions[index] & (result.labels[index] == 0),
              "missing": ~result.predictions[index] & (result.labels[index] == 1)}  # fmt: skip
@@ -317,25 +324,32 @@ def test_the_largest_errors_come_first_whatever_their_unit(runs):
     assert worst_numbers(result, count=3) == np.argsort(-shares)[:3].tolist()
 
 
-def test_figures_of_many_numbers_are_left_out(runs, tmp_path):
-    text = runs.reader(runs.page(runs.regress(names=tuple(f"n{i}" for i in range(9))), tmp_path)).words
-    assert "Figures of the other 3 numbers are left out" in text
+def test_figures_of_many_numbers_are_left_out(runs, monkeypatch):
+    monkeypatch.setattr(number_report, "_figures", lambda evaluation, i, prefix: [Markup(f"<svg>{i}</svg>")])
+    run = runs.regress(names=tuple(f"n{i}" for i in range(9)))
+    errors = next(
+        section for section in number_report.number_sections(run.measured, run.data.test) if section.id == "errors"
+    )
+    assert "Figures of the other 3 numbers are left out" in errors.html
+    assert errors.html.count("<svg>") == 6
 
 
-def test_the_unit_of_an_interval_is_that_of_the_number(runs, tmp_path):
+def test_the_unit_of_an_interval_is_that_of_the_number(runs):
     run = runs.regress(names=("age",))
-    low, high = run.measured["test"].intervals[0]
-    text = runs.reader(runs.page(run, tmp_path)).words
-    assert f"Test mean absolute error {run.headline.text(run.measured['test'].mean_absolute_error[0])}" in text
-    assert f"{low:.4g}–{high:.4g}, 20 images" in text
+    result = run.measured["test"]
+    low, high = result.intervals[0]
+    tile = headline_tiles(run)[0]
+    assert (tile.name, tile.value) == ("Test mean absolute error", f"{result.mean_absolute_error[0]:.3f}")
+    assert tile.note == f"{low:.4g}–{high:.4g}, 20 images"
+    assert headline_sentence(run, "is it").startswith(
+        f"**{tile.value} ({low:.4g}–{high:.4g})** is it. Numbers in brackets"
+    )
 
 
-def test_each_head_has_its_own_heading(runs, tmp_path):
-    run = runs.heads()
-    html = runs.page(run, tmp_path)
+def test_each_head_has_its_own_heading(reports):
+    run, html, text = reports("heads").run, reports("heads").page, reports("heads").reader.words
     result = run.measured["test"]
     assert html.count('<h2 class="group"') == 3
-    text = runs.reader(html).words
     assert f"species class accuracy {result['species'].accuracy:.4g}" in text
     assert f"Test {run.headline.label} {result.score:.3f}" in text
     assert '<h3 class="title">Confusion matrix</h3>' in html
@@ -351,17 +365,16 @@ def test_wrong_classes_come_before_boxes_that_are_off(runs):
     assert ious == sorted(ious)
 
 
-def test_a_localiser_without_objectness(runs, tmp_path):
-    text = runs.reader(runs.page(runs.locate(objectness=False), tmp_path)).words
+def test_a_localiser_without_objectness(runs, reports):
+    text = runs.reader(runs.sections(runs.locate(objectness=False)).sections[0].html).words
     assert "The metrics leave out 1 image without an object, since the model does not tell whether there is one" in text
     assert "(no object)" not in text
-    text = runs.reader(runs.page(runs.locate(), tmp_path)).words
-    assert "(no object)" in text
+    assert "(no object)" in reports("locate").reader.words
 
 
-def test_a_detectors_numbers_are_those_of_coco(runs, tmp_path):
-    run = runs.detect()
-    result, text = run.measured["test"], runs.reader(runs.page(run, tmp_path)).words
+def test_a_detectors_numbers_are_those_of_coco(reports):
+    run, text = reports("detect").run, reports("detect").reader.words
+    result = run.measured["test"]
     numbers = result.summary()
     assert f"Test mAP50 {numbers['map50']:.3f} mAP {numbers['map']:.3f}, 22 objects" in text
     assert "Average Precision (AP) @[ IoU=0.50:0.95" in text

@@ -55,8 +55,8 @@ def sections(run: Finished) -> Sections:
         tiles=headline_tiles(run, notes),
         sections=_sections(split, scenes, evaluation, thresholds, rows),
         training_note=(
-            f"{training_note(run.history)} The model has the weights of the last epoch: the validation images chose none "
-            "of the epochs."
+            f"{training_note(run.history)} The model has the weights of the last epoch: the validation images chose "
+            "none of the epochs."
         ),
         card=Card(
             title=f"{detector} on {backbone}, trained to detect objects of {len(names)} classes",
