@@ -64,6 +64,8 @@ def _quantise(converter: tf.lite.TFLiteConverter, source: Source) -> None:
     if source.quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
         return
+    if source.contract.box_outputs:
+        return  # Weights in 8 bits only: places in 8 bits would be too coarse, and a division by one of them fails.
     calibration, preparation = source.calibration, source.contract.preparation
     assert calibration is not None
 

@@ -5,7 +5,6 @@ of the preparation's endpoint, so that an engine can begin there. Outputs that h
 the photo, and with `canvas_` before their names in pixels of the canvas. The order of equal scores is not defined.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer.artifacts.engines.base import ON_CANVAS
-from transfer.artifacts.writers.onnx_graphs import in_int8, to_onnx
+from transfer.artifacts.writers.openvino_int8 import in_int8
 from transfer.artifacts.writers.source import Source
 from transfer.contract import Contract
 
@@ -49,18 +48,14 @@ def _network(source: Source) -> Any:
     import openvino
 
     pixels = [tf.TensorSpec((None, *source.contract.preparation.size, 3), tf.float32, "pixels")]
-    if source.quantize != "int8":
-        return openvino.convert_model(tf.function(source.portable, input_signature=pixels, autograph=False))
-    quantised = in_int8(to_onnx(source.portable, pixels), _samples(source))
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "model.onnx").write_bytes(quantised.SerializeToString())
-        return openvino.convert_model(Path(place) / "model.onnx")
+    network = openvino.convert_model(tf.function(source.portable, input_signature=pixels, autograph=False))
+    return in_int8(network, _samples(source)) if source.quantize == "int8" else network
 
 
-def _samples(source: Source) -> Iterator[dict[str, np.ndarray]]:
+def _samples(source: Source) -> Iterator[np.ndarray]:
     assert source.calibration is not None
     for image, _ in source.calibration.prepared(source.contract.preparation, batch_size=1):
-        yield {"pixels": image.astype(np.float32)}
+        yield image.astype(np.float32)
 
 
 def _preparation(contract: Contract) -> Any:
