@@ -119,25 +119,25 @@ class Scene:
     """One image, and the `n` objects in it. Arrays are checked, copied to the stated dtypes, and read-only.
 
     Args:
-        image: a file's path (`str`), its contents (`bytes`), or pixels (`uint8 [h, w, 3]`, RGB).
-        name: what the image is called in reports; below its folder, with `/` between the parts.
-        size: (height, width) in pixels of the upright image.
-        boxes: `float32 [n, 4]`, xyxy, absolute pixels of the upright image.
-        classes: `int32 [n]`.
-        difficult: `bool [n]`; objects that Pascal VOC's evaluation neither rewards nor punishes. All false if left out.
-        crowd: `bool [n]`; COCO's `iscrowd`: the box holds an uncountable group. All false if left out.
-        identities: `int32 [n]`, the same number for the same object throughout a clip; all -1 if left out.
-        outlines: for each object `None`, or its polygons (a tuple of `float64 [k, 2]`, x and y in absolute pixels), or
+        image: Path of a file (`str`), its contents (`bytes`), or pixels (`uint8 [h, w, 3]`, RGB).
+        name: Name of the image in reports: its path below the folder of the data, with `/` between the parts.
+        size: Height and width of the upright image, in pixels.
+        boxes: Boxes of the objects, `float32 [n, 4]`, xyxy, in absolute pixels of the upright image.
+        classes: Class numbers of the objects, `int32 [n]`.
+        difficult: Which objects Pascal VOC's evaluation neither rewards nor punishes, `bool [n]`. Defaults to none.
+        crowd: Which boxes hold an uncountable group (COCO's `iscrowd`), `bool [n]`. Defaults to none.
+        identities: Numbers `int32 [n]` that are the same for the same object throughout a clip. Defaults to -1.
+        outlines: For each object `None`, or its polygons (a tuple of `float64 [k, 2]`, x and y in absolute pixels), or
             COCO's run lengths (`{"size": [h, w], "counts": ...}`).
-        attributes: for each object a dict of what else its annotation says.
-        mask: class index of each pixel, or `None`: `uint8 [h, w]`, or what has `read() -> uint8 [h, w]`
-            (`pipelines.annotations.masks.MaskFile`).
-        instances: `int32 [h, w]`, 0 for background and `i + 1` where object `i` is seen; or `None`.
-        number: what the source calls the image, where that is more than its name (COCO's image id).
-        seconds: time stamp within a video, or `None`.
+        attributes: For each object a dict of everything else that its annotation says.
+        mask: Class number of each pixel, `uint8 [h, w]`; or an object whose method `read()` returns them
+            (`pipelines.annotations.masks.MaskFile`); or `None`.
+        instances: `int32 [h, w]`, 0 for background and `i + 1` where object `i` is visible; or `None`.
+        number: Identifier of the image in the source, if it has one besides its name (COCO's image id).
+        seconds: Time stamp within a video, or `None`.
 
     Raises:
-        ValueError: arrays that do not fit together.
+        ValueError: the arrays do not have one entry for each object.
 
     Example:
 
@@ -183,13 +183,15 @@ class Scene:
         object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
         lengths = {key: len(getattr(self, key)) for key in (*columns, "outlines", "attributes")}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"Scene {self.name!r}: expected one entry an object in each column; received {lengths}")
+            raise ValueError(
+                f"Scene {self.name!r}: expected an entry for each object in each column; received {lengths}"
+            )
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, indices: Any) -> "Scene":
-        """The same image with only the objects at `indices`: a slice, an array of integers, or a mask `[n]`."""
+        """Returns the image with only the objects at `indices`: a slice, an array of integers, or a mask `[n]`."""
         chosen = np.arange(len(self))[indices].reshape(-1)
         instances = self.instances
         if instances is not None:

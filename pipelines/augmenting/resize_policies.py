@@ -1,4 +1,4 @@
-"""Images of any size to one size, by named policies, with boxes, points and masks; and predictions back again."""
+"""Resizing images of any size to one size by named policies, with boxes, points and masks; and predictions back."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ RESIZE_POLICIES = ("squash", "crop", "central", "pad", "random")
 
 @dataclass(frozen=True)
 class ResizePolicy:
-    """How an image becomes one of a given size.
+    """A way to resize images of any size to one size.
 
-    | policy | what is shown | shape of things |
+    | policy | part of the image that is shown | shape of objects |
     |---|---|---|
     | "squash" | all of the image | stretched |
     | "crop" | the largest window of the new shape, in the middle | kept |
@@ -29,20 +29,20 @@ class ResizePolicy:
     | "pad" | all of the image, in the middle, with bars of `pad_value` (letterbox) | kept |
     | "random" | a window of random area (`scale`) and shape (`ratio`), anywhere; needs a seed | stretched a little |
 
-    Windows and bars are of whole pixels. With `antialias`, shrinking averages over all pixels that a new one covers, as
-    Pillow does; without, it picks some. Values are rounded and clipped to 0..255, so that they can be kept as `uint8`.
+    Windows and bars have whole pixels. Values are rounded and clipped to 0..255, so that they can be kept as `uint8`.
 
     Args:
-        policy: one of the above.
-        size: `(height, width)` of the result, in pixels.
-        interpolation: "bilinear", "bicubic", "nearest", "area" or "lanczos3". Masks are always "nearest".
-        antialias: see above.
-        fraction: of "central", above 0 and at most 1.
-        pad_value: of the bars of "pad", 0..255.
-        mask_pad_value: what a mask holds there; often 255, which losses and metrics leave out.
-        scale: of "random": range of the window's area, as a fraction of the image's.
-        ratio: of "random": range of the window's width over its height.
-        min_visible: a box that keeps less of its area is dropped.
+        policy: "squash", "crop", "central", "pad" or "random".
+        size: Height and width of the result, in pixels. Defaults to (224, 224).
+        interpolation: "bilinear" (the default), "bicubic", "nearest", "area" or "lanczos3". Masks are always "nearest".
+        antialias: Whether shrinking averages over all pixels that a new one covers, as Pillow does, instead of picking
+            some. Defaults to True.
+        fraction: Share of the largest window that "central" shows, above 0 and at most 1. Defaults to 0.875.
+        pad_value: Grey level of the bars of "pad", 0..255. Defaults to 0.
+        mask_pad_value: Value of a mask in the bars of "pad"; often 255, which losses and metrics ignore. Defaults to 0.
+        scale: Range of the area of the window of "random", as a share of the image's. Defaults to (0.08, 1).
+        ratio: Range of the width over the height of the window of "random". Defaults to (3/4, 4/3).
+        min_visible: Smallest share of its area that a box has to keep; other boxes are dropped. Defaults to 0.25.
 
     Raises:
         ValueError: an unknown policy or interpolation, or a number out of its range.
@@ -90,23 +90,23 @@ class ResizePolicy:
 
     @property
     def needs(self) -> tuple[int, int]:
-        """Height and width of an image from which on it is only shrunk: what decoding it smaller has to leave."""
+        """Height and width from which on an image is only shrunk: what decoding it at a smaller scale has to leave."""
         smallest = {"central": self.fraction, "random": math.sqrt(self.scale[0])}.get(self.policy, 1.0)
         return math.ceil(self.size[0] / smallest), math.ceil(self.size[1] / smallest)
 
     def __call__(self, sample: Any, *, seed: Any = None) -> Any:
-        """Resize one image, and what belongs to it.
+        """Resizes one image, and its boxes, points and masks.
 
         Args:
-            sample: `[h, w, 3]` of any numeric dtype with values 0..255, or a dict of `image` and, as present, `boxes`
-                `[n, 4]` (xyxy) with `classes`, `ids` and so on `[n]`, `points` `[n, 2]`, `mask` `[h, w]` and
-                `instances` `[n, h, w]`. In eager mode or in a graph; sizes may be unknown.
-            seed: scalar integer, for "random".
+            sample: An image `[h, w, 3]` of any numeric dtype with values in 0..255, or a dict of `image` and, as
+                present, `boxes` `[n, 4]` (xyxy) with `classes`, `ids` and so on `[n]`, `points` `[n, 2]`, `mask`
+                `[h, w]` and `instances` `[n, h, w]`. In a graph, sizes may be unknown.
+            seed: Seed of the window of "random", a scalar integer.
 
         Returns:
-            `float32 [H, W, 3]`; or the dict with such an image, and `matrix` `float32 [3, 3]` from pixels of the image
-            to those of the result, and `original_size` `int32 [2]`, for `restore_boxes` and `restore_mask`. Boxes that
-            are not visible enough are left out.
+            `float32 [H, W, 3]`; or the dict with such an image, with `matrix` `float32 [3, 3]` from pixels of the image
+            to those of the result, and with `original_size` `int32 [2]`, for `restore_boxes` and `restore_mask`. Boxes
+            that are not visible enough are left out.
         """
         image = tf.convert_to_tensor(sample["image"] if isinstance(sample, Mapping) else sample)
         box, place = self._geometry(size_of(image[None]), seed)
@@ -141,7 +141,7 @@ class ResizePolicy:
         return result
 
     def _geometry(self, given: warp.Size, seed: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        """The window that is shown and where it goes, each as top, left, height and width in whole pixels."""
+        """Returns the window that is shown and its place, each as top, left, height and width in whole pixels."""
         h, w = given
         height, width = self.size
         whole: tuple[Any, ...] = (0, 0, height, width)
@@ -177,7 +177,7 @@ class ResizePolicy:
     ) -> tf.Tensor:
         top, left, height, width = box
         new_top, new_left, new_height, new_width = place
-        whole = self.policy in ("squash", "pad")  # which cutting out would copy
+        whole = self.policy in ("squash", "pad")  # without a window: cutting it out would copy the image
         window = image if whole else image[top : top + height, left : left + width]
         resized = resize(window, [new_height, new_width], interpolation, antialias=self.antialias)
         if self.policy == "pad":
@@ -188,12 +188,12 @@ class ResizePolicy:
 
 
 def restore_boxes(boxes: Any, matrix: Any, original_size: Any) -> tf.Tensor:
-    """Boxes that were predicted on a resized image, in pixels of the original.
+    """Moves boxes that were predicted on a resized image to the original.
 
     Args:
-        boxes: `[..., n, 4]`, xyxy; one image, or a batch.
-        matrix: `[3, 3]` or `[b, 3, 3]`, of `ResizePolicy`.
-        original_size: `[2]` or `[b, 2]`: height and width, at which boxes are cut off.
+        boxes: Boxes `[n, 4]` of one image or `[b, n, 4]` of a batch, xyxy, in pixels of the resized image.
+        matrix: The `matrix` of `ResizePolicy`, `[3, 3]` or `[b, 3, 3]`.
+        original_size: Height and width of the original, `[2]` or `[b, 2]`, at which boxes are cut off.
 
     Returns:
         `float32`, of the shape of `boxes`.
@@ -207,14 +207,14 @@ def restore_boxes(boxes: Any, matrix: Any, original_size: Any) -> tf.Tensor:
 
 
 def restore_mask(mask: Any, matrix: Any, original_size: Any, *, fill_value: float = 0) -> tf.Tensor:
-    """What was predicted for each pixel of a resized image, for each pixel of the original.
+    """Moves a mask that was predicted on a resized image to the original.
 
     Args:
-        mask: `[H, W]` class numbers, taken from the nearest pixel; or `[H, W, channels]` of floats (probabilities),
-            interpolated.
-        matrix: `[3, 3]`, of `ResizePolicy`.
-        original_size: height and width.
-        fill_value: for what the policy has cut off.
+        mask: Class numbers `[H, W]`, which are taken from the nearest pixel; or floats `[H, W, channels]`
+            (probabilities), which are interpolated.
+        matrix: The `matrix` of `ResizePolicy`, `[3, 3]`.
+        original_size: Height and width of the original, `[2]`.
+        fill_value: Value of the pixels that the policy has cut off. Defaults to 0.
 
     Returns:
         `[h, w]` or `[h, w, channels]`.

@@ -1,7 +1,7 @@
-"""Keras' own image layers, and `keras_cv`'s, among the changes of `pipelines.augment`.
+"""Keras' own image layers, and those of `keras_cv`, as transforms of `pipelines.augment`.
 
-Both libraries move boxes and masks along, each in a dict and a box format of its own; some of their layers do it
-wrongly without a word. Those combinations are refused here, each with the reason (seen in Keras 3.15 and
+Both libraries move boxes and masks with the images, each in a dict and a box format of its own. Some of their layers do
+it wrongly and say nothing. Those combinations are refused here, each with the reason (observed in Keras 3.15 and
 keras_cv 0.9).
 """
 
@@ -17,16 +17,16 @@ from pipelines.augmenting.warp import visible_boxes
 __all__ = ["Adapter", "adapt"]
 
 _MOVES_NOTHING = "leaves them where they were"
-# Layer and what it gets wrong: why, and what to take instead. Keras and keras_cv share most names.
+# Library, layer and what it gets wrong -> the reason, and what to use instead. Keras and keras_cv share most names.
 _REFUSED = {
-    ("keras", "RandomCrop", "boxes"): "moves boxes on swapped axes; take pipelines.RandomCrop",
-    ("keras", "AugMix", "boxes"): f"{_MOVES_NOTHING}, though it shears and rotates; take pipelines.RandAugment",
-    ("keras", "AugMix", "mask"): "blends the numbers of classes; take pipelines.RandAugment",
-    ("keras", "CutMix", "boxes"): "cannot do it; take pipelines.CutMix",
-    ("keras", "MixUp", "boxes"): "fails inside tf.data; take pipelines.MixUp",
+    ("keras", "RandomCrop", "boxes"): "moves boxes on swapped axes; use pipelines.RandomCrop",
+    ("keras", "AugMix", "boxes"): f"{_MOVES_NOTHING}, though it shears and rotates; use pipelines.RandAugment",
+    ("keras", "AugMix", "mask"): "blends the numbers of classes; use pipelines.RandAugment",
+    ("keras", "CutMix", "boxes"): "cannot do it; use pipelines.CutMix",
+    ("keras", "MixUp", "boxes"): "fails inside tf.data; use pipelines.MixUp",
     ("keras", "MixUp", "mask"): "blends the numbers of classes; mixed masks have no meaning",
-    ("keras", "RandomElasticTransform", "boxes"): "cannot do it: what is bent has no matrix",
-    ("keras_cv", "AugMix", "boxes"): f"{_MOVES_NOTHING}, though it shears and rotates; take pipelines.RandAugment",
+    ("keras", "RandomElasticTransform", "boxes"): "cannot do it: a bent image has no matrix",
+    ("keras_cv", "AugMix", "boxes"): f"{_MOVES_NOTHING}, though it shears and rotates; use pipelines.RandAugment",
     ("keras_cv", "RandomCopyPaste", "boxes"): "fails",
 }
 # Layers that leave every pixel where it is, so that points need not move.
@@ -38,14 +38,14 @@ _IN_PLACE = (
 
 
 def adapt(layer: Any) -> "Adapter":
-    """A layer of Keras or keras_cv for `pipelines.augment`, which does this by itself to any layer it is given.
+    """Makes a layer of Keras or keras_cv fit for `pipelines.augment`, which does this by itself to any layer it gets.
 
     Args:
-        layer: an image layer of `keras.layers` or `keras_cv.layers`. For samples with boxes it needs its
-            `bounding_box_format`, any that `keras.utils.bounding_boxes.convert_format` knows.
+        layer: An image layer of `keras.layers` or `keras_cv.layers`. For samples with boxes it needs its
+            `bounding_box_format`, which may be any that `keras.utils.bounding_boxes.convert_format` knows.
 
     Raises:
-        TypeError: not a layer.
+        TypeError: `layer` is not a layer.
 
     Example:
 
@@ -58,12 +58,12 @@ def adapt(layer: Any) -> "Adapter":
 
 
 class Adapter:
-    """A foreign layer as a change of a batch of samples. See `adapt`.
+    """A layer of another library as a transform of a batch of samples. See `adapt`.
 
     Attributes:
-        layer: what is adapted.
-        library: "keras" for layers that take a transformation that was drawn before, and so follow a seed;
-            "keras_cv" for those that are called with a dict; "other" for those that only change images.
+        layer: The layer that is adapted.
+        library: "keras" for layers that take a transformation that was drawn before, and so follow a seed; "keras_cv"
+            for layers that are called with a dict; "other" for layers that only change images.
     """
 
     def __init__(self, layer: Any) -> None:
@@ -77,11 +77,18 @@ class Adapter:
 
     @property
     def is_stateless(self) -> bool:
-        """Whether the seed alone decides what it draws."""
+        """Whether the seed alone decides what the layer draws."""
         return self.library == "keras" and type(self.layer).__name__ not in ("RandAugment", "AugMix")
 
     def transform_batch(self, sample: Mapping[str, Any], seed: tf.Tensor) -> dict[str, Any]:
-        """A batch as the layer changes it.
+        """Applies the layer to a batch of samples.
+
+        Args:
+            sample: A batch of samples; see `pipelines.augment`.
+            seed: Seed `[2]` of the batch.
+
+        Returns:
+            The batch as the layer changed it.
 
         Raises:
             ValueError: a combination that the layer is known to get wrong, or boxes without a box format.
@@ -94,7 +101,7 @@ class Adapter:
             changed = {**sample, "image": self.layer.transform_images(images, change, training=True)}
             if moves and "mask" in sample:
                 mask = self.layer.transform_segmentation_masks(_channel(sample["mask"]), change, training=True)
-                changed["mask"] = _like(mask, sample["mask"])
+                changed["mask"] = _in_form_of(mask, sample["mask"])
             if moves and "boxes" in sample:
                 boxes = self.layer.transform_bounding_boxes(self._boxes(sample, "labels"), change, training=True)
                 return self._finish(changed, sample, boxes)
@@ -109,7 +116,7 @@ class Adapter:
         outputs = self.layer(inputs, training=True)
         changed = {**sample, "image": outputs["images"]}
         if "mask" in sample:
-            changed["mask"] = _like(outputs["segmentation_masks"], sample["mask"])
+            changed["mask"] = _in_form_of(outputs["segmentation_masks"], sample["mask"])
         return self._finish(changed, sample, outputs["bounding_boxes"]) if "boxes" in sample else changed
 
     def _check(self, sample: Mapping[str, Any]) -> None:
@@ -119,7 +126,7 @@ class Adapter:
                 continue
             reason = _REFUSED.get((self.library, name, what))
             if what in ("points", "instances") or self.library == "other":
-                reason = "does not know of them; take the layers of pipelines"
+                reason = "does not know of them; use the layers of pipelines"
             if reason:
                 raise ValueError(f"{self.library}'s {name} with `{what}`: {reason}")
             if what == "boxes" and not getattr(self.layer, "bounding_box_format", None):
@@ -129,10 +136,10 @@ class Adapter:
                 )
 
     def _boxes(self, sample: Mapping[str, Any], name_of_classes: str) -> dict[str, tf.Tensor]:
-        """Boxes as the layer wants them, with their rows for classes."""
+        """Returns boxes as the layer expects them, with the numbers of their rows instead of classes."""
         boxes = tf.cast(sample["boxes"], tf.float32)
         converted = self._converted(boxes, sample["image"], "xyxy", self.layer.bounding_box_format)
-        # What goes along is the number of the row, by which anything else about a box is found again afterwards.
+        # By the number of its row, everything else about a box is found again afterwards.
         rows = tf.broadcast_to(tf.range(tf.shape(boxes)[1]), tf.shape(boxes)[:2])
         return {"boxes": converted, name_of_classes: tf.cast(tf.where(is_box(sample), rows, -1), tf.float32)}
 
@@ -156,21 +163,23 @@ class Adapter:
 
 
 def _padded(values: Any, count: tf.Tensor) -> tf.Tensor:
-    """`[n, count, ...]`, with -1 for what keras_cv has left out."""
+    """Returns values `[n, count, ...]`, with -1 for the boxes that keras_cv has left out."""
     values = values.to_tensor(default_value=-1.0) if isinstance(values, tf.RaggedTensor) else values
     missing = count - tf.shape(values)[1]
     return tf.pad(values, [[0, 0], [0, missing]] + [[0, 0]] * (values.shape.rank - 2), constant_values=-1.0)
 
 
 def _channel(mask: Any) -> tf.Tensor:
+    """Returns a mask with an axis for its one channel."""
     mask = tf.convert_to_tensor(mask)
     return mask[..., None] if mask.shape.rank == 3 else mask
 
 
-def _like(mask: tf.Tensor, given: Any) -> tf.Tensor:
-    given = tf.convert_to_tensor(given)
-    mask = mask[..., 0] if given.shape.rank == 3 else mask
-    return tf.cast(mask, given.dtype)
+def _in_form_of(mask: tf.Tensor, original: Any) -> tf.Tensor:
+    """Returns a mask with the rank and dtype that it had originally."""
+    original = tf.convert_to_tensor(original)
+    mask = mask[..., 0] if original.shape.rank == 3 else mask
+    return tf.cast(mask, original.dtype)
 
 
 class _Draws(keras.random.SeedGenerator):

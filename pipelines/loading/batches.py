@@ -1,10 +1,13 @@
 """From samples to batches that a model can be trained on or evaluated with.
 
-The order of the steps, and why: which images make an epoch, and in which order, is decided beforehand, in numbers
-(`epoch_order`), so that the seed, the worker and the position alone decide it. Images are read, decoded and cropped one
-by one and in parallel, since they differ in size; kept as `uint8`, which loses nothing (a crop's values are whole
-numbers); put into batches; and only then augmented, since one operation on a batch costs far less than as many
-operations on images.
+The steps follow each other in this order:
+
+1. `epoch_order` decides in numbers which images make an epoch and in which order, so that this depends on the seed, the
+   worker and the position alone.
+2. Images are read, decoded and cropped one by one and in parallel, since they differ in size.
+3. The crops are kept as `uint8`, which loses nothing, because their values are whole numbers.
+4. Crops are put into batches.
+5. The batches are augmented, since one operation on a batch costs far less than one operation on each of its images.
 """
 
 import itertools
@@ -54,43 +57,46 @@ def batches(
     seed: int = 0,
     cache: bool | str = True,
     scaled: bool | None = None,
-    balance: str | None = None,
-    weights: Mapping[int, float] | Sequence[float] | None = None,
+    balance: str | Mapping[int, float] | Sequence[float] | np.ndarray | None = None,
     drop_remainder: bool = False,
     shard: tuple[int, int] | None = None,
     start: tuple[int, int] = (0, 0),
 ) -> tf.data.Dataset:
-    """Batches of images and labels.
+    """Makes batches of images and labels.
 
     Args:
-        samples: from `pipelines.read_data`, and best through `pipelines.check`: an image that cannot be decoded is an
-            error here.
-        crop: from one decoded image `uint8 [h, w, 3]` to `float32 [H, W, 3]` of one size for all, whole numbers in
-            0..255: an `EvaluationCrop` or a `ResizePolicy`.
-        batch_size: images in a batch.
-        shuffle: in a new order each epoch, over all samples.
-        augment: layers from `pipelines.augmentation`, applied to each batch; what mixes images mixes labels, too.
-        seed: decides the orders and the augmentation of each epoch. Two data sets of the same arguments give the
+        samples: What `pipelines.read_data` returned, best after `pipelines.check_data`: an image that cannot be decoded
+            is an error here.
+        crop: A function from one decoded image `uint8 [h, w, 3]` to `float32 [H, W, 3]` of one size for all, whole
+            numbers in 0..255: an `EvaluationCrop` or a `ResizePolicy`.
+        batch_size: Number of images in a batch. Defaults to 32.
+        shuffle: Whether each epoch has a new order, over all samples.
+        augment: Layers from `pipelines.augmentation`, which are applied to each batch. Layers that mix images mix
+            labels, too.
+        seed: Decides the orders and the augmentation of each epoch. Two data sets of the same arguments give the
             same batches, epoch by epoch, however many threads work on them. (Layers of keras_cv keep a state of their
-            own, which is set off by their own seed.)
-        cache: keep the crops between epochs: in memory, if all of them take no more than 1 GiB
-            (`MEMORY_CACHE_BYTES`: 7,000 crops of 224x224); else in a temporary file, up to 64 GiB and half of the free
-            space; beyond that, images are decoded anew each epoch. "memory" or "disk" insists; False keeps none.
-        scaled: decode large JPEGs at the smallest of 1, 1/2, 1/4 and 1/8 of their size that the crop (by its `needs`)
-            only has to shrink. That is several times faster, and can move the crop by up to half a pixel. None: when
-            `shuffle` or `augment` is given, so when training; what a model is evaluated on is exactly what an exported
-            model makes of the file.
-        balance: "even" shows each class equally often in an epoch of as many images as there are; "oversample" shows
-            each as often as the largest class. Images of small classes then come several times in an epoch, each time
-            augmented anew.
-        weights: one for each class (see `class_weights`), for a third entry of each batch: Keras' `sample_weight`.
-        drop_remainder: leave out what does not fill a last batch. With `shard`, every worker then gets as many batches.
-        shard: (number of this worker, number of workers): each gets its own part of every epoch.
-        start: (epoch, batch) to begin at, both from 0, as if everything before had been taken already. See `Resumable`.
+            own, which their own seed decides.)
+        cache: Whether crops are kept between epochs. `True`, the default, keeps them in memory if all of them take no
+            more than 1 GiB (`MEMORY_CACHE_BYTES`: 7,000 crops of 224x224); else in a temporary file, if they take no
+            more than 64 GiB and half of the free space; else images are decoded anew each epoch. "memory" and "disk"
+            keep them there at any size, and `False` keeps none.
+        scaled: Whether large JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 of their size that the crop (by
+            its `needs`) only has to shrink. That is several times faster, and can move the crop by up to half a pixel.
+            By default it is done where `shuffle` or `augment` is given, which means for training; a model is evaluated
+            on exactly what an exported model makes of the file.
+        balance: What is done about classes of different sizes. `None`, the default, does nothing. "even" shows each
+            class equally often in an epoch of as many images as there are. "oversample" shows each as often as the
+            largest class. Images of small classes then come several times in an epoch, each time augmented anew. A
+            weight for each class (see `class_weights`) becomes a third entry of each batch, Keras' `sample_weight`.
+        drop_remainder: Whether images that do not fill the last batch are left out. With `shard`, every worker then
+            gets the same number of batches.
+        shard: Number of this worker, from 0, and the number of workers. Each gets its own part of every epoch.
+        start: Epoch and batch to begin at, both from 0, as if everything before had been taken already. See
+            `Resumable`.
 
     Returns:
-        A `tf.data.Dataset` of `(float32 [b, H, W, 3] in 0..255, labels)`, one epoch long: `int32 [b]` class numbers, or
-        what the samples or layers that mix images give; with `weights` also `float32 [b]`.
+        A `tf.data.Dataset`, one epoch long, of images `float32 [b, H, W, 3]` in 0..255 and labels: class numbers
+        `int32 [b]`, or what the samples or layers that mix images give; and with weights a third entry `float32 [b]`.
 
     Raises:
         ValueError: there are no samples, or an argument is out of its range.
@@ -110,11 +116,12 @@ def batches(
         raise ValueError(f"batches: expected a batch_size of 1 or more, received {batch_size}")
     if cache not in _CACHES:
         raise ValueError(f'batches: expected `cache` as True, False, "memory" or "disk"; received {cache!r}')
-    order = {"shuffle": shuffle, "seed": seed, "balance": balance, "shard": shard}
+    weights = None if balance is None or isinstance(balance, str) else balance
+    order = {"shuffle": shuffle, "seed": seed, "balance": None if weights is not None else balance, "shard": shard}
     length = len(epoch_order(samples.labels, 0, **order))  # type: ignore[arg-type]
     num_batches = length // batch_size if drop_remainder else math.ceil(length / batch_size)
     if drop_remainder and shard is not None:
-        num_batches = len(samples) // shard[1] // batch_size if balance is None else num_batches
+        num_batches = len(samples) // shard[1] // batch_size if order["balance"] is None else num_batches
     first_epoch, first_batch = start
     if not (first_epoch >= 0 and 0 <= first_batch <= num_batches):
         raise ValueError(f"batches: expected `start` as (epoch, batch of {num_batches}), received {start!r}")
@@ -166,15 +173,18 @@ def epoch_order(
     balance: str | None = None,
     shard: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """The samples of an epoch, by number, in their order: what `batches` goes by.
+    """Computes which samples make an epoch of `batches`, and in which order.
 
     Args:
-        labels: `[n]`, or `[n, k]` without `balance`.
-        epoch: from 0.
-        shuffle, seed, balance, shard: of `batches`.
+        labels: Labels `[n]`, or `[n, k]` without `balance`.
+        epoch: Number of the epoch, from 0.
+        shuffle: Whether each epoch has a new order.
+        seed: Decides the orders.
+        balance: `None`, "even" or "oversample"; see `batches`.
+        shard: Number of this worker and the number of workers.
 
     Returns:
-        `int64 [m]`.
+        Numbers of the samples, `int64 [m]`.
 
     Raises:
         ValueError: an unknown `balance`, or one for labels that are no class numbers; a `shard` out of range.
@@ -208,9 +218,16 @@ def epoch_order(
 
 
 def class_weights(labels: Any, num_classes: int) -> np.ndarray:
-    """How much each image of a class has to count for all classes to count alike: `float32 [num_classes]`.
+    """Computes how much each image of a class has to count for all classes to count alike.
 
-    The mean over all images is 1; a class without images has 0.
+    Args:
+        labels: Class numbers `[n]`.
+        num_classes: Number of classes.
+
+    Returns:
+        `float32 [num_classes]`. The mean over all images is 1; a class without images has 0.
+
+    Example:
 
     >>> class_weights([0, 0, 0, 0, 1, 1, 1, 1], 2).tolist(), class_weights([0, 0, 0, 2], 3)[1:].tolist()
     ([1.0, 1.0], [0.0, 2.0])
@@ -220,9 +237,10 @@ def class_weights(labels: Any, num_classes: int) -> np.ndarray:
     return np.divide(len(labels), present * counts, out=np.zeros(num_classes), where=counts > 0).astype(np.float32)
 
 
-def _weights(labels: np.ndarray, weights: Mapping[int, float] | Sequence[float]) -> tf.Tensor:
+def _weights(labels: np.ndarray, weights: Mapping[int, float] | Sequence[float] | np.ndarray) -> tf.Tensor:
+    """Returns the weight of each sample."""
     if labels.ndim != 1:
-        raise ValueError(f"batches: `weights` expected one class number for each image, received {labels.shape}")
+        raise ValueError(f"batches: weights expected one class number for each image, received {labels.shape}")
     table = dict(weights) if isinstance(weights, Mapping) else dict(enumerate(weights))
     missing = sorted(set(labels.tolist()) - set(table))
     if missing:
@@ -231,12 +249,12 @@ def _weights(labels: np.ndarray, weights: Mapping[int, float] | Sequence[float])
 
 
 class Resumable:
-    """Batches, epoch by epoch, that know where they are, to go on there in another process.
+    """Batches, epoch by epoch, that know their position, so that another process can continue from it.
 
     Args:
-        make: from (epoch, batch) to a data set that begins there and goes on with the next epoch when it is iterated
-            again: `lambda start: batches(..., start=start)`.
-        state: what `state()` of an earlier one gave; None begins at the beginning.
+        make: A function from (epoch, batch) to a data set that begins there and continues with the next epoch when it
+            is iterated again: `lambda start: batches(..., start=start)`.
+        state: What `state()` of an earlier object returned. `None` begins at the beginning.
 
     Example:
 
@@ -259,21 +277,21 @@ class Resumable:
         self._make = make
 
     def __iter__(self) -> Iterator[Any]:
-        """The rest of the epoch; once it is through, the next iteration is of the next epoch."""
+        """Yields the remaining batches of the epoch; the next iteration begins with the next epoch."""
         for batch in self._make((self._epoch, self._batch)):
-            self._batch += 1  # before the batch is handed out: whoever has it has taken it
+            self._batch += 1  # before the caller gets the batch, which then counts as taken
             yield batch
         self._epoch, self._batch = self._epoch + 1, 0
 
     def state(self) -> dict[str, int]:
-        """The epoch, and how many of its batches were taken, as JSON can hold them."""
+        """Returns the epoch, and how many of its batches were taken, as JSON can hold them."""
         return {"epoch": self._epoch, "batch": self._batch}
 
 
 def _loader(
     samples: Samples, crop: Callable[[Any], Any], cache: bool | str, scaled: bool
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """From the number of a sample to its crop, `uint8 [H, W, 3]`, in the graph."""
+    """Returns the function from the number of a sample to its crop, `uint8 [H, W, 3]`, in the graph."""
     images = _constant(samples.images)
     at_least = getattr(crop, "needs", None) if scaled else None
 
@@ -298,10 +316,10 @@ def _loader(
         return pixels
 
     def load(index: tf.Tensor) -> tf.Tensor:
-        found = tf.numpy_function(fetch, [index], tf.uint8)
+        kept = tf.numpy_function(fetch, [index], tf.uint8)
         pixels = tf.cond(
-            tf.size(found) > 0,
-            lambda: found,
+            tf.size(kept) > 0,
+            lambda: kept,
             lambda: tf.numpy_function(keep, [index, decode(index)], tf.uint8),
         )
         return tf.ensure_shape(pixels, shape)
@@ -310,7 +328,7 @@ def _loader(
 
 
 def _store(shape: tuple[int, ...], cache: bool | str) -> np.ndarray | None:
-    """Room for all crops, in memory or in a file that is gone when the process is; None for none."""
+    """Returns room for all crops, in memory or in a file that disappears with the process; `None` if none are kept."""
     size = math.prod(shape)
     if cache is True:
         cache = "memory" if size <= MEMORY_CACHE_BYTES else "disk"
@@ -332,10 +350,10 @@ def _constant(images: np.ndarray) -> tf.Tensor:
 
 
 def as_dataset(images: np.ndarray) -> tf.data.Dataset:
-    """`Samples.images` one by one: scalar strings (paths or contents), or `uint8 [h, w, 3]`."""
+    """Returns a data set of `Samples.images` one by one: scalar strings (paths or contents), or `uint8 [h, w, 3]`."""
     return tf.data.Dataset.from_tensor_slices(_constant(images))
 
 
 def read(image: tf.Tensor, samples: Samples) -> tf.Tensor:
-    """The contents of an image file, for samples that are paths or contents already."""
+    """Returns the contents of an image file, for samples that are paths or contents."""
     return tf.io.read_file(image) if isinstance(samples.images[0], str) else image

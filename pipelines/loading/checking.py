@@ -1,4 +1,4 @@
-"""Finding the files that cannot be decoded, before a training run trips over one."""
+"""Finding the files that cannot be decoded, before a training run fails on one."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -78,15 +78,15 @@ def _report(progress: Progress, before: int, total: int, done: int, _: int) -> N
 def look(
     samples: Samples, function: Callable[[tf.Tensor], Any], *, progress: Progress | None = None
 ) -> Iterator[tuple[np.ndarray, Any]]:
-    """Apply a function to the contents of every image file, in parallel, and leave out those that it fails on.
+    """Applies a function to the contents of every image file, in parallel, and leaves out those that it fails on.
 
     Args:
-        samples: encoded images.
-        function: from a scalar string tensor to tensors, in the graph.
-        progress: called now and then with the number of images done and the number of all.
+        samples: Images that are encoded.
+        function: A function from a scalar string tensor to tensors, in the graph.
+        progress: A function that is called now and then with the number of images done and the number of all.
 
     Yields:
-        The numbers `[b]` of some of the samples, in no particular order, and what the function gave for them.
+        The numbers `[b]` of some of the samples, in no particular order, and what the function returned for them.
     """
     dataset = tf.data.Dataset.zip(tf.data.Dataset.range(len(samples)), as_dataset(samples.images))
 
@@ -148,7 +148,7 @@ def check_data(data: Data, *, any_format: bool | None = None, progress: Progress
 
 
 def _reason(image: str | bytes, any_format: bool = False) -> str:
-    """Why this file cannot be decoded, in words."""
+    """Returns why a file cannot be decoded, in words."""
     if isinstance(image, str):
         try:
             with open(image, "rb") as file:

@@ -1,6 +1,6 @@
-"""From scenes to a tf.data.Dataset of samples with boxes, and to batches of them.
+"""From scenes to a `tf.data.Dataset` of samples with boxes, and to batches of them.
 
-One sample is one dict, the same for every source:
+One sample is one dict, the same for every source. It holds, as present:
 
     image      uint8 [h, w, 3], upright RGB
     boxes      float32 [n, 4], xyxy, absolute pixels of that image
@@ -9,7 +9,7 @@ One sample is one dict, the same for every source:
     difficult  bool [n]
     ids        int32 [n], identities within a clip, -1 for none
     path       string, the file, or the image's name where it is not a file
-    label      int32 [], or float32 [k] for several labels or numbers: classification has this instead of boxes
+    label      int32 [], or float32 [k] for several labels or numbers, instead of boxes
     mask       uint8 [h, w], class of each pixel          if masks="classes"
     instances  bool [n, h, w], the pixels of each object  if masks="instances"
 """
@@ -28,14 +28,14 @@ from pipelines.loading.python_decoding import decode_any, decode_in_python
 
 __all__ = ["padded_batches", "sample_dataset", "scene_dataset"]
 
-# Key in a sample -> field of a scene, of what there is one an object.
+# Key in a sample -> field of a scene, for everything that each object has.
 _COLUMNS = {"boxes": "boxes", "classes": "classes", "crowd": "crowd", "difficult": "difficult", "ids": "identities"}
-# Kind of masks -> key in a sample, dtype, and what draws it.
+# Kind of masks -> key in a sample, dtype, and the function that draws the mask.
 _MASKS: dict[str, tuple[str, Any, Callable[[Scene], np.ndarray]]] = {
     "classes": ("mask", tf.uint8, class_mask),
     "instances": ("instances", tf.bool, instance_masks),
 }
-# What padding rows hold; everything else that is ragged is padded with zeros.
+# The values of padding; everything else that is ragged is padded with zeros.
 _PADDING = {"classes": -1, "ids": -1}
 
 
@@ -46,14 +46,14 @@ def scene_dataset(
     shuffle: bool = False,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """A data set of samples, one dict for each scene (see the head of this module), images of their own sizes.
+    """Makes a data set of samples, one dict for each scene (see the head of this module), with images of any size.
 
     Args:
-        scenes: for example `read_scenes(folder).train`. Images without objects are samples too. Tuples and lists are
-            prepared once; any other sequence (`SyntheticScenes`) is asked for each scene when its turn comes.
+        scenes: The scenes, for example `read_scenes(folder).train`. Images without objects are samples too. Tuples and
+            lists are prepared once; any other sequence (`SyntheticScenes`) is asked for each scene when it is needed.
         masks: `None`, "classes" (`pipelines.annotations.outlines.class_mask`) or "instances" (`instance_masks`).
-        shuffle: in a new order each epoch, over all scenes.
-        seed: decides the orders.
+        shuffle: Whether each epoch has a new order, over all scenes.
+        seed: Decides the orders.
 
     Returns:
         A `tf.data.Dataset`, one epoch long. Resize its samples, then make batches with `padded_batches`.
@@ -72,7 +72,7 @@ def scene_dataset(
         raise ValueError("scene_dataset: expected at least one scene, received none")
     if masks not in (None, "classes", "instances"):
         raise ValueError(f'scene_dataset: expected `masks` as None, "classes" or "instances"; received {masks!r}')
-    make = _prepared(scenes, masks) if isinstance(scenes, tuple | list) else _asked(scenes, masks)
+    make = _prepared(scenes, masks) if isinstance(scenes, tuple | list) else _on_demand(scenes, masks)
     dataset = tf.data.Dataset.range(len(scenes))
     if shuffle and len(scenes) > 1:
         dataset = dataset.shuffle(len(scenes), seed=seed)
@@ -80,15 +80,15 @@ def scene_dataset(
 
 
 def sample_dataset(samples: Samples, *, shuffle: bool = False, seed: int = 0) -> tf.data.Dataset:
-    """A data set of samples with labels, one dict for each image (`image`, `label`, `path`), images of their own sizes.
+    """Makes a data set of samples with labels, one dict for each image (`image`, `label`, `path`), of any size.
 
-    The way from `read_data` to what takes dicts (`ResizePolicy`, `augment`), as `scene_dataset` is from `read_scenes`;
-    `pipelines.batches` is the shorter way to train a classifier.
+    It leads from `read_data` to everything that takes dicts (`ResizePolicy`, `augment`), as `scene_dataset` leads from
+    `read_scenes`. `pipelines.batches` is the shorter way to train a classifier.
 
     Args:
-        samples: for example `read_data(folder).train`.
-        shuffle: in a new order each epoch, over all samples.
-        seed: decides the orders.
+        samples: The samples, for example `read_data(folder).train`.
+        shuffle: Whether each epoch has a new order, over all samples.
+        seed: Decides the orders.
 
     Raises:
         ValueError: no samples.
@@ -121,7 +121,7 @@ def sample_dataset(samples: Samples, *, shuffle: bool = False, seed: int = 0) ->
 
 
 def _prepared(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """From the number of a scene to its sample, all boxes of all scenes in a few tensors."""
+    """Returns the function from the number of a scene to its sample, with all boxes of all scenes in a few tensors."""
     starts = np.concatenate([[0], np.cumsum([len(scene) for scene in scenes])])
     columns = {key: np.concatenate([getattr(scene, name) for scene in scenes]) for key, name in _COLUMNS.items()}
     paths = tf.constant([_path(scene) for scene in scenes], tf.string)
@@ -142,8 +142,8 @@ def _prepared(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor
     return make
 
 
-def _asked(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """From the number of a scene to its sample, the scene being made at that moment."""
+def _on_demand(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns the function from the number of a scene to its sample, for scenes that are made at that moment."""
     keys = [*_COLUMNS, "image", "path"]
     dtypes = [tf.float32, tf.int32, tf.bool, tf.bool, tf.int32, tf.uint8, tf.string]
     shapes: list[list[int | None]] = [[None, 4], [None], [None], [None], [None], [None, None, 3], []]
@@ -176,7 +176,7 @@ def _pixels(scene: Scene) -> np.ndarray:
 
 
 def _image_loader(scenes: Sequence[Scene], paths: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-    """From the number of a scene to its pixels, without leaving the graph where images are files or their contents."""
+    """Returns the function from the number of a scene to its pixels; files are read and decoded in the graph."""
     kinds = {type(scene.image) for scene in scenes}
     if kinds == {str}:
         return lambda index: decode_any(tf.io.read_file(paths[index]))
@@ -197,21 +197,21 @@ def padded_batches(
     max_boxes: int | None = None,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of samples of one size, with as many rows of boxes for each image, and how many of them are real.
+    """Makes batches of samples of one size, in which every image has the same number of rows for boxes.
 
     Args:
-        dataset: of sample dicts (`scene_dataset`), images resized to one size.
-        batch_size: images in a batch.
-        max_boxes: rows of boxes; `None` takes those of the fullest image of each batch.
-        drop_remainder: leave a last batch of fewer images out.
+        dataset: A data set of sample dicts (`scene_dataset`) whose images were resized to one size.
+        batch_size: Number of images in a batch.
+        max_boxes: Number of rows for boxes. `None` takes the number that the fullest image of each batch needs.
+        drop_remainder: Whether a last batch of fewer images is left out.
 
     Returns:
-        A data set of dicts: `image` `[b, H, W, 3]`, `boxes` `float32 [b, m, 4]`, `classes` `int32 [b, m]` and what
-        else the samples have, padded at the end with boxes of zeros, of class -1 and identity -1, and `num_boxes`
-        `int32 [b]`.
+        A data set of dicts: `image` `[b, H, W, 3]`, `boxes` `float32 [b, m, 4]`, `classes` `int32 [b, m]` and
+        everything else that the samples have, padded at the end with boxes of zeros, of class -1 and identity -1; and
+        the number of real boxes of each image, `num_boxes` `int32 [b]`.
 
     Raises:
-        ValueError: images of no fixed size.
+        ValueError: images without a fixed size, or a `batch_size` below 1.
         tf.errors.InvalidArgumentError: while reading, an image with more than `max_boxes` boxes.
 
     Example:
@@ -247,7 +247,7 @@ def padded_batches(
     shapes = {key: list(tensor.shape) for key, tensor in spec.items()} | {"num_boxes": []}
     padding: dict[str, Any] = {}
     for key, shape in shapes.items():
-        # Of what there is one an object, the first axis is open; masks must have got the image's size.
+        # The first axis of everything that each object has is open; masks have the image's size by now.
         if max_boxes is not None and key in (*_COLUMNS, "instances"):
             shape[0] = max_boxes
         dtype = tf.int32 if key == "num_boxes" else spec[key].dtype

@@ -22,15 +22,15 @@ def decode(contents: bytes, *, max_pixels: int | None = None) -> np.ndarray:
     """Decodes a JPEG, PNG, GIF, BMP or WebP file into upright RGB, as `pipelines.decode_image` does.
 
     Args:
-        contents: the whole file.
-        max_pixels: files that announce more are refused before they are unpacked; Pillow's own limit of 179 million
-            unless told.
+        contents: Contents of the whole file.
+        max_pixels: Largest number of pixels; files that announce more are refused before they are unpacked. `None` is
+            Pillow's own limit of 179 million.
 
     Returns:
-        uint8 [h, w, 3].
+        `uint8 [h, w, 3]`.
 
     Raises:
-        ValueError: no such file, a damaged one, or one of too many pixels.
+        ValueError: a file of another format, a damaged one, or one of too many pixels.
 
     Example:
 
@@ -41,11 +41,11 @@ def decode(contents: bytes, *, max_pixels: int | None = None) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's opinion on large images and odd metadata
+            warnings.simplefilter("ignore")  # of Pillow, about large images and odd metadata
             image = Image.open(io.BytesIO(contents), formats=_FORMATS)
             width, height = image.size
             if max_pixels is not None and width * height > max_pixels:
-                raise ValueError(f"has {height} x {width} pixels; at most {max_pixels:,} in all are taken")
+                raise ValueError(f"has {height} x {width} pixels; at most {max_pixels:,} in all are accepted")
             image.load()
             return _upright_rgb(image)
     except ValueError as error:

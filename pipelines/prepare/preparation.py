@@ -83,7 +83,7 @@ class Preparation(ABC):
 
         Args:
             h: Height of the photo in pixels, an integer or a scalar `int32` tensor (or a tensor `[n]`).
-            w: Width of the photo in pixels, likewise typed.
+            w: Width of the photo in pixels, of the same type as `h`.
 
         Returns:
             Top, left, height and width of the window.

@@ -47,7 +47,7 @@ def read_arrays(
 
     Raises:
         WrongKind: numbers that are not whole where classes were asked for.
-        ValueError: images of another dtype or shape, labels that are no class, or as many as there are no images.
+        ValueError: images of another dtype or shape, labels that are no class, or more or fewer labels than images.
 
     Example:
 

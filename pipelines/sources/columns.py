@@ -118,8 +118,9 @@ class LabelColumns:
         columns: Names of the columns.
         values: The cells of each column.
         class_names: The labels in order. `None` takes all that occur, sorted.
-        separator: What stands between the labels in one column. `None` takes "|", ";" or ",", whichever occurs, else
-            space.
+
+    Labels in one column are separated by "|", ";" or ",", whichever occurs in it, else by spaces; a cell may also be a
+    list of labels.
 
     Raises:
         ValueError: `class_names` that are not the columns, where there are several.
@@ -130,19 +131,17 @@ class LabelColumns:
         columns: Sequence[str],
         values: Sequence[Sequence[Any]],
         class_names: Sequence[str] | None,
-        separator: str | None,
     ) -> None:
         self._values = values
+        self._known = set(class_names or ())
         self._in_columns = len(values) > 1
         if self._in_columns:
             self.names = list(columns)
             if class_names is not None and list(class_names) != self.names:
                 raise ValueError(f"expected class_names to be the columns {self.names}, received {list(class_names)}")
             return
-        if separator is None:
-            texts = [cell_text(value) for value in values[0]]
-            separator = next((mark for mark in "|;," if any(mark in text for text in texts)), " ")
-        self._separator = separator
+        texts = [cell_text(value) for value in values[0]]
+        self._separator = next((mark for mark in "|;," if any(mark in text for text in texts)), " ")
         found = {name for row in range(len(values[0])) for name in self._split(row)}
         self.names = list(class_names) if class_names is not None else sorted_names(found)
 
@@ -150,7 +149,10 @@ class LabelColumns:
         cell = self._values[0][row]
         if isinstance(cell, list | tuple | set | np.ndarray):
             return [cell_text(name) for name in cell]
-        return [name.strip() for name in cell_text(cell).split(self._separator) if name.strip()]
+        text = cell_text(cell)
+        if text in self._known:
+            return [text]  # a label may have a space in it
+        return [name.strip() for name in text.split(self._separator) if name.strip()]
 
     def __call__(self, row: int) -> np.ndarray:
         if self._in_columns:
@@ -195,7 +197,6 @@ class TargetColumns:
         columns: Name of each target, and the cells of its column.
         kinds: Kind of each target: "classes", "labels" or "numbers".
         class_names: For some of the targets the classes or labels in order; the others take all that occur.
-        separator: See `LabelColumns`.
 
     Attributes:
         names: Names of the targets.
@@ -207,7 +208,6 @@ class TargetColumns:
         columns: Mapping[str, Sequence[Any]],
         kinds: Mapping[str, str],
         class_names: Mapping[str, Sequence[str]],
-        separator: str | None,
     ) -> None:
         self.names = list(columns)
         self._encoders: list[Encoder] = []
@@ -217,7 +217,7 @@ class TargetColumns:
             if kinds[name] == "classes":
                 encoder = ClassColumn(values, class_names.get(name))
             elif kinds[name] == "labels":
-                encoder = LabelColumns([name], [values], class_names.get(name), separator)
+                encoder = LabelColumns([name], [values], class_names.get(name))
             else:
                 encoder = NumberColumns([name], [values])
             start = targets[-1].columns.stop if targets else 0

@@ -54,7 +54,7 @@ def read_data(
             `pipelines.sources.splits.split`), if the data does not bring a validation split along. Splits that it
             brings are used as they are.
         test: Fraction of the training images to test on, if the data brings neither a test split nor a validation split
-            along: whoever divides data into these two wants every other image to be trained on.
+            along: the authors of such a division want every other image to be trained on.
         seed: Decides which images are taken.
         data_dir: Where TensorFlow Datasets keeps prepared data. `None` is its own default.
         group_by: Keeps images together in one split: a function of an image's name, a regular expression that is

@@ -29,20 +29,22 @@ def read_shards(
     test: float = 0.15,
     seed: int = 0,
 ) -> Data:
-    """Read scenes out of TensorFlow Datasets into memory, images still encoded.
+    """Reads scenes out of TensorFlow Datasets into memory; the images stay encoded.
 
     Args:
-        spec: what `write_shards` returned, or the name of a data set with boxes ("voc/2007"), possibly with split
-            expressions in brackets, as for `pipelines.read_data`.
-        data_dir: where TensorFlow Datasets keeps prepared data; its own default when `None`.
-        valid, test: fractions of the training images to take for splits that are not there.
-        seed: decides which images are taken.
+        spec: What `pipelines.write_shards` returned, or the name of a data set with boxes ("voc/2007"), possibly with
+            split expressions in brackets, as for `pipelines.read_data`.
+        data_dir: Where TensorFlow Datasets keeps prepared data. `None` is its own default.
+        valid: Fraction of the training images to validate on, if the data set has no such split.
+        test: Fraction of the training images to test on, if the data set has no such split.
+        seed: Decides which images are taken.
 
     Returns:
-        A `Data`. Of data sets of others, boxes without area or outside of their image are left out and listed,
-        and boxes are cut at its edge, as `pipelines.annotations` has it.
+        A `Data` of scenes. In data sets that `write_shards` did not write, boxes without area or outside of their image
+        are left out and listed, and boxes are cut at its edge, as `pipelines.annotations` describes.
 
     Raises:
+        WrongKind: a data set with one class for each image.
         ValueError: an unknown name or split, or a data set without boxes.
         ConnectionError: a data set that could not be prepared.
     """
@@ -54,7 +56,7 @@ def read_shards(
         given = {role: list(_own_scenes(builder, part)) for role, part in parts.items()}
     else:
         class_names = tuple(features["label"].names)
-        given = {role: list(_others_scenes(builder, part, name, class_names, log)) for role, part in parts.items()}
+        given = {role: list(_usual_scenes(builder, part, name, class_names, log)) for role, part in parts.items()}
     return divide(given, class_names, log, valid=valid, test=test, seed=seed)
 
 
@@ -67,14 +69,19 @@ def undecoded(builder: Any) -> dict[str, Any]:
 
 
 def _object_features(builder: Any, name: str) -> dict[str, Any]:
-    """What is known of each object. Raises: ValueError, where there are no boxes with classes."""
+    """Returns the features of each object.
+
+    Raises:
+        WrongKind: images with one class each.
+        ValueError: no boxes with classes.
+    """
     import tensorflow_datasets as tfds
 
     objects = dict(builder.info.features).get("objects")
     features = dict(getattr(objects, "feature", {}))
-    ours = "outline" in features
-    others = isinstance(features.get("bbox"), tfds.features.BBoxFeature) and "label" in features
-    if not (ours or others):
+    is_own = "outline" in features
+    is_usual = isinstance(features.get("bbox"), tfds.features.BBoxFeature) and "label" in features
+    if not (is_own or is_usual):
         found = dict(builder.info.features)
         message = f"tfds:{name}: expected scenes: `objects` with boxes and classes; found {', '.join(found)}"
         if any(isinstance(feature, tfds.features.ClassLabel) for feature in found.values()):
@@ -84,6 +91,7 @@ def _object_features(builder: Any, name: str) -> dict[str, Any]:
 
 
 def _own_scenes(builder: Any, split: str) -> Iterator[Scene]:
+    """Yields scenes of data sets that `pipelines.write_shards` wrote."""
     for example in builder.as_dataset(split=split, decoders=undecoded(builder)).as_numpy_iterator():
         objects = example["objects"]
         outlines = [json.loads(text) for text in objects["outline"]]
@@ -103,8 +111,8 @@ def _own_scenes(builder: Any, split: str) -> Iterator[Scene]:
         )
 
 
-def _others_scenes(builder: Any, split: str, name: str, class_names: tuple[str, ...], log: Log) -> Iterator[Scene]:
-    """Scenes of data sets whose boxes are (ymin, xmin, ymax, xmax) in shares of the image, as is the custom there."""
+def _usual_scenes(builder: Any, split: str, name: str, class_names: tuple[str, ...], log: Log) -> Iterator[Scene]:
+    """Yields scenes of data sets whose boxes are (ymin, xmin, ymax, xmax) in shares of the image, as is usual there."""
     import tensorflow_datasets as tfds
 
     numbers = {class_name: number for number, class_name in enumerate(class_names)}

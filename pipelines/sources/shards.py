@@ -1,8 +1,8 @@
-"""Prepared copies: any data set of ours written into TFRecord shards with TensorFlow Datasets, and read back.
+"""Prepared copies: a data set is written into TFRecord shards with TensorFlow Datasets, and read as a stream.
 
-A hundred thousand small files are slow to open one by one, from a network file system above all; a few hundred shards
-are not. Images go in as the files are, byte for byte. What is written is an ordinary data set of TensorFlow Datasets:
-`tfds.builder_from_directory` reads it anywhere, with `train[:10%]` and the like.
+A hundred thousand small files are slow to open one by one, above all from a network file system; a few hundred shards
+are not. Images are stored as their files are, byte for byte. The result is an ordinary data set of TensorFlow Datasets:
+`tfds.builder_from_directory` reads it anywhere, with expressions such as `train[:10%]`.
 """
 
 import contextlib
@@ -31,20 +31,20 @@ _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
 def write_shards(data: Data | str | os.PathLike[str], folder: str | os.PathLike[str], *, name: str = "local") -> Path:
-    """Write a data set into shards.
+    """Writes a data set into shards.
 
     Args:
-        data: a `Data` of the kind "classes" or "boxes"; or what `read_data` takes, for example a
+        data: A `Data` of the kind "classes" or "boxes"; or what `read_data` takes, for example a
             folder of class folders.
-        folder: where data sets are kept; created if it is not there.
-        name: of this one: small letters, digits and underscores.
+        folder: Folder of data sets. It is created if it does not exist.
+        name: Name of the data set, of small letters, digits and underscores. Defaults to "local".
 
     Returns:
-        The folder that was written, `FOLDER/NAME/1.0.0`. `read_data(f"tfds:{it}")` or `read_scenes(f"tfds:{it}")`
-        read it into memory, `shard_dataset(it, "train")` one sample after the other.
+        The folder that was written, `FOLDER/NAME/1.0.0`. `read_data(f"tfds:{path}")` or `read_scenes(f"tfds:{path}")`
+        read it into memory, `shard_dataset(path, "train")` reads one sample after the other.
 
     Raises:
-        FileExistsError: a data set of that name is there.
+        FileExistsError: a data set of that name exists.
         ValueError: no samples to train on, a data set that is not of classes, or a name that TensorFlow Datasets
             cannot take.
 
@@ -66,7 +66,7 @@ def write_shards(data: Data | str | os.PathLike[str], folder: str | os.PathLike[
         raise ValueError(f"write_shards: expected images with one class each, or scenes; received {data.kind}")
     path = Path(folder).expanduser() / name / "1.0.0"
     if path.exists():
-        raise FileExistsError(f"{path}: is there already. Remove it, or choose another folder or name")
+        raise FileExistsError(f"{path}: exists already. Remove it, or choose another folder or name")
     parts = data.splits
     if not len(parts["train"]):
         raise ValueError("write_shards: expected samples to train on, received none")
@@ -93,17 +93,18 @@ def write_shards(data: Data | str | os.PathLike[str], folder: str | os.PathLike[
 def shard_dataset(
     folder: str | os.PathLike[str], split: str = "train", *, shuffle: bool = False, seed: int = 0
 ) -> tf.data.Dataset:
-    """A data set of samples from shards, one after the other, without ever holding them all.
+    """Makes a data set of samples from shards, one after the other, without holding all of them in memory.
 
     Args:
-        folder: what `write_shards` returned.
-        split: a split expression: "train", "validation", "test", "train[:10%]", "train[500:]+test", ...
-        shuffle: read the shards in a new order each epoch, and shuffle over 1,000 samples.
-        seed: decides the orders.
+        folder: What `write_shards` returned.
+        split: A split expression: "train", "validation", "test", "train[:10%]", "train[500:]+test", ... Defaults to
+            "train".
+        shuffle: Whether the shards are read in a new order each epoch, and samples are shuffled among 1,000.
+        seed: Decides the orders.
 
     Returns:
-        Dicts with `image` `uint8 [h, w, 3]` (upright), `path` (the image's name), and `label` `int32`; or for scenes
-        what `scene_dataset` gives, with `mask` where there are masks of classes.
+        A `tf.data.Dataset` of dicts with `image` `uint8 [h, w, 3]` (upright), `path` (the image's name), and `label`
+        `int32`; or for scenes what `scene_dataset` gives, with `mask` where there are masks of classes.
 
     Raises:
         ValueError: no shards, or an unknown split.
@@ -170,7 +171,7 @@ def _sample_examples(samples: Samples) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _file(image: Any) -> Any:
-    """What TensorFlow Datasets stores byte for byte (paths, files), or as PNG (pixels)."""
+    """Returns an image for TensorFlow Datasets, which stores files byte for byte, and pixels as PNG."""
     return io.BytesIO(image) if isinstance(image, bytes) else image
 
 

@@ -1,4 +1,4 @@
-"""Dividing a data set into train, valid and test, so that each photo stays where it is when others are added."""
+"""Dividing a data set into train, valid and test, so that each photo stays in its split when others are added."""
 
 import hashlib
 import re
@@ -19,14 +19,16 @@ duplicates = lazy_loader.load("pipelines.auditing.duplicates", suppress_warning=
 # How far a class's share of a split may be from the one asked for, before photos are moved to correct it.
 TOLERANCE = 0.02
 
-# What says which images belong together (`group_keys`).
+# The ways to say which images belong together; see `group_keys`.
 GroupBy: TypeAlias = Callable[[str], Any] | str | re.Pattern[str] | None
 
 
 def name_to_unit(name: str, *, seed: int = 0) -> float:
-    """A number in [0, 1) that depends on `name` and `seed` alone: the same on every machine, in every run.
+    """Computes a number in [0, 1) that depends on `name` and `seed` alone: the same on every machine, in every run.
 
-    Names are taken in Unicode's composed form (NFC), since macOS hands out decomposed names for the same files.
+    Names are converted to Unicode's composed form (NFC), since macOS returns decomposed names for the same files.
+
+    Example:
 
     >>> name_to_unit("bees/39747887.jpg")
     0.84038...
@@ -48,26 +50,27 @@ def split(
     seed: int = 0,
     groups: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of the train, valid and test samples; each class is divided in the same proportions.
+    """Divides samples into train, valid and test; each class is divided in the same proportions.
 
     A name becomes a number u in [0, 1) (`name_to_unit`). u < test puts the photo into the test split and
-    u >= 1 - valid into the valid split, whichever other photos there are: adding photos moves none. Chance alone
-    would leave a small class with too few or none in a split, so the share of each class is held to within 2
-    percentage points, or one photo, of the one asked for, by taking the photos next to the threshold. Only
-    there can adding photos move others; the two thresholds lie far apart, so that none moves between valid and test.
+    u >= 1 - valid into the valid split, independently of the other photos: adding photos moves none. Chance alone
+    would leave a small class with too few or no photos in a split. The share of each class is therefore held to within
+    2 percentage points, or one photo, of the requested share, by taking the photos next to the threshold. Only there
+    can adding photos move others. The two thresholds lie far apart, so that no photo moves between valid and test.
 
     Args:
-        names: `n` names that identify each photo within its class (not a path that changes with the machine).
-        labels: `[n]`, class indices.
-        class_names: for the error messages.
-        valid, test: fractions of each class, 0 or more and together below 1; 0 leaves that split empty.
-        seed: another seed gives another division.
-        groups: `n` keys (`group_keys`); photos of one key stay together: the number u is that of the key. Shares are
-            then held to within 2 percentage points, or one group. A group counts for the class that it has most of.
+        names: `n` names that identify each photo within its class (not paths that change with the machine).
+        labels: Class numbers `[n]`.
+        class_names: Names of the classes, for the error messages.
+        valid: Fraction of each class to validate on, 0 or more. 0 leaves the split empty. Defaults to 0.15.
+        test: Fraction of each class to test on, 0 or more; `valid` and `test` are together below 1. Defaults to 0.15.
+        seed: Decides the division.
+        groups: `n` keys (`group_keys`). Photos of one key stay together: the number u is that of the key. Shares are
+            then held to within 2 percentage points, or one group. A group counts for its most frequent class.
 
     Returns:
-        Three arrays of indices in ascending order, disjoint, that together are 0..n-1. Every class has at least
-        one photo in train and in every split with a fraction above 0.
+        The indices of the train, valid and test samples: three arrays in ascending order, disjoint, that together are
+        0..n-1. Every class has at least one photo in train and in every split with a fraction above 0.
 
     Raises:
         ValueError: fractions out of range, a class with fewer photos (or groups) than splits, or a class that only
@@ -93,7 +96,7 @@ def split(
         units, group = units[group], np.arange(len(names))
     sizes = np.bincount(group)
     wanted = ["train"] + ["valid"] * (valid > 0) + ["test"] * (test > 0)
-    role = np.zeros(len(sizes), np.int8)  # of each group
+    role = np.zeros(len(sizes), np.int8)  # the split of each group
     owner = _most_frequent(group, labels)
     for label in np.unique(labels):
         members = np.flatnonzero(owner == label)
@@ -117,7 +120,7 @@ def split(
 
 
 def _most_frequent(group: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each group the label that most of its members have; of equally frequent ones the smallest."""
+    """Returns for each group the label that most of its members have; of equally frequent labels the smallest."""
     if not len(labels):
         return np.zeros(0, int)
     pairs, counts = np.unique(np.stack([group, labels]), axis=1, return_counts=True)
@@ -129,10 +132,10 @@ def _most_frequent(group: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _share(fraction: float, past: np.ndarray, sizes: np.ndarray, *, room: int) -> int:
-    """How many groups of a class, from the first, go into a split: from 1 to `room`.
+    """Returns how many groups of a class, from the first, go into a split: from 1 to `room`.
 
-    Those past the threshold, if then the number of photos is near the fraction; or else as few more or less as
-    bring it there.
+    These are the groups past the threshold, if their photos are near the fraction; or else as few more or fewer as
+    bring them there.
     """
     if fraction == 0:
         return 0
@@ -147,10 +150,12 @@ def _share(fraction: float, past: np.ndarray, sizes: np.ndarray, *, room: int) -
 
 
 def fractions_to_take(given: Iterable[str], *, valid: float, test: float) -> tuple[float, float]:
-    """Which fractions to take from the training images, when a source brings the splits `given` along.
+    """Returns the fractions to take from the training images, when a source brings the splits `given` along.
 
     Splits that it brings are used as they are. Data with a validation split and no test split gets no test split,
-    since whoever made the division wanted every other image to be trained on.
+    because its authors wanted every other image to be trained on.
+
+    Example:
 
     >>> fractions_to_take(["train", "test"], valid=0.15, test=0.2)
     (0.15, 0.0)
@@ -170,14 +175,16 @@ def complete(
     group_by: GroupBy = None,
     own_names: Sequence[str] | None = None,
 ) -> tuple[Samples, Samples, Samples]:
-    """Train, valid and test: as the source brings them along, the others taken from its training images.
+    """Returns train, valid and test: those that the source brings along, and others taken from its training images.
 
     Args:
-        given: "train" and, if the source has them, "valid" and "test".
-        class_names: for class by class division; `None` divides all images together (labels that are no classes).
-        valid, test: fractions to take (see `fractions_to_take`).
-        seed, group_by: see `split` and `group_keys`.
-        own_names: what decides about each training image, if not its whole name.
+        given: Samples by split: "train" and, if the source has them, "valid" and "test".
+        class_names: Names of the classes, which are divided one by one. `None` divides all images together.
+        valid: Fraction to validate on; see `fractions_to_take`.
+        test: Fraction to test on; see `fractions_to_take`.
+        seed: Decides the division.
+        group_by: Keeps images together; see `group_keys`.
+        own_names: What decides about each training image, if that is not its whole name.
     """
     pool = given["train"]
     groups = group_keys(given, group_by)
@@ -191,15 +198,15 @@ def complete(
 
 
 def group_keys(given: Mapping[str, Samples], group_by: GroupBy) -> list[str] | None:
-    r"""The key of each training image's group; images of one group must not be in two splits.
+    r"""Returns the key of each training image's group; images of one group must not be in two splits.
 
     Args:
-        given: samples by split; "train", and those that the source brings along.
+        given: Samples by split: "train", and those that the source brings along.
         group_by: `None` for no groups, or
 
             - a function from an image's name to its key (anything with a text form);
-            - a regular expression that is searched for in the name: the key is what its first group matched, or the
-              whole match without one. A name without a match is a group of its own;
+            - a regular expression that is searched for in the name: the key is the text that its first group matched,
+              or the whole match if it has no group. A name without a match is a group of its own;
             - `"duplicates"`: near duplicates by their perceptual hash (`pipelines.near_duplicates`) are one group.
 
     Returns:

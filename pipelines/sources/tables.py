@@ -45,7 +45,6 @@ def read_table(
     targets: str | Sequence[str] = (),
     split: str | None = None,
     kind: str = "classes",
-    separator: str | None = None,
     root: str | os.PathLike[str] | None = None,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     valid: float = 0.15,
@@ -66,11 +65,10 @@ def read_table(
             "age:numbers".
         split: Column that says train, val or test. `None` takes "split" or "subset" if there is one. Without, the
             images are divided by `pipelines.split`, class by class where there are classes.
-        kind: "classes", one class for each image (the default); "labels", any number of labels; "numbers" to be
-            predicted; or "several", several of these from one network. The kind of each of several targets is guessed:
-            numbers that are not all whole, or of more than 20 values, are "numbers", and all else are "classes".
-        separator: What stands between the labels in one column. `None` takes "|", ";" or ",", whichever occurs in the
-            column, else space.
+        kind: "classes", one class for each image (the default); "labels", any number of labels, in columns of 0 and 1
+            or in one column with "|", ";", "," or spaces between them; "numbers" to be predicted; or "several", several
+            of these from one network. The kind of each of several targets is guessed: numbers that are not all whole,
+            or are of more than 20 values, are "numbers", and everything else is "classes".
         root: Folder that paths count from. `None` is the folder of the CSV file, or the working directory.
         class_names: The classes, or labels, in order; for "several" a dict of these by the names of targets. `None`
             takes all that occur, sorted (numbers as numbers).
@@ -124,7 +122,7 @@ def read_table(
         _base(table, root),
         path_column,
     )
-    encoder = _encoder(source, columns, chosen, kind, class_names, separator)
+    encoder = _encoder(source, columns, chosen, kind, class_names)
     given, faults = rows.read(encoder, strict=strict)
     own_targets = encoder.targets if isinstance(encoder, TargetColumns) else ()
     for target in own_targets:
@@ -147,7 +145,6 @@ def _encoder(
     targets: Sequence[str],
     kind: str,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None,
-    separator: str | None,
 ) -> Encoder:
     """Returns what makes the labels of rows."""
     named = dict(_name_and_kind(target, columns) for target in targets)
@@ -156,7 +153,7 @@ def _encoder(
     if kind == "several":
         kinds = {name: own or kind_of_column(columns[name]) for name, own in named.items()}
         known = class_names if isinstance(class_names, Mapping) else {}
-        return TargetColumns({name: columns[name] for name in named}, kinds, known, separator)
+        return TargetColumns({name: columns[name] for name in named}, kinds, known)
     if isinstance(class_names, Mapping):
         raise ValueError(f"{source}: expected `class_names` as a list for the kind {kind!r}, received a dict")
     other = next((own for own in named.values() if own not in (None, kind)), None)
@@ -171,7 +168,7 @@ def _encoder(
             raise _wrong_kind(source, next(iter(named)), kind, actual)
         return ClassColumn(values[0], class_names)
     if kind == "labels":
-        return LabelColumns(list(named), values, class_names, separator)
+        return LabelColumns(list(named), values, class_names)
     for name, column in zip(named, values, strict=True):
         if not any(_is_number(cell) for cell in column) and any(cell_text(cell) for cell in column):
             raise _wrong_kind(source, name, kind, "classes")

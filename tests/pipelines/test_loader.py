@@ -238,7 +238,7 @@ def test_weights_of_classes():
     assert weights @ [14, 4, 2, 0] == pytest.approx(20)
     assert weights[:3] * [14, 4, 2] == pytest.approx([20 / 3] * 3)
     for given in (weights, dict(enumerate(weights))):
-        dataset = batches(uneven(), EvaluationCrop((6, 8), 1.0), weights=given, shuffle=True, batch_size=6)
+        dataset = batches(uneven(), EvaluationCrop((6, 8), 1.0), balance=given, shuffle=True, batch_size=6)
         for _, labels, sample_weight in dataset:
             np.testing.assert_allclose(sample_weight, weights[labels.numpy()])
 
