@@ -20,7 +20,7 @@ import tensorflow as tf
 import zoo
 from benchmarks.timing import Comparison, compare, report
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
-from zoo.models.loading import application_fits
+from zoo.models.loading import application_pairs
 from zoo.weights.fitting import assign
 from zoo.weights.pretrained import PRETRAINED, FromKeras, keras_application
 
@@ -49,7 +49,7 @@ def networks(names: list[str], batch: int, rounds: int) -> Iterator[Comparison]:
                 layer.set_weights([np.array(IMAGENET_MEAN), np.square(IMAGENET_STD), np.array(0)])
                 layer.finalize_state()
         model = zoo.create_model(name)
-        assign(model, application_fits(model, application), source=row.application)
+        assign(model, application_pairs(model, application), source=row.application)
 
         ours = tf.function(lambda images, model=model: model(images, training=False))
         peer = tf.function(

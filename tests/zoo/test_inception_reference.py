@@ -13,7 +13,7 @@ import pytest
 import zoo
 from zoo.models import family_of
 from zoo.models.loading import load_weights
-from zoo.weights.fitting import TORCH_PARAMETERS
+from zoo.weights.pairing import TORCH_PARAMETERS
 
 DATA = Path(__file__).parent / "data"
 RECIPE = runpy.run_path(str(DATA / "make_torch_reference.py"))

@@ -17,7 +17,7 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 import zoo
 from zoo.blocks import IMAGENET_MEAN, IMAGENET_STD
-from zoo.models.loading import application_fits
+from zoo.models.loading import application_pairs
 from zoo.weights.pretrained import PRETRAINED, FromKeras, keras_application
 
 SIZE = (75, 107)
@@ -188,7 +188,7 @@ def test_an_efficientnet_that_normalises_in_another_way_is_refused(mean, varianc
     theirs.layers[2].set_weights([mean, variance, np.array(0)])
     theirs.layers[2].finalize_state()
     with pytest.raises(ValueError, match=message):
-        application_fits(ours, theirs)
+        application_pairs(ours, theirs)
 
 
 # What a download can meet

@@ -16,7 +16,7 @@ from zoo.models.loading import load_weights
 from zoo.models.resnet import torch_modules
 from zoo.models.vit import VisionTransformer
 from zoo.models.wide_resnet import WideResNet
-from zoo.weights.fitting import TORCH_PARAMETERS
+from zoo.weights.pairing import TORCH_PARAMETERS
 
 DATA = Path(__file__).parent / "data"
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from zoo.models import create_model, family_of, resnet
 from zoo.models.loading import load_weights
 from zoo.models.vit import VisionTransformer
-from zoo.weights.fitting import TORCH_PARAMETERS
+from zoo.weights.pairing import TORCH_PARAMETERS
 
 SIZE = (48, 64)
 NETWORKS = {
@@ -90,7 +90,7 @@ def test_a_model_without_its_top_leaves_the_classifier_out_and_logs_it(path, cap
     saved = build()
     save(saved, path)
     trunk = build(include_top=False, seed=2)
-    with caplog.at_level(logging.INFO, logger="zoo.weights.fitting"):
+    with caplog.at_level(logging.INFO, logger="zoo.weights.pairing"):
         load_weights(trunk, path)
     assert "no place for predictions/" in caplog.text
     assert same(values(trunk), {k: v for k, v in values(saved).items() if not k.startswith("predictions")})
@@ -160,7 +160,9 @@ def test_other_classes_are_a_mismatch_unless_asked_for(path):
     save(saved, path)
     model = build(num_classes=5)
     before = values(model)
-    with pytest.raises(ValueError, match=r"The classifier starts afresh if create_model is given num_classes\.\n") as e:
+    with pytest.raises(
+        ValueError, match=r"The classifier keeps its random weights if create_model is given num_classes\.\n"
+    ) as e:
         load_weights(model, path)
     assert "predictions/kernel (64, 5) in the model, float32 (64, 7) in the file" in str(e.value)
     assert same(before, values(model))
@@ -168,7 +170,7 @@ def test_other_classes_are_a_mismatch_unless_asked_for(path):
     row = replace(NETWORKS["resnet"], num_classes=5)  # its own number, which nobody asked for here
     with pytest.raises(ValueError, match="2 differ"):
         create_model(row, input_shape=(*SIZE, 3), weights=path)
-    with pytest.warns(UserWarning, match="'predictions' keeps its fresh weights, for it has 5 classes and the file 7"):
+    with pytest.warns(UserWarning, match="'predictions' keeps its random weights, because it has 5 classes and"):
         model = create_model(row, input_shape=(*SIZE, 3), weights=path, num_classes=5)
     after = values(model)
     assert np.std(after.pop("predictions/kernel")) > 0
@@ -227,7 +229,7 @@ def test_other_channels_are_a_mismatch_unless_asked_for(path):
         create_model(row, input_shape=(*SIZE, 1), num_classes=7, weights=path)
     assert "stem_conv/kernel (7, 7, 1, 64) in the model, float32 (7, 7, 3, 64) in the file" in str(caught.value)
     row = replace(row, num_classes=5)
-    with pytest.raises(ValueError, match=r"afresh if .* num_classes, and the first convolution is adapted"):
+    with pytest.raises(ValueError, match=r"random weights if .* num_classes, and the first convolution is adapted"):
         create_model(row, input_shape=(*SIZE, 1), weights=path)
 
 
@@ -413,7 +415,10 @@ def to_nothing(file, elsewhere):
         (to_another_file, r"stem_conv/kernel \(7, 7, 3, 64\) in the model, nothing in the file under stem_conv/0"),
         (to_raw_bytes, "its array layers/conv2d/vars/0 is not in the file itself"),
         (to_a_view, "its array layers/conv2d/vars/0 is not in the file itself"),
-        (to_a_bomb, "its array layers/conv2d/vars/0 is not in the file itself, or claims more than the file holds"),
+        (
+            to_a_bomb,
+            "its array layers/conv2d/vars/0 is not in the file itself, or claims more bytes than",
+        ),
         (to_layers_without_names, "its layers have no names, as in files of older versions of Keras"),
         (to_nothing, "it holds no weights of layers"),
     ],

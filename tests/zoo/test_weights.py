@@ -174,7 +174,7 @@ def test_a_package_without_its_file_is_named(monkeypatch, tmp_path):
 
 
 def test_a_model_without_known_weights():
-    with pytest.raises(ValueError, match="no ImageNet weights are known for 'efficientnet_lite4'; they are for con"):
+    with pytest.raises(ValueError, match="known for 'efficientnet_lite4'; they are known for con"):
         load_weights(named("efficientnet_lite4"), "imagenet")
 
 
@@ -287,7 +287,7 @@ def test_every_layer_of_efficientnet_has_a_module(checkpoint):
 def test_a_classifier_with_other_classes_stays_fresh_and_says_so(lite0):
     keras.utils.set_random_seed(3)
     with pytest.warns(
-        UserWarning, match="'predictions' keeps its fresh weights, for it has 7 classes and the file 1000"
+        UserWarning, match="'predictions' keeps its random weights, because it has 7 classes and the file 1000"
     ):
         model = create_model("efficientnet_lite0", num_classes=7, input_shape=(32, 64, 3), weights="imagenet")
     head = model.get_layer("predictions")
@@ -299,7 +299,7 @@ def test_a_classifier_with_other_classes_stays_fresh_and_says_so(lite0):
 
 
 def test_without_a_top_the_file_s_classifier_is_left_out_and_logged(lite0, caplog):
-    with caplog.at_level(logging.INFO, logger="zoo.weights.fitting"), warnings.catch_warnings():
+    with caplog.at_level(logging.INFO, logger="zoo.weights.pairing"), warnings.catch_warnings():
         warnings.simplefilter("error")
         model = create_model("efficientnet_lite0", include_top=False, input_shape=(32, 64, 3), weights="imagenet")
     assert "no place for _fc.bias, _fc.weight: left out" in caplog.text
@@ -375,7 +375,9 @@ def test_other_types_and_byte_orders_are_converted(checkpoint):
 def test_a_family_without_names_in_pytorch(monkeypatch, checkpoint):
     monkeypatch.delattr(efficientnet, "torch_modules")
     model = named("efficientnet_lite0")
-    with pytest.raises(ValueError, match="PyTorch's names, and those of efficientnet_lite0 there are not known"):
+    with pytest.raises(
+        ValueError, match="no function maps the layers of efficientnet_lite0 to them: give torch_modules"
+    ):
         load_weights(model, checkpoint({}))
 
 

@@ -1,14 +1,17 @@
-"""The table of families, and the two functions that most people need: `list_models` and `create_model`.
+"""The networks of the zoo. `list_models` lists their names, and `create_model` builds one of them.
 
-A family is one file of this folder, named after its paper's network, and holds
+A family of networks is one file of this folder, which has the name of the network in its paper. It contains:
 
-* a frozen dataclass (a `Variant`) whose fields are the columns of the paper's table;
-* `VARIANTS`, its rows by name;
-* `trunk(image, variant)`, from RGB in 0..255 to the last feature map, normalisation included; where the head needs
-  more than that, a dict that has it as "feature_map";
-* `head(x, variant, num_classes, activation)`, from there to the class probabilities.
+* a frozen dataclass (a `Variant`), whose fields are the columns of the table in the paper;
+* `VARIANTS`, which maps the name of each variant to its row of the table;
+* `trunk(image, variant)`, which builds the network from RGB in 0..255 to the last feature map, including the
+  normalisation of the image. Where the head needs more tensors, it returns a dict with the map as "feature_map";
+* `head(x, variant, num_classes, activation)`, which builds the layers from there to the probabilities of the classes;
+* where files with weights exist, functions that tell how these files name the layers: `torch_modules(model)` returns
+  a dict from the names of the layers to the names of PyTorch's modules, and `keras_layer(name)` returns the name of a
+  layer in `keras.applications`.
 
-So a network that is not in a table is a row of one's own:
+A network that is not in a table is a new row, which `create_model` takes in place of a name:
 
 >>> from dataclasses import replace
 >>> from zoo.models import create_model, efficientnet

@@ -1,4 +1,4 @@
-"""Making a model of the zoo."""
+"""Builds a model of the zoo, and loads weights into it."""
 
 import os
 
@@ -21,29 +21,34 @@ def create_model(
     classifier_activation: str | None = "softmax",
     in_channels: str | None = None,
 ) -> keras.Model:
-    """Builds a flat functional model that takes RGB in 0..255 and normalises inside.
+    """Builds a functional model that takes RGB images in 0..255 and normalises them itself.
+
+    Every convolution is a layer of the model itself, and not of a model inside it.
 
     Args:
-        variant: a name from `list_models`, or a row of a family's table with values of one's own.
-        num_classes: width of the classifier; unless told, the variant's own, which is 1000 for photos. If told, and
-            the weights are for another number, the classifier starts afresh, and a warning says so.
-        input_shape: (height, width, channels); height and width may be None where the head allows it. The variant's
-            own size unless told.
-        weights: None for random ones; "imagenet"; or the path of a file that `zoo.weights.pretrained.load_weights`
-        reads.
-        include_top: False ends the model at the last feature map.
-        classifier_activation: of the last layer; None gives logits.
-        in_channels: "adapt" lets weights into a model for images of other channels than they were trained on: the
-            kernel of the first convolution is summed or tiled and rescaled, so that a grey image gives the same first
-            activation, and a warning says so.
+        variant: Name of a model from `list_models`, or a row of the table of a family, whose values are free.
+        num_classes: Number of classes of the classifier. Defaults to that of the variant, which is 1000 for photos. If
+            it is given, and the weights are for another number of classes, the classifier keeps its random weights,
+            and a warning says so.
+        input_shape: (height, width, channels) of the images. The height and the width can be None, where the head
+            allows it. Defaults to the size of the variant.
+        weights: Source of the weights: None for random weights, "imagenet", or the path of a file that
+            `zoo.load_weights` reads. Defaults to None.
+        include_top: Whether the model has a classifier. Without it, the model ends at the last feature map. Defaults
+            to True.
+        classifier_activation: Activation of the last layer. None gives logits. Defaults to "softmax".
+        in_channels: "adapt" allows images with another number of channels than the weights were trained for. The kernel
+            of the first convolution is summed or tiled and rescaled, so that a grey image gives the same first
+            activation, and a warning says so. Defaults to None, which refuses such weights.
 
     Returns:
-        `[n, height, width, channels]` in 0..255 -> float32 `[n, num_classes]`, or the last feature map.
+        A model from images `[n, height, width, channels]` in 0..255 to probabilities `[n, num_classes]`, float32, or to
+        the last feature map.
 
     Raises:
-        ValueError: unknown name, an input smaller than the network can take, `num_classes` where there is no top,
-            `in_channels` where there are no weights, or weights that do not fit.
-        FileNotFoundError: weights that cannot be had; the message says how to get them.
+        ValueError: The name is unknown, the input is smaller than the network can take, `num_classes` is given without
+            a top, `in_channels` is given without weights, or the weights do not fit.
+        FileNotFoundError: The weights are not on this machine. The message says how to get them.
 
     Example:
 
@@ -54,7 +59,7 @@ def create_model(
     """
     name = variant if isinstance(variant, str) else type(variant).__name__.lower()
     row = family_of(variant).VARIANTS[variant] if isinstance(variant, str) else variant
-    # The table may list rows that another family builds: ResNeXt's are ResNet's
+    # The family of the row builds it. It can differ from the family that lists it: ResNeXt's rows are rows of ResNet.
     family = family_of(row)
     if not include_top and num_classes is not None:
         raise ValueError(f"include_top=False has no classifier for num_classes={num_classes}: give only one of them")
@@ -78,7 +83,7 @@ def _checked_shape(name: str, row: Variant, shape: tuple | None) -> tuple:
     if shape is None:
         return (row.image_size, row.image_size, row.channels)
     if len(shape) != 3 or shape[2] is None:
-        raise ValueError(f"input_shape is (height, width, channels), got {shape}")
+        raise ValueError(f"input_shape must be (height, width, channels) with a number of channels, got {shape}")
     if any(size is not None and size < row.min_size for size in shape[:2]):
         raise ValueError(f"{name} needs an image of at least {row.min_size}x{row.min_size} pixels, got {shape}")
     return tuple(shape)

@@ -1,4 +1,4 @@
-"""The table of families, and what is in it. Loads no TensorFlow."""
+"""The table of all families and their variants. Importing it loads no TensorFlow."""
 
 import importlib
 from difflib import get_close_matches
@@ -9,8 +9,8 @@ from zoo.models.variants import Variant
 
 __all__ = ["FAMILIES", "family_of", "list_models"]
 
-# Family (a module of this folder) -> the names of its variants. Held here, not only in the modules, so that models
-# can be listed without importing Keras.
+# Family (a module of this folder) -> names of its variants. The names are repeated here, so that models can be listed
+# without importing the modules, which import Keras.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "alexnet": ("alexnet",),
     "convnext": ("convnext_tiny",),
@@ -70,7 +70,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that `create_model` takes, sorted, that match a shell-style pattern. Loads no TensorFlow.
+    """Lists the names that `create_model` takes, in alphabetical order. Loads no TensorFlow.
+
+    Args:
+        pattern: Shell-style pattern that the names must match. Defaults to "*", which all names match.
 
     >>> list_models("*lite[01]")
     ['efficientnet_lite0', 'efficientnet_lite1']
@@ -80,12 +83,16 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def family_of(variant: str | Variant) -> ModuleType:
-    """The module that defines a variant, given its name or a row."""
+    """Returns the module that defines a variant, by its name or its row.
+
+    Raises:
+        ValueError: No variant has that name. The message lists the names that are most similar.
+    """
     if isinstance(variant, Variant):
         return importlib.import_module(type(variant).__module__)
     for family, names in FAMILIES.items():
         if variant in names:
             return importlib.import_module(f"zoo.models.{family}")
     near = get_close_matches(variant, list_models(), n=5, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else "zoo.list_models() has them all."
+    hint = f"did you mean {', '.join(near)}?" if near else "zoo.list_models() lists all names."
     raise ValueError(f"no model is named {variant!r}; {hint}")

