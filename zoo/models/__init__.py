@@ -1,6 +1,7 @@
 """The networks of the zoo. `list_models` lists their names, and `create_model` builds one of them.
 
-A family of networks is one file of this folder, which has the name of the network in its paper. It contains:
+A family of networks is one file of this folder, which has the name of the network in its paper. Its docstring begins
+with a line "NAMES: idea", and the paper and the notes follow; `zoo.info` shows them. The file contains:
 
 * a frozen dataclass (a `Variant`), whose fields are the columns of the table in the paper;
 * `VARIANTS`, which maps the name of each variant to its row of the table;

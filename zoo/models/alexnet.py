@@ -1,9 +1,12 @@
-"""AlexNet: ReLU, dropout and five convolutions that grow deeper as the map shrinks.
+"""AlexNet: five convolutions whose number of maps grows as their size shrinks, with ReLU and dropout.
 
 Krizhevsky, Sutskever & Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks", figure 2.
 
-Deliberate deviations: one tower, where the paper splits channels 2, 4 and 5 over two GPUs; images of 227x227, which the
-sizes in the figure need (the paper says 224); He initialisation with zero biases in place of a fixed deviation of 0.01.
+Deliberate deviations:
+
+* There is one tower. The paper splits the channels of layers 2, 4 and 5 over two GPUs.
+* Images have 227x227 pixels, which the sizes in the figure need. The paper says 224.
+* The kernels have He initialisation and the biases start at zero. The paper draws with a fixed deviation of 0.01.
 """
 
 from dataclasses import dataclass
@@ -20,6 +23,12 @@ __all__ = ["VARIANTS", "AlexNet", "head", "trunk"]
 
 @dataclass(frozen=True)
 class AlexNet(Variant):
+    """A row of the table of AlexNets.
+
+    Attributes:
+        dropout: Rate of the dropout after each hidden layer. Defaults to 0.5.
+    """
+
     dropout: float = 0.5
 
 
@@ -27,7 +36,10 @@ VARIANTS = {"alexnet": AlexNet(image_size=227, min_size=67)}
 
 
 def trunk(image, variant: AlexNet):
-    """`[n, 227, 227, 3]` in 0..255 -> `[n, 6, 6, 256]`; other sizes lose a few pixels before each stride."""
+    """Builds the network up to the last feature map: `[n, 227, 227, 3]` in 0..255 -> `[n, 6, 6, 256]`.
+
+    With images of other sizes, a few pixels at the border are lost before each stride.
+    """
     x = normalise(image, "caffe")
     x = conv_relu(x, 96, 11, strides=4, padding="valid", name="c1")
     x = LocalResponseNormalization(name="c1_lrn")(x)
@@ -39,7 +51,7 @@ def trunk(image, variant: AlexNet):
 
 
 def last_convolutions(x):
-    """The 3x3 convolutions of 384, 384 and 256 maps and the last pooling, which ZFNet has too."""
+    """Applies the 3x3 convolutions of 384, 384 and 256 maps and the last pooling, which ZFNet has as well."""
     x = conv_relu(x, 384, 3, name="c5")
     x = conv_relu(x, 384, 3, name="c6")
     x = conv_relu(x, 256, 3, name="c7")
@@ -47,4 +59,5 @@ def last_convolutions(x):
 
 
 def head(x, variant: AlexNet, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return dense_classifier(x, num_classes, units=(4096, 4096), dropout=variant.dropout, activation=activation)

@@ -1,11 +1,11 @@
 """CSPResNet-50 and CSPDarknet-53: cross stage partial networks.
 
-Wang et al. 2020, "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", section 3; CSPDarknet-53 as in
-Bochkovskiy et al. 2020, "YOLOv4", section 3.4. Sizes as in the authors' configuration files, of which timm's models of
-these names were made, too.
+Wang et al. 2020, "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", section 3. CSPDarknet-53 is that
+of Bochkovskiy et al. 2020, "YOLOv4", section 3.4. The sizes are those of the authors' configuration files, from which
+timm's models of these names were made as well.
 
-Deliberate deviation: where the authors' files give the two parts of a first stage different widths, they are equal
-here, as in timm.
+Deliberate deviation: the two parts of the first stage have equal widths, as in timm. The authors' files give them
+different widths.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,12 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class CSPNet(Variant):
-    """`units` of each stage; `dark` makes them Darknet's, with a stride before each stage and no pooling."""
+    """A row of the table of cross stage partial networks.
+
+    Attributes:
+        units: Number of units of each stage.
+        dark: Whether the units are those of Darknet. The network then has a stride before each stage and no pooling.
+    """
 
     units: tuple[int, ...]
     dark: bool
@@ -38,7 +43,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: CSPNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024]`.
+
+    Sizes are rounded up at each stride.
+    """
     conv = partial(conv_bn, padding="symmetric", activation=leaky_relu, epsilon=EPSILON)
     x = normalise(image, "imagenet")
     if variant.dark:
@@ -50,7 +58,7 @@ def trunk(image, variant: CSPNet):
         filters = (64 if variant.dark else 128) * 2**stage
         name = f"stage{stage + 1}"
         if variant.dark:
-            # The units keep half of the stage's channels, but for the first stage, which has so few
+            # The units have half of the channels of the stage, except in the first stage, which has few channels.
             part = filters if stage == 0 else filters // 2
             unit = partial(dark_unit, width=filters // 2)
             x = conv(x, filters, 3, strides=2, name=f"{name}_down")
@@ -73,7 +81,7 @@ def trunk(image, variant: CSPNet):
 
 
 def dark_unit(x, *, width: int, name: str):
-    """A 1x1 convolution to `width` channels and a 3x3 back, added to `x`, whose shape stays.
+    """Applies a 1x1 convolution to `width` channels and a 3x3 convolution back to those of `x`, and adds `x`.
 
     Source: Redmon & Farhadi 2018, "YOLOv3: An Incremental Improvement", table 1.
     """
@@ -83,4 +91,5 @@ def dark_unit(x, *, width: int, name: str):
 
 
 def head(x, variant: CSPNet, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation)

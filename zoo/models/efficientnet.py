@@ -1,11 +1,11 @@
 """EfficientNet B0 to B7 and Lite0 to Lite4: depth, width and image size scaled together.
 
-Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks": stages in table 1, scaling
-of depth, width and resolution in section 3.3. Lite: Google's variant for phones and CPUs (2020), which has no
-squeeze-and-excitation, ReLU6 in place of swish, and a stem, first and last stage of fixed size.
+Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks". Table 1 has the stages, and
+section 3.3 the scaling of depth, width and resolution. Lite is Google's variant for phones and CPUs (2020): it has no
+squeeze-and-excitation, it has ReLU6 in place of swish, and its stem, its first stage and its last stage are not scaled.
 
-As the authors' code has it, and the paper does not say: batch norms with epsilon 1e-3, dropped branches at a rate
-that grows to 0.2 with depth.
+The authors' code sets what the paper does not say: the batch norms have an epsilon of 1e-3, and branches are dropped in
+training at a rate that grows to 0.2 with depth.
 """
 
 import math
@@ -31,7 +31,7 @@ __all__ = [
     "trunk",
 ]
 
-# Table 1: expansion, channels, layers, kernel size, stride of stages 2 to 8.
+# Table 1: expansion, channels, layers, kernel size and stride of stages 2 to 8.
 STAGES = (
     (1, 16, 1, 3, 1),
     (6, 24, 2, 3, 2),
@@ -46,6 +46,15 @@ DROP_PATH = 0.2
 
 @dataclass(frozen=True)
 class EfficientNet(Variant):
+    """A row of the table of EfficientNets.
+
+    Attributes:
+        width: Factor of the number of channels.
+        depth: Factor of the number of layers.
+        dropout: Rate of the dropout before the classifier.
+        lite: Whether the network is a Lite variant. Defaults to False.
+    """
+
     width: float
     depth: float
     dropout: float
@@ -70,7 +79,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: EfficientNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`.
+
+    Sizes are rounded up at each stride.
+    """
     activation = "relu6" if variant.lite else "silu"
     stem, top = (32, 1280) if variant.lite else (scaled_channels(c * variant.width) for c in (32, 1280))
 
@@ -99,11 +111,12 @@ def trunk(image, variant: EfficientNet):
 
 
 def head(x, variant: EfficientNet, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation, dropout=variant.dropout)
 
 
 def layers(stage: int, variant: EfficientNet) -> int:
-    """Repeats of a stage's block, scaled by the variant's depth. Lite leaves the first and last stage as they are."""
+    """Returns the number of blocks of a stage. The first and the last stage of Lite variants are not scaled."""
     repeats = STAGES[stage][2]
     fixed = variant.lite and stage in (0, len(STAGES) - 1)
     return repeats if fixed else math.ceil(repeats * variant.depth)
@@ -112,23 +125,26 @@ def layers(stage: int, variant: EfficientNet) -> int:
 def compound_scaling(
     phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15, base: EfficientNet | None = None
 ) -> EfficientNet:
-    """Scales depth, width and image size of a network at once, for about `2 ** phi` times the multiply-adds.
+    """Scales the depth, the width and the image size of a network at once.
 
-    They come out higher where few layers are rounded up: 2.6 times at phi = 1 for B0 (the table has 2.6, too).
+    The network then has about `2 ** phi` times the multiply-adds. It has more where a stage has few layers, whose
+    number is rounded up: 2.6 times at phi = 1 for B0, as in the table.
 
-    Source: Tan & Le 2019, equation 3; the factors are those that section 3.3 found for B0. The table of B1 to B7 has
-    rounded values, and from B4 on larger images than the equation gives.
+    Source: Tan & Le 2019, equation 3. The default factors are those that section 3.3 found for B0. The table of B1 to
+    B7 has rounded values, and, from B4 on, larger images than the equation gives.
 
     Args:
-        phi: how much to scale; 0 leaves the network as it is.
-        alpha, beta, gamma: factors of depth, width and image size at phi = 1, each at least 1.
-        base: the network to scale; B0 unless told.
+        phi: Exponent of the factors. 0 does not scale.
+        alpha: Factor of the depth at phi = 1, at least 1. Defaults to 1.2.
+        beta: Factor of the width at phi = 1, at least 1. Defaults to 1.1.
+        gamma: Factor of the image size at phi = 1, at least 1. Defaults to 1.15.
+        base: Network to scale. Defaults to B0.
 
     Returns:
         A row that `zoo.create_model` takes. Its dropout grows to 0.5 at phi = 6, as in the table.
 
     Raises:
-        ValueError: a factor below 1.
+        ValueError: A factor is below 1.
 
     Example:
 
@@ -137,7 +153,7 @@ def compound_scaling(
     (1.2, 1.1, 258)
     """
     if min(alpha, beta, gamma) < 1:
-        raise ValueError(f"alpha, beta and gamma are at least 1 (equation 3), got {alpha}, {beta}, {gamma}")
+        raise ValueError(f"alpha, beta and gamma must be at least 1 (equation 3), got {alpha}, {beta}, {gamma}")
     base = base or VARIANTS["efficientnet_b0"]
     return replace(
         base,
@@ -149,17 +165,22 @@ def compound_scaling(
 
 
 def scaling_candidates(*, step: float = 0.05, tolerance: float = 0.1) -> list[tuple[float, float, float]]:
-    """All (alpha, beta, gamma) on a grid from 1 for which alpha * beta**2 * gamma**2 is about 2.
+    """Lists all (alpha, beta, gamma) on a grid from 1 for which alpha * beta**2 * gamma**2 is about 2.
 
-    Multiply-adds grow with depth, and with the squares of width and image size: such a network costs about twice as
-    much. Source: Tan & Le 2019, equation 3.
+    The multiply-adds grow with the depth, and with the squares of the width and of the image size. So a network that is
+    scaled by these factors costs about twice as much.
+
+    Source: Tan & Le 2019, equation 3.
 
     Args:
-        step: of the grid.
-        tolerance: how far from 2 the product may be.
+        step: Distance between the values of the grid. Defaults to 0.05.
+        tolerance: Largest difference between the product and 2. Defaults to 0.1.
+
+    Returns:
+        Triples (alpha, beta, gamma).
 
     Raises:
-        ValueError: a step that is not positive.
+        ValueError: The step is not positive.
 
     >>> candidates = scaling_candidates()
     >>> (1.2, 1.1, 1.15) in candidates, len(candidates)
@@ -167,7 +188,7 @@ def scaling_candidates(*, step: float = 0.05, tolerance: float = 0.1) -> list[tu
     """
     if step <= 0:
         raise ValueError(f"the grid needs a step above 0, got {step}")
-    # No factor can be more than 2 + tolerance
+    # No factor can exceed 2 + tolerance.
     grid = [round(1 + i * step, 6) for i in range(int((1 + tolerance) / step) + 1)]
     return [
         (alpha, beta, gamma)
@@ -182,18 +203,18 @@ def search_scaling(
     candidates: list[tuple[float, float, float]] | None = None,
     base: EfficientNet | None = None,
 ) -> list[tuple[float, tuple[float, float, float]]]:
-    """Tries ways to spend twice the multiply-adds: step 1 of Tan & Le 2019, section 3.3.
+    """Scores several ways to spend twice the multiply-adds: step 1 of Tan & Le 2019, section 3.3.
 
     Args:
-        score: of a network, given its row at phi = 1; higher is better. In the paper it is the accuracy after
-            training; the accuracy after a short training, or a cost, negated, are what fits a smaller budget.
-        candidates: (alpha, beta, gamma); `scaling_candidates()` unless told.
-        base: the network to scale; B0 unless told.
+        score: Function from the row of a network at phi = 1 to a number, of which higher is better. In the paper it is
+            the accuracy after training. The accuracy after a short training, or the negative cost, needs less time.
+        candidates: Triples (alpha, beta, gamma). Defaults to `scaling_candidates()`.
+        base: Network to scale. Defaults to B0.
 
     Returns:
-        (score, (alpha, beta, gamma)) of each candidate, the best first.
+        (score, (alpha, beta, gamma)) of each candidate, from the highest score to the lowest.
 
-    Example: the factors that come nearest to twice the cost by the paper's estimate.
+    Example, which looks for the factors that come nearest to twice the cost by the estimate of the paper:
 
     >>> def nearness(row):
     ...     return -abs(row.depth * row.width**2 * (row.image_size / 224) ** 2 - 2)
@@ -207,17 +228,17 @@ def search_scaling(
         (score(compound_scaling(1, alpha=alpha, beta=beta, gamma=gamma, base=base)), (alpha, beta, gamma))
         for alpha, beta, gamma in candidates
     ]
-    return sorted(scored, key=lambda found: found[0], reverse=True)
+    return sorted(scored, key=lambda pair: pair[0], reverse=True)
 
 
 def keras_layer(name: str) -> str:
-    """The name in `keras.applications` of a layer of B0 to B7: the same."""
+    """Returns the name of a layer of B0 to B7 in `keras.applications`, which is the same."""
     return name
 
 
 def torch_modules(model) -> dict[str, str]:
-    """Names of the layers in EfficientNet-PyTorch, the port whose names the Lite weights carry."""
-    parts = {
+    """Returns the names of the layers in EfficientNet-PyTorch, the port that the files of Lite variants are from."""
+    modules = {
         "expand_conv": "_expand_conv",
         "expand_bn": "_bn0",
         "dwconv": "_depthwise_conv",
@@ -236,5 +257,5 @@ def torch_modules(model) -> dict[str, str]:
     }
     blocks = sorted({layer.name.partition("_")[0] for layer in model.layers if layer.name.startswith("block")})
     for index, block in enumerate(blocks):
-        names |= {f"{block}_{part}": f"_blocks.{index}.{module}" for part, module in parts.items()}
+        names |= {f"{block}_{layer}": f"_blocks.{index}.{module}" for layer, module in modules.items()}
     return names

@@ -1,10 +1,10 @@
-"""GoogLeNet (Inception-v1): kernels of several sizes side by side, behind cheap 1x1 convolutions.
+"""GoogLeNet (Inception-v1): kernels of several sizes side by side, after cheap 1x1 convolutions.
 
-Szegedy et al. 2015, "Going Deeper with Convolutions", table 1 and figure 3. With batch norm: the row of weights from
-PyTorch, `googlenet_torchvision`, and the paper's own sizes, `googlenet_bn`; response normalisation then goes, as Ioffe
-& Szegedy 2015 found (section 4.2.1).
+Szegedy et al. 2015, "Going Deeper with Convolutions", table 1 and figure 3. Two rows have batch norm:
+`googlenet_torchvision`, which is for weights from PyTorch, and `googlenet_bn`, which has the sizes of the paper. They
+have no response normalisation, as Ioffe & Szegedy 2015 recommend (section 4.2.1).
 
-A network with auxiliary classifiers has a dict of outputs, of which "predictions" is the one to use after training:
+A network with auxiliary classifiers has a dict of outputs. After training, only "predictions" is needed:
 
 >>> import zoo
 >>> from zoo.models import googlenet
@@ -14,11 +14,11 @@ A network with auxiliary classifiers has a dict of outputs, of which "prediction
 >>> googlenet.LOSS_WEIGHTS
 {'predictions': 1.0, 'auxiliary1': 0.3, 'auxiliary2': 0.3}
 
-torchvision's weights were trained with a few differences from the paper, which their row repeats: 3x3 kernels where the
-paper has 5x5; the last pooling of 2x2; dropout of 0.2; pixels in -1..1. Its auxiliary classifiers pool their maps to
-4x4 by other windows, and are not read.
+The network of torchvision differs from the paper, and its row repeats this: it has 3x3 kernels where the paper has 5x5,
+a last pooling of 2x2, a dropout of 0.2, and pixels in -1..1. Its auxiliary classifiers pool their maps to 4x4 by other
+windows, and their weights are not read.
 
-As in the authors' Caffe files, pooling with stride 2 keeps the last, incomplete window.
+A pooling with stride 2 keeps the last, incomplete window, as in the authors' Caffe files.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from zoo.models.variants import Variant
 
 __all__ = ["LOSS_WEIGHTS", "VARIANTS", "GoogLeNet", "head", "torch_modules", "trunk"]
 
-# Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection. A pooling stands before 4a and 5a.
+# Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection. A pooling stands before 4a and before 5a.
 MODULES = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -45,14 +45,24 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-# Section 5: which modules the auxiliary classifiers look at, and what their losses count.
+# Section 5: the modules whose outputs the auxiliary classifiers take, and the weights of their losses.
 AUXILIARY = {"4a": "auxiliary1", "4d": "auxiliary2"}
 LOSS_WEIGHTS = {"predictions": 1.0, "auxiliary1": 0.3, "auxiliary2": 0.3}
 
 
 @dataclass(frozen=True)
 class GoogLeNet(Variant):
-    """`large` is the kernel of the paper's 5x5 branch; `last_pool` the window before module 5a."""
+    """A row of the table of GoogLeNets.
+
+    Attributes:
+        auxiliary: Whether the network has auxiliary classifiers. Defaults to False.
+        batch_norm: Whether the convolutions have a batch norm. Defaults to False.
+        large: Size of the kernels of the largest convolutions. Defaults to 5.
+        last_pool: Size of the window of the pooling before module 5a. Defaults to 3.
+        dropout: Rate of the dropout before the classifier. Defaults to 0.4.
+        normalisation: Normalisation of the image, which `zoo.blocks.normalise` takes. Defaults to "caffe".
+        se_ratio: Ratio of squeeze-and-excitation after each module. 0 leaves it out. Defaults to 0.
+    """
 
     auxiliary: bool = False
     batch_norm: bool = False
@@ -73,8 +83,11 @@ VARIANTS = {
 
 
 def trunk(image, variant: GoogLeNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024]`, rounded up; with auxiliary classifiers, a dict of that
-    "feature_map" and of those that the classifiers look at."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024]`.
+
+    Sizes are rounded up. With auxiliary classifiers, the result is a dict with this map as "feature_map", and with the
+    maps that the classifiers take.
+    """
     conv = conv_bn if variant.batch_norm else conv_relu
     maps = {}
 
@@ -101,7 +114,7 @@ def trunk(image, variant: GoogLeNet):
 
 
 def head(x, variant: GoogLeNet, num_classes: int, activation: str | None):
-    """The classes' probabilities; with auxiliary classifiers, a dict of three of them."""
+    """Builds the layers up to the probabilities of the classes. With auxiliary classifiers, they are in a dict."""
     if not variant.auxiliary:
         return classifier(x, num_classes, activation=activation, dropout=variant.dropout)
     main = classifier(x["feature_map"], num_classes, activation=activation, dropout=variant.dropout)
@@ -111,10 +124,10 @@ def head(x, variant: GoogLeNet, num_classes: int, activation: str | None):
 
 
 def auxiliary_classifier(x, *, num_classes: int, activation: str | None, conv, name: str):
-    """Section 5: 5x5 average pooling, 128 1x1 convolutions, 1024 dense, dropout of 0.7, the classes."""
+    """Applies an average pooling, 1x1 convolutions and two dense layers to a map inside the network: section 5."""
     if None in x.shape[1:] or min(x.shape[1:3]) < 5:
         raise ValueError(
-            f"{name} pools windows of 5x5 and needs a map of a known size of at least that, got {x.shape[1:]}: give "
+            f"{name} pools windows of 5x5 and needs a map of a known size of at least 5x5, got {x.shape[1:]}: give "
             "the model a known and larger input_shape, or take the variant without auxiliary classifiers"
         )
     x = keras.layers.AveragePooling2D(5, strides=3, name=f"{name}_pool")(x)
@@ -126,26 +139,29 @@ def auxiliary_classifier(x, *, num_classes: int, activation: str | None, conv, n
 
 
 def pool(x, size: int = 3, *, name: str):
-    """Max pooling with stride 2 that keeps the last, incomplete window. Activations are 0 and up, so a 0 adds none."""
+    """Applies max pooling with stride 2 that keeps the last, incomplete window.
+
+    The window is filled up with zeros, which change no maximum, because the activations are not negative.
+    """
     x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
     return keras.layers.MaxPooling2D(size, strides=2, name=name)(x)
 
 
 def torch_modules(model) -> dict[str, str]:
-    """Names of the layers in torchvision."""
+    """Returns the names of the layers in torchvision."""
     names = {"predictions": "fc"}
-    parts = {"_conv": "conv", "_bn": "bn"}
+    kinds = {"_conv": "conv", "_bn": "bn"}
     blocks = {"conv1": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
     blocks |= {f"auxiliary{i}": f"aux{i}.conv" for i in (1, 2)}
     for module in MODULES:
-        # A branch of one convolution is that convolution; else a list, in which the pooling counts.
+        # A branch with one convolution is that convolution. Other branches are lists, in which the pooling counts.
         blocks[f"inception{module}_1_1"] = f"inception{module}.branch1"
         blocks |= {
             f"inception{module}_{branch}_{step}": f"inception{module}.branch{branch}.{step - 1}"
             for branch, step in ((2, 1), (2, 2), (3, 1), (3, 2), (4, 2))
         }
-    for ours, theirs in blocks.items():
-        names |= {f"{ours}{part}": f"{theirs}.{module}" for part, module in parts.items()}
+    for block, module in blocks.items():
+        names |= {f"{block}{suffix}": f"{module}.{kind}" for suffix, kind in kinds.items()}
     for i in (1, 2):
         names |= {f"auxiliary{i}_fc": f"aux{i}.fc1", f"auxiliary{i}_predictions": f"aux{i}.fc2"}
     return names

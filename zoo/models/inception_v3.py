@@ -1,9 +1,9 @@
-"""Inception-v3: large kernels become two small ones, or a row and a column.
+"""Inception-v3: two small kernels, or a row and a column, take the place of a large kernel.
 
-Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", table 1 and figures 5 to 7.
-Filters as in the authors' code, which the paper does not list.
+Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", table 1 and figures 5 to 7. The
+numbers of filters are those of the authors' code, because the paper does not list them.
 
-Deliberate deviations: no auxiliary classifier.
+Deliberate deviation: there is no auxiliary classifier.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,19 @@ from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "InceptionV3", "head", "stem", "trunk"]
 
-# A ReLU follows each batch norm, so its scale is left to the next convolution, as in the authors' code.
+# A ReLU follows each batch norm, so the next convolution can do the scaling, as in the authors' code.
 conv = partial(conv_bn, scale=False)
 inception = partial(parallel, conv=conv)
 
 
 @dataclass(frozen=True)
 class InceptionV3(Variant):
+    """A row of the table of Inception-v3.
+
+    Attributes:
+        dropout: Rate of the dropout before the classifier. Defaults to 0.2.
+    """
+
     dropout: float = 0.2
     image_size: int = 299
     min_size: int = 75
@@ -33,7 +39,10 @@ VARIANTS = {"inception_v3": InceptionV3()}
 
 
 def trunk(image, variant: InceptionV3):
-    """`[n, 299, 299, 3]` in 0..255 -> `[n, 8, 8, 2048]`; borders are lost before each stride."""
+    """Builds the network up to the last feature map: `[n, 299, 299, 3]` in 0..255 -> `[n, 8, 8, 2048]`.
+
+    Pixels at the border are lost before each stride.
+    """
     x = stem(normalise(image, "symmetric"))
 
     # 35x35: figure 5
@@ -81,7 +90,7 @@ def trunk(image, variant: InceptionV3):
 
 
 def stem(x):
-    """The first layers, which Inception-ResNet-v2 has too: `[n, 299, 299, 3]` -> `[n, 35, 35, 192]`."""
+    """Applies the first layers, which Inception-ResNet-v2 has as well: `[n, 299, 299, 3]` -> `[n, 35, 35, 192]`."""
     x = conv(x, 32, 3, strides=2, padding="valid", name="stem1")
     x = conv(x, 32, 3, padding="valid", name="stem2")
     x = conv(x, 64, 3, name="stem3")
@@ -92,4 +101,5 @@ def stem(x):
 
 
 def head(x, variant: InceptionV3, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation, dropout=variant.dropout)

@@ -1,4 +1,4 @@
-"""Inception-v4: one uniform choice of modules for each size of map.
+"""Inception-v4: the same module several times for each size of the feature map.
 
 Szegedy et al. 2017, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning", figures 3 to
 9, with k = 192, l = 224, m = 256, n = 384 of table 1.
@@ -15,7 +15,12 @@ __all__ = ["VARIANTS", "InceptionV4", "head", "trunk"]
 
 @dataclass(frozen=True)
 class InceptionV4(Variant):
-    """Repeats of the modules A, B and C, of figures 4 to 6."""
+    """A row of the table of Inception-v4.
+
+    Attributes:
+        repeats: Numbers of the modules A, B and C of figures 4 to 6.
+        dropout: Rate of the dropout before the classifier. Defaults to 0.2.
+    """
 
     repeats: tuple[int, int, int] = (4, 7, 3)
     dropout: float = 0.2
@@ -53,7 +58,10 @@ C = [
 
 
 def trunk(image, variant: InceptionV4):
-    """`[n, 299, 299, 3]` in 0..255 -> `[n, 8, 8, 1536]`; borders are lost before each stride."""
+    """Builds the network up to the last feature map: `[n, 299, 299, 3]` in 0..255 -> `[n, 8, 8, 1536]`.
+
+    Pixels at the border are lost before each stride.
+    """
     x = normalise(image, "symmetric")
     x = conv_bn(x, 32, 3, strides=2, padding="valid", name="stem1")
     x = conv_bn(x, 32, 3, padding="valid", name="stem2")
@@ -70,4 +78,5 @@ def trunk(image, variant: InceptionV4):
 
 
 def head(x, variant: InceptionV4, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation, dropout=variant.dropout)

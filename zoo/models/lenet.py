@@ -1,11 +1,15 @@
-"""LeNet-5: convolution, subsampling, convolution: the pattern of all that follow.
+"""LeNet-5: convolution and subsampling in turns, which all later networks took over.
 
 LeCun, Bottou, Bengio & Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B and
-figure 2. Grey images of 32x32 with the ink light (255); MNIST's 28x28 get two pixels of background on each side.
+figure 2. The images are grey, have 32x32 pixels, and show light ink (255) on a dark background. The 28x28 images of
+MNIST need two pixels of background on each side.
 
-Deliberate deviations: each map of C3 sees all maps of S2 (table I drops some, to save work); the subsampling layers
-average without a weight and a bias of their own; tanh is not scaled by 1.7159; the output is a dense softmax. The
-paper's output, distances to drawings of the digits, is the row `lenet5_rbf`.
+Deliberate deviations:
+
+* Each map of C3 takes all maps of S2. Table I leaves some out to save work.
+* The subsampling layers average without a weight and a bias.
+* The tanh is not scaled by 1.7159.
+* The output is a dense softmax. The row `lenet5_rbf` has the output of the paper: distances to drawings of the digits.
 """
 
 from dataclasses import dataclass
@@ -19,7 +23,7 @@ from zoo.models.variants import Variant
 
 __all__ = ["DRAWINGS", "VARIANTS", "LeNet", "codes", "head", "trunk"]
 
-# Section II.B: the class codes are 7x12 pictures of the digits, so that digits that look alike have codes alike.
+# Section II.B: the codes of the classes are 7x12 pictures of the digits, so that similar digits have similar codes.
 DRAWINGS = """
 ..###.. ...#... ..###.. .#####. ....##. ####### ..####. ####### .#####. .#####.
 .##.##. ..##... .##.##. ##...## ...###. ##..... .##..## ##...## ##...## ##...##
@@ -38,6 +42,12 @@ DRAWINGS = """
 
 @dataclass(frozen=True)
 class LeNet(Variant):
+    """A row of the table of LeNets.
+
+    Attributes:
+        rbf: Whether the output is that of the paper, by radial basis functions. Defaults to False.
+    """
+
     rbf: bool = False
     image_size: int = 32
     min_size: int = 32
@@ -52,8 +62,8 @@ VARIANTS = {
 
 
 def trunk(image, variant: LeNet):
-    """`[n, 32, 32, 1]` in 0..255 -> `[n, 1, 1, 120]`."""
-    # Section III.A: background -0.1 and ink 1.175, which makes the mean about 0 and the variance about 1
+    """Builds the network up to the last feature map: `[n, 32, 32, 1]` in 0..255 -> `[n, 1, 1, 120]`."""
+    # Section III.A: the background is -0.1 and the ink 1.175, so that the mean is about 0 and the variance about 1.
     x = keras.layers.Rescaling(1.275 / 255, offset=-0.1, name="rescaling")(image)
     x = keras.layers.Conv2D(6, 5, activation="tanh", name="c1")(x)
     x = keras.layers.AveragePooling2D(2, name="s2")(x)
@@ -63,7 +73,10 @@ def trunk(image, variant: LeNet):
 
 
 def head(x, variant: LeNet, num_classes: int, activation: str | None):
-    """Without an activation, the logits; for the radial basis output they are the negative distances."""
+    """Builds the layers up to the probabilities of the classes, or up to the logits without an activation.
+
+    The logits of the radial basis output are the negative distances.
+    """
     if not variant.rbf:
         return dense_classifier(x, num_classes, units=(84,), hidden="tanh", dropout=0, activation=activation)
     x = hidden_layers(x, units=(84,), activation="tanh")
@@ -73,19 +86,19 @@ def head(x, variant: LeNet, num_classes: int, activation: str | None):
 
 
 def codes(num_classes: int = 10) -> np.ndarray:
-    """float32 `[num_classes, 84]` of -1 (paper) and 1 (ink): the drawings of the digits, row by row.
+    """Returns the drawings of the digits, row by row: float32 `[num_classes, 84]` of -1 (paper) and 1 (ink).
 
     Raises:
-        ValueError: more classes than digits.
+        ValueError: There are more classes than digits.
 
     >>> codes()[7].reshape(12, 7)[0].tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
     rows = [line.split() for line in DRAWINGS.split("\n") if line]
-    drawings = ["".join(parts) for parts in zip(*rows, strict=True)]
+    drawings = ["".join(lines) for lines in zip(*rows, strict=True)]
     if num_classes > len(drawings):
         raise ValueError(
             f"the radial basis output has drawings of {len(drawings)} digits, got num_classes={num_classes}: "
-            'use "lenet5", whose output is dense'
+            'take "lenet5", whose output is dense'
         )
     return np.array([[1.0 if pixel == "#" else -1.0 for pixel in code] for code in drawings[:num_classes]], "float32")

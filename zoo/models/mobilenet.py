@@ -1,10 +1,9 @@
-"""MobileNet v1, at four widths: depthwise convolutions, and 1x1 convolutions to mix the channels.
+"""MobileNet v1 at four widths: depthwise convolutions, and 1x1 convolutions that mix the channels.
 
-Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", table 1;
-`alpha` is the width multiplier of section 3.3.
+Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", table 1.
 
-As in the authors' code and `keras.applications`, and not in the paper: ReLU6; a strided depthwise convolution that pads
-only at the bottom and right, so that an odd map loses a row where others round up.
+Two details are those of the authors' code and of `keras.applications`, and not of the paper: the activation is ReLU6,
+and depthwise convolutions with a stride pad only at the bottom and on the right, so that odd sizes are rounded down.
 """
 
 import re
@@ -18,12 +17,19 @@ from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNet", "head", "keras_layer", "trunk"]
 
-# Table 1: channels and stride of the 13 depthwise separable convolutions.
+# Table 1: number of channels and stride of the 13 depthwise separable convolutions.
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 
 
 @dataclass(frozen=True)
 class MobileNet(Variant):
+    """A row of the table of MobileNets.
+
+    Attributes:
+        alpha: Factor of the number of channels: the width multiplier of section 3.3. Defaults to 1.
+        dropout: Rate of the dropout before the classifier. Defaults to 1e-3.
+    """
+
     alpha: float = 1.0
     dropout: float = 1e-3
 
@@ -37,7 +43,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: MobileNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024 * alpha]`: rounded up at the first stride, then down."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1024 * alpha]`.
+
+    Sizes are rounded up at the first stride, and down at the others.
+    """
     x = normalise(image, "symmetric")
     x = conv_bn(x, int(32 * variant.alpha), 3, strides=2, activation="relu6", name="stem")
     for i, (channels, strides) in enumerate(BLOCKS, 1):
@@ -51,11 +60,12 @@ def trunk(image, variant: MobileNet):
 
 
 def head(x, variant: MobileNet, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation, dropout=variant.dropout)
 
 
 def keras_layer(name: str) -> str:
-    """The name in `keras.applications` of a layer of MobileNet.
+    """Returns the name of a layer of MobileNet in `keras.applications`.
 
     >>> keras_layer("stem_conv"), keras_layer("block3_dwconv"), keras_layer("block3_bn"), keras_layer("block3_point_bn")
     ('conv1', 'conv_dw_3', 'conv_dw_3_bn', 'conv_pw_3_bn')

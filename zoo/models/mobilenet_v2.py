@@ -1,7 +1,6 @@
-"""MobileNetV2, at six widths: residual units that are narrow outside and wide inside.
+"""MobileNetV2 at six widths: residual units that are narrow at both ends and wide inside.
 
-Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2; `alpha` is the width multiplier
-of section 4, which leaves the last convolution alone where it is below 1.
+Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2.
 """
 
 import re
@@ -13,7 +12,7 @@ from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNetV2", "head", "keras_layer", "trunk"]
 
-# Table 2: expansion, channels, repeats, stride.
+# Table 2: expansion, number of channels, number of units, stride.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -28,6 +27,13 @@ MOMENTUM = 0.999
 
 @dataclass(frozen=True)
 class MobileNetV2(Variant):
+    """A row of the table of MobileNetV2.
+
+    Attributes:
+        alpha: Factor of the number of channels: the width multiplier of section 4. Factors below 1 do not apply to the
+            last convolution. Defaults to 1.
+    """
+
     alpha: float = 1.0
 
 
@@ -42,7 +48,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: MobileNetV2):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 1280 * max(1, alpha)]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`.
+
+    Sizes are rounded up at each stride. There are 1280 channels, times `alpha` where it is above 1.
+    """
     x = normalise(image, "symmetric")
     stem = scaled_channels(32 * variant.alpha)
     x = conv_bn(x, stem, 3, strides=2, activation="relu6", momentum=MOMENTUM, name="stem")
@@ -64,18 +73,19 @@ def trunk(image, variant: MobileNetV2):
 
 
 def head(x, variant: MobileNetV2, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation)
 
 
 def keras_layer(name: str) -> str:
-    """The name in `keras.applications` of a layer of MobileNetV2.
+    """Returns the name of a layer of MobileNetV2 in `keras.applications`.
 
     >>> keras_layer("block0_dwconv"), keras_layer("block3_bn"), keras_layer("block3_expand_conv")
     ('expanded_conv_depthwise', 'block_3_depthwise_BN', 'block_3_expand')
     """
     special = {"stem_conv": "Conv1", "stem_bn": "bn_Conv1", "top_conv": "Conv_1", "top_bn": "Conv_1_bn"}
-    if not (found := re.fullmatch(r"block(\d+)_(expand_|project_|)(dwconv|conv|bn)", name)):
+    if not (match := re.fullmatch(r"block(\d+)_(expand_|project_|)(dwconv|conv|bn)", name)):
         return special.get(name, name)
-    block, part, kind = found.groups()
+    block, step, kind = match.groups()
     prefix = f"block_{block}_" if block != "0" else "expanded_conv_"
-    return prefix + (part or "depthwise_") + "BN" if kind == "bn" else prefix + (part.rstrip("_") or "depthwise")
+    return prefix + (step or "depthwise_") + "BN" if kind == "bn" else prefix + (step.rstrip("_") or "depthwise")

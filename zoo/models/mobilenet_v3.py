@@ -1,9 +1,9 @@
-"""MobileNetV3, large and small: a searched MobileNetV2 with squeeze-and-excitation.
+"""MobileNetV3, large and small: a MobileNetV2 with squeeze-and-excitation, in sizes that a search has found.
 
-Howard et al. 2019, "Searching for MobileNetV3", tables 1 and 2; `alpha` is the width multiplier of table 6.
+Howard et al. 2019, "Searching for MobileNetV3", tables 1 and 2.
 
-As in the authors' code and `keras.applications`: the bottleneck of squeeze-and-excitation is a quarter of the expanded
-width, rounded to a multiple of 8; the last hidden layer has a bias and no batch norm.
+Two details are those of the authors' code and of `keras.applications`: the bottleneck of squeeze-and-excitation is a
+quarter of the expanded width, rounded to a multiple of 8, and the last hidden layer has a bias and no batch norm.
 """
 
 import re
@@ -16,7 +16,7 @@ from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNetV3", "head", "keras_layer", "trunk"]
 
-# Kernel size, expanded width, channels, squeeze-and-excitation, hard swish (else ReLU), stride.
+# Kernel size, expanded width, number of channels, squeeze-and-excitation, hard swish (otherwise ReLU), stride.
 LARGE = (
     (3, 16, 16, False, False, 1),
     (3, 64, 24, False, False, 2),
@@ -53,6 +53,15 @@ MOMENTUM = 0.999
 
 @dataclass(frozen=True)
 class MobileNetV3(Variant):
+    """A row of the table of MobileNetV3.
+
+    Attributes:
+        blocks: Rows of table 1 or 2.
+        hidden: Width of the hidden layer before the classifier.
+        alpha: Factor of the number of channels: the width multiplier of table 6. Defaults to 1.
+        dropout: Rate of the dropout before the classifier. Defaults to 0.2.
+    """
+
     blocks: tuple[tuple[int, int, int, bool, bool, int], ...]
     hidden: int
     alpha: float = 1.0
@@ -68,12 +77,15 @@ VARIANTS = {
 
 
 def trunk(image, variant: MobileNetV3):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`.
+
+    Sizes are rounded up at each stride.
+    """
     x = normalise(image, "symmetric")
     x = conv_bn(x, STEM, 3, strides=2, activation="hard_swish", momentum=MOMENTUM, name="stem")
     before = STEM
     for i, (kernel_size, expanded, channels, excite, swish, strides) in enumerate(variant.blocks):
-        # The tables are for alpha 1: at another, the expansion is kept, and its width rounded.
+        # The tables are for alpha = 1. For other factors, the expansion stays the same, and the width is rounded.
         width = scaled_channels(x.shape[-1] * (expanded / before))
         x = inverted_residual(
             x,
@@ -92,7 +104,10 @@ def trunk(image, variant: MobileNetV3):
 
 
 def head(x, variant: MobileNetV3, num_classes: int, activation: str | None):
-    """The "efficient last stage" of figure 5: the widest layer comes after the pooling."""
+    """Builds the layers up to the probabilities of the classes: the "efficient last stage" of figure 5.
+
+    The widest layer stands after the pooling.
+    """
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     hidden = scaled_channels(variant.hidden * max(1.0, variant.alpha))
     x = keras.layers.Dense(hidden, activation="hard_swish", kernel_initializer="he_normal", name="top_dense")(x)
@@ -101,7 +116,7 @@ def head(x, variant: MobileNetV3, num_classes: int, activation: str | None):
 
 
 def keras_layer(name: str) -> str:
-    """The name in `keras.applications` of a layer of MobileNetV3.
+    """Returns the name of a layer of MobileNetV3 in `keras.applications`.
 
     >>> keras_layer("block0_dwconv"), keras_layer("block3_bn"), keras_layer("block3_se_expand")
     ('expanded_conv_depthwise', 'expanded_conv_3_depthwise_bn', 'expanded_conv_3_squeeze_excite_conv_1')
@@ -114,14 +129,14 @@ def keras_layer(name: str) -> str:
         "top_dense": "conv_2",
         "predictions": "logits",
     }
-    parts = {
+    layers = {
         "dwconv": "depthwise",
         "bn": "depthwise_bn",
         "se_reduce": "squeeze_excite_conv",
         "se_expand": "squeeze_excite_conv_1",
     }
-    if not (found := re.fullmatch(r"block(\d+)_(\w+)", name)):
+    if not (match := re.fullmatch(r"block(\d+)_(\w+)", name)):
         return top.get(name, name)
-    block, part = found.groups()
+    block, layer = match.groups()
     prefix = f"expanded_conv_{block}" if block != "0" else "expanded_conv"
-    return f"{prefix}_{parts.get(part, part.removesuffix('_conv'))}"
+    return f"{prefix}_{layers.get(layer, layer.removesuffix('_conv'))}"

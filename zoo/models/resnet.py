@@ -1,15 +1,15 @@
-"""ResNet-18, 34, 50, 101 and 152, and Wide ResNet-50-2: layers that learn what to add to their input.
+"""ResNet-18, 34, 50, 101 and 152, and Wide ResNet-50-2: units that learn what to add to their input.
 
-He, Zhang, Ren & Sun 2016, "Deep Residual Learning for Image Recognition": table 1, and option B of section 3.3 for
-the shortcuts. ResNeXt (`zoo.models.resnext`) and SE-ResNet (`zoo.models.senet`) are rows of this table.
+He, Zhang, Ren & Sun 2016, "Deep Residual Learning for Image Recognition", table 1. The shortcuts are option B of
+section 3.3. Wide ResNet-50-2 is the bottleneck network of Zagoruyko & Komodakis 2016, "Wide Residual Networks", table
+8. ResNeXt (`zoo.models.resnext`) and SE-ResNet (`zoo.models.senet`) are rows of the table here.
 
-`resnet50`, `resnet101` and `resnet152` are as published and as in `keras.applications`: a stage's stride is in the
-first 1x1 convolution of its first unit. The rows `*_v1_5` have it in the 3x3, as PyTorch's models do, which costs 12%
-more multiply-adds and gains about half a point of accuracy.
+`resnet50`, `resnet101` and `resnet152` are the published networks and those of `keras.applications`: the stride of a
+stage is in the first 1x1 convolution of its first unit. The rows `*_v1_5` have it in the 3x3 convolution, as PyTorch's
+models do. This costs 12% more multiply-adds and gains about half a point of accuracy.
 
-Deliberate deviations: convolutions before a batch norm have no bias (`keras.applications` and Caffe's files keep one;
-reading such a file folds it into the mean). Wide ResNet-50-2 is the bottleneck network of Zagoruyko & Komodakis 2016,
-"Wide Residual Networks", table 8.
+Deliberate deviation: convolutions before a batch norm have no bias. `keras.applications` and Caffe's files have one,
+which becomes a part of the mean of the batch norm when such a file is read.
 """
 
 import re
@@ -23,7 +23,7 @@ from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "ResNet", "head", "keras_layer", "torch_modules", "trunk"]
 
-EPSILON = 1.001e-5  # as in keras.applications; 1e-5 elsewhere
+EPSILON = 1.001e-5  # This is the value of keras.applications. Other libraries have 1e-5.
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class ResNet(Variant):
     """A column of table 1.
 
     Attributes:
-        units: in each of the four stages.
-        bottleneck: units of three convolutions, not two.
-        stride_at: "1x1" or "3x3": the convolution of a bottleneck that has a stage's stride.
-        groups: of the 3x3 convolutions.
-        group_width: channels of a group in the first stage; doubled at each stage.
-        se_ratio: of squeeze-and-excitation in each bottleneck; 0 for none.
-        normalisation: of the image, as `zoo.blocks.normalise` takes it.
+        units: Number of units of each of the four stages.
+        bottleneck: Whether the units have three convolutions and not two. Defaults to True.
+        stride_at: Convolution of a bottleneck that has the stride of a stage: "1x1" or "3x3". Defaults to "1x1".
+        groups: Number of groups of the 3x3 convolutions. Defaults to 1.
+        group_width: Number of channels of a group in the first stage, which doubles at each stage. Defaults to 64.
+        se_ratio: Ratio of squeeze-and-excitation in each bottleneck. 0 leaves it out. Defaults to 0.
+        normalisation: Normalisation of the image, which `zoo.blocks.normalise` takes. Defaults to "imagenet".
     """
 
     units: tuple[int, ...]
@@ -63,7 +63,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: ResNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, channels]`.
+
+    Sizes are rounded up at each stride.
+    """
     x = normalise(image, variant.normalisation)
     x = conv_bn(x, 64, 7, strides=2, padding="symmetric", epsilon=EPSILON, name="stem")
     x = keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(pad_symmetric(x, 3, name="stem_pool"))
@@ -89,11 +92,12 @@ def trunk(image, variant: ResNet):
 
 
 def head(x, variant: ResNet, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation)
 
 
 def keras_layer(name: str) -> str:
-    """The name in `keras.applications` of a layer of ResNet-50, 101 or 152.
+    """Returns the name of a layer of ResNet-50, 101 or 152 in `keras.applications`.
 
     >>> keras_layer("stem_bn"), keras_layer("stage2_unit1_shortcut_conv"), keras_layer("stage5_unit3_1_bn")
     ('conv1_bn', 'conv2_block1_0_conv', 'conv5_block3_1_bn')
@@ -103,11 +107,11 @@ def keras_layer(name: str) -> str:
 
 
 def torch_modules(model: keras.Model) -> dict[str, str]:
-    """Names of the layers in torchvision's ResNets, ResNeXts and wide ResNets."""
+    """Returns the names of the layers in torchvision's ResNets, ResNeXts and wide ResNets."""
     names = {"stem_conv": "conv1", "stem_bn": "bn1", "predictions": "fc"}
     for layer in model.layers:
-        if found := re.fullmatch(r"stage(\d)_unit(\d+)_(\d|shortcut)_(conv|bn)", layer.name):
-            stage, unit, part, kind = found.groups()
-            module = f"downsample.{int(kind == 'bn')}" if part == "shortcut" else f"{kind}{part}"
+        if match := re.fullmatch(r"stage(\d)_unit(\d+)_(\d|shortcut)_(conv|bn)", layer.name):
+            stage, unit, place, kind = match.groups()
+            module = f"downsample.{int(kind == 'bn')}" if place == "shortcut" else f"{kind}{place}"
             names[layer.name] = f"layer{int(stage) - 1}.{int(unit) - 1}.{module}"
     return names

@@ -1,9 +1,10 @@
-"""ResNet-50, 101 and 152 V2: the residual network with pre-activation.
+"""ResNet-50, 101 and 152 V2: residual networks whose batch norms and ReLUs stand before the convolutions.
 
 He, Zhang, Ren & Sun 2016, "Identity Mappings in Deep Residual Networks", figure 1b and section 4.1.
 
-As in the authors' second code and `keras.applications`, and not in the paper: a stage's stride is in its last unit
-(whose shortcut takes every other pixel), and convolutions that no batch norm follows have a bias.
+Two details are those of the authors' second code and of `keras.applications`, and not of the paper: the stride of a
+stage is in its last unit, whose shortcut takes every other pixel, and convolutions that no batch norm follows have a
+bias.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ __all__ = ["VARIANTS", "ResNetV2", "head", "keras_layer", "trunk"]
 
 @dataclass(frozen=True)
 class ResNetV2(Variant):
+    """A row of the table of ResNets V2.
+
+    Attributes:
+        units: Number of units of each of the four stages.
+    """
+
     units: tuple[int, ...]
 
 
@@ -32,7 +39,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: ResNetV2):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 2048]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 2048]`.
+
+    Sizes are rounded up at each stride.
+    """
     x = pad_symmetric(normalise(image, "symmetric"), 7, name="stem")
     x = keras.layers.Conv2D(64, 7, strides=2, kernel_initializer="he_normal", name="stem_conv")(x)
     x = keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(pad_symmetric(x, 3, name="stem_pool"))
@@ -52,11 +62,12 @@ def trunk(image, variant: ResNetV2):
 
 
 def head(x, variant: ResNetV2, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation)
 
 
 def keras_layer(name: str) -> str:
-    """The name in `keras.applications` of a layer of ResNet-50, 101 or 152 V2.
+    """Returns the name of a layer of ResNet-50, 101 or 152 V2 in `keras.applications`.
 
     >>> keras_layer("top_bn"), keras_layer("stage2_unit1_preact_bn")
     ('post_bn', 'conv2_block1_preact_bn')

@@ -1,7 +1,7 @@
-"""ResNeXt-50 32x4d and ResNeXt-101 32x8d: residual units of many narrow paths in parallel.
+"""ResNeXt-50 32x4d and ResNeXt-101 32x8d: residual units with many narrow paths in parallel.
 
-Xie, Girshick, Dollár, Tu & He 2017, "Aggregated Residual Transformations for Deep Neural Networks": table 1, with the
-grouped convolution of figure 3c. 32x4d: 32 groups, of 4 channels each in the first stage.
+Xie, Girshick, Dollár, Tu & He 2017, "Aggregated Residual Transformations for Deep Neural Networks", table 1. The units
+have the grouped convolution of figure 3c. The name 32x4d means 32 groups with 4 channels each in the first stage.
 """
 
 from zoo.models.resnet import ResNet, torch_modules

@@ -1,9 +1,10 @@
-"""Networks that textbooks teach with: small enough for grey 28x28 images of MNIST and Fashion-MNIST.
+"""Networks from textbooks: small enough for the grey 28x28 images of MNIST and Fashion-MNIST.
 
-* `fashion_cnn`: Géron 2022, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", chapter 14: a large
-  first kernel, then pairs of 3x3 convolutions whose number doubles after each pooling.
-* `mnist_convnet`: Chollet, "Deep Learning with Python", first edition, section 5.1.
-* `fashion_dense` and `mnist_dense`: what the same books start from, in chapter 10 and section 2.1: no convolution.
+* `fashion_cnn` is from Géron 2022, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", chapter 14. It
+  has a large first kernel, and then pairs of 3x3 convolutions, whose number of filters doubles after each pooling.
+* `mnist_convnet` is from Chollet, "Deep Learning with Python", first edition, section 5.1.
+* `fashion_dense` and `mnist_dense` are the networks without convolutions that these books begin with, in chapter 10 and
+  section 2.1.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,15 @@ POOL = "pool"
 
 @dataclass(frozen=True)
 class Textbook(Variant):
-    """`layers` are in order: (filters, kernel size) for a convolution, `POOL` for 2x2 max pooling."""
+    """A row of the table of networks from textbooks.
+
+    Attributes:
+        layers: The layers in their order: (filters, kernel size) for a convolution, and `POOL` for 2x2 max pooling.
+            Defaults to none.
+        padding: Padding of the convolutions. Defaults to "same".
+        dense: Widths of the hidden dense layers. Defaults to none.
+        dropout: Rate of the dropout after each hidden dense layer. Defaults to 0.
+    """
 
     layers: tuple = ()
     padding: str = "same"
@@ -52,7 +61,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: Textbook):
-    """`[n, h, w, 1]` in 0..255 -> the last feature map; `h` and `w` halve at each pooling, rounded down."""
+    """Builds the network from `[n, h, w, 1]` in 0..255 up to the last feature map.
+
+    The height and the width are halved and rounded down at each pooling.
+    """
     x = normalise(image, "unit")
     for i, layer in enumerate(variant.layers, 1):
         if layer == POOL:
@@ -64,4 +76,5 @@ def trunk(image, variant: Textbook):
 
 
 def head(x, variant: Textbook, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return dense_classifier(x, num_classes, units=variant.dense, dropout=variant.dropout, activation=activation)

@@ -3,8 +3,8 @@
 Simonyan & Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table 1, columns A, B,
 D and E.
 
-Weights for 16 and 19 come from Caffe and expect the mean subtracted; those for 11 and 13 come from PyTorch and expect
-the standard deviation divided out as well.
+The weights for VGG-16 and 19 come from Caffe, and expect images less their mean. Those for VGG-11 and 13 come from
+PyTorch, and expect images that are divided by the standard deviation as well.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,13 @@ CHANNELS = (64, 128, 256, 512, 512)
 
 @dataclass(frozen=True)
 class VGG(Variant):
-    """`convolutions` in each of the five blocks; `normalisation` as in `zoo.blocks.normalise`."""
+    """A column of table 1.
+
+    Attributes:
+        convolutions: Number of convolutions of each of the five blocks.
+        normalisation: Normalisation of the image, which `zoo.blocks.normalise` takes. Defaults to "caffe".
+        dropout: Rate of the dropout after each hidden layer. Defaults to 0.5.
+    """
 
     convolutions: tuple[int, ...]
     normalisation: str = "caffe"
@@ -39,7 +45,10 @@ VARIANTS = {
 
 
 def trunk(image, variant: VGG):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 512]`, rounded down at each pooling."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 32, w / 32, 512]`.
+
+    Sizes are rounded down at each pooling.
+    """
     x = normalise(image, variant.normalisation)
     for block, (channels, convolutions) in enumerate(zip(CHANNELS, variant.convolutions, strict=True), 1):
         for i in range(1, convolutions + 1):
@@ -49,19 +58,20 @@ def trunk(image, variant: VGG):
 
 
 def head(x, variant: VGG, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return dense_classifier(x, num_classes, units=(4096, 4096), dropout=variant.dropout, activation=activation)
 
 
 def torch_modules(model) -> dict[str, str]:
-    """Names of the layers in torchvision, which counts every convolution, activation and pooling.
+    """Returns the names of the layers in torchvision, which numbers all convolutions, activations and poolings.
 
     Raises:
-        ValueError: the model only subtracts the mean from its images, as Caffe's weights expect.
+        ValueError: The model only subtracts the mean from its images, which weights from Caffe expect.
     """
     if np.max(model.get_layer("rescaling").scale) == 1:
         raise ValueError(
-            f"{model.name} normalises images for Caffe's weights, and weights from PyTorch expect it otherwise: give "
-            'them to a network of the row replace(VARIANTS[...], normalisation="imagenet")'
+            f"{model.name} normalises images for weights from Caffe, and weights from PyTorch expect another "
+            'normalisation: load them into a network of the row replace(VARIANTS[...], normalisation="imagenet")'
         )
     names = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
     index = 0

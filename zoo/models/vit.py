@@ -1,11 +1,11 @@
-"""ViT tiny, small and base: an image as a sequence of patches of 16x16, with attention between all of them.
+"""ViT tiny, small and base: an image is a sequence of patches of 16x16 pixels, with attention between all of them.
 
-Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", table 1 and figure 1; tiny and small as in Steiner et al.
-2021, "How to train your ViT?", table 1.
+Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", table 1 and figure 1. The tiny and the small variant are those
+of Steiner et al. 2021, "How to train your ViT?", table 1.
 
-The position embeddings are those of the variant's `image_size`, and interpolated for other sizes (section 3.2), so that
-the same weights serve all of them. An image whose size is not a multiple of the patch's is padded with zeros, evenly,
-and at the bottom and right first.
+The position embeddings belong to the `image_size` of the variant. For other sizes they are interpolated (section 3.2),
+so that the same weights serve all sizes. An image whose size is not a multiple of that of a patch is padded with zeros
+on all sides. Where their number is odd, one more is at the bottom or on the right.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,14 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class VisionTransformer(Variant):
-    """Width of a token, heads of the attention, blocks, and pixels along the side of a patch."""
+    """A row of table 1.
+
+    Attributes:
+        width: Number of channels of a token.
+        heads: Number of attention heads.
+        blocks: Number of transformer blocks. Defaults to 12.
+        patch: Height and width of a patch, in pixels. Defaults to 16.
+    """
 
     width: int
     heads: int
@@ -39,7 +46,11 @@ VARIANTS = {
 
 
 def trunk(image, variant: VisionTransformer):
-    """`[n, h, w, 3]` in 0..255 -> the feature map `[n, h / patch, w / patch, c]`, rounded up, and the class token."""
+    """Builds the network from `[n, h, w, 3]` in 0..255 up to the last block.
+
+    The result is a dict of the "feature_map" `[n, h / patch, w / patch, width]`, whose sizes are rounded up, and the
+    "class_token" `[n, width]`.
+    """
     grid = -(-variant.image_size // variant.patch)
     x = normalise(image, "symmetric")
     patches = keras.layers.Conv2D(variant.width, variant.patch, strides=variant.patch, padding="same", name="patches")(
@@ -53,4 +64,5 @@ def trunk(image, variant: VisionTransformer):
 
 
 def head(x, variant: VisionTransformer, num_classes: int, activation: str | None):
+    """Builds the layer from the class token to the probabilities of the classes."""
     return keras.layers.Dense(num_classes, activation=activation, dtype="float32", name="predictions")(x["class_token"])

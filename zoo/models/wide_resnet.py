@@ -1,7 +1,8 @@
-"""Wide ResNets for small images, among them WRN-28-10: fewer layers, of more channels.
+"""Wide ResNets for small images, for example WRN-28-10: fewer layers with more channels.
 
-Zagoruyko & Komodakis 2016, "Wide Residual Networks", table 1: pre-activation units of two 3x3 convolutions, made
-`width` times wider than a ResNet for CIFAR. Wide ResNet-50-2, for ImageNet, is in `zoo.models.resnet`.
+Zagoruyko & Komodakis 2016, "Wide Residual Networks", table 1. The networks have pre-activation units of two 3x3
+convolutions, with `width` times the channels of a ResNet for CIFAR. Wide ResNet-50-2, which is for ImageNet, is in
+`zoo.models.resnet`.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ __all__ = ["VARIANTS", "WideResNet", "head", "trunk"]
 
 @dataclass(frozen=True)
 class WideResNet(Variant):
-    """`WideResNet(28, 10)` is the paper's WRN-28-10.
+    """A row of the table of wide ResNets. `WideResNet(28, 10)` is the WRN-28-10 of the paper.
 
     Attributes:
-        depth: convolutions, without the shortcuts'; 6 * n + 4, for n units in each of three groups.
-        width: the factor k.
-        dropout: rate between the two convolutions of a unit (the paper's 0.3, where it uses any).
+        depth: Number of convolutions, without those of the shortcuts. It must be 6 * n + 4, for n units in each of
+            three groups.
+        width: Factor of the number of channels: the factor k of the paper.
+        dropout: Rate of the dropout between the two convolutions of a unit. Where the paper has dropout, its rate is
+            0.3. Defaults to 0.
     """
 
     depth: int
@@ -40,10 +43,13 @@ VARIANTS = {
 
 
 def trunk(image, variant: WideResNet):
-    """`[n, h, w, 3]` in 0..255 -> `[n, h / 4, w / 4, 64 * width]`, rounded up at each stride."""
+    """Builds the network up to the last feature map: `[n, h, w, 3]` in 0..255 -> `[n, h / 4, w / 4, 64 * width]`.
+
+    Sizes are rounded up at each stride.
+    """
     units, rest = divmod(variant.depth - 4, 6)
     if rest or units < 1:
-        raise ValueError(f"a Wide ResNet has a depth of 6 * n + 4 (10, 16, 22, 28, ...), got {variant.depth}")
+        raise ValueError(f"a Wide ResNet needs a depth of 6 * n + 4 (10, 16, 22, 28, ...), got {variant.depth}")
     x = normalise(image, "symmetric")
     conv = keras.layers.Conv2D(16, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name="stem_conv")
     x = conv(x)
@@ -61,4 +67,5 @@ def trunk(image, variant: WideResNet):
 
 
 def head(x, variant: WideResNet, num_classes: int, activation: str | None):
+    """Builds the layers from the feature map to the probabilities of the classes."""
     return classifier(x, num_classes, activation=activation)

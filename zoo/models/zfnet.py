@@ -1,9 +1,9 @@
-"""ZFNet: AlexNet with a smaller first kernel and stride, found by looking at what AlexNet's maps respond to.
+"""ZFNet: an AlexNet with a smaller first kernel and stride, which its authors chose by visualising AlexNet's maps.
 
 Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", figure 3.
 
-Deliberate deviations: response normalisation across maps as in AlexNet, where the paper names "contrast normalisation"
-and no constants; initialisation as in `zoo.models.alexnet`.
+Deliberate deviations: the response normalisation across maps is that of AlexNet, because the paper names "contrast
+normalisation" and no constants. The initialisation is that of `zoo.models.alexnet`.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ __all__ = ["VARIANTS", "ZFNet", "head", "trunk"]
 
 @dataclass(frozen=True)
 class ZFNet(AlexNet):
+    """A row of the table of ZFNets, with the columns of AlexNet."""
+
     min_size: int = 53
 
 
@@ -26,9 +28,12 @@ VARIANTS = {"zfnet": ZFNet()}
 
 
 def trunk(image, variant: ZFNet):
-    """`[n, 224, 224, 3]` in 0..255 -> `[n, 6, 6, 256]`; other sizes lose a few pixels before each stride."""
+    """Builds the network up to the last feature map: `[n, 224, 224, 3]` in 0..255 -> `[n, 6, 6, 256]`.
+
+    With images of other sizes, a few pixels at the border are lost before each stride.
+    """
     x = normalise(image, "caffe")
-    x = keras.layers.ZeroPadding2D(1, name="c1_pad")(x)  # the sizes 110, 55, 26, 13 and 6 of figure 3 need it
+    x = keras.layers.ZeroPadding2D(1, name="c1_pad")(x)  # The sizes 110, 55, 26, 13 and 6 of figure 3 need it.
     x = conv_relu(x, 96, 7, strides=2, padding="valid", name="c1")
     x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="s2")(x)
     x = LocalResponseNormalization(name="s2_lrn")(x)
