@@ -12,7 +12,7 @@ def _torch_writer():
 
 @pytest.fixture
 def torch_file(_torch_writer, tmp_path):
-    """Writes arrays by name as PyTorch saves the `state_dict` of a model, in its zip layout."""
+    """Returns a function that writes arrays by name, as PyTorch saves the `state_dict` of a model in its zip layout."""
 
     def write(arrays: dict[str, np.ndarray]) -> Path:
         body, storages = {}, {}

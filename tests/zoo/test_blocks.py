@@ -1,4 +1,4 @@
-"""Building blocks against loops written out in NumPy."""
+"""Compares building blocks with loops in NumPy."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def built(block, *row, shape=SHAPE, **options) -> keras.Model:
-    """A model of one block, with random weights and batch-norm statistics."""
+    """Returns a model of one block, with random weights and batch-norm statistics."""
     x = keras.Input(shape)
     model = keras.Model(x, block(x, *row, **options, name="block"))
     random = np.random.default_rng(1)
@@ -29,7 +29,7 @@ def weights(model: keras.Model, name: str) -> list[np.ndarray]:
 
 
 def convolve(x, kernel, strides=1, dilation=1, before=0, after=0):
-    """Naive: one output pixel and one tap of the kernel after the other; zeros around the image."""
+    """Convolves by a naive loop over the output pixels and the taps of the kernel, with zeros around the image."""
     x = np.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
     reach = [dilation * (size - 1) + 1 for size in kernel.shape[:2]]
     height, width = ((size - r) // strides + 1 for size, r in zip(x.shape[1:3], reach, strict=True))
@@ -47,7 +47,8 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-# Zeros before and after, for a 3x3 kernel. At stride 2 "same" depends on whether the size is even.
+# The last column is the number of zeros before and after the image, for a 3x3 kernel. At stride 2 "same" depends on
+# whether the size is even.
 PADDINGS = [
     (7, "same", 1, 1, (1, 1)),
     (7, "same", 2, 1, (1, 1)),

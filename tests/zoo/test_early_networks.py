@@ -1,4 +1,4 @@
-"""LeNet-5, the textbook networks, AlexNet, ZFNet, VGG and GoogLeNet: what is special to each."""
+"""Checks what is special to LeNet-5, the textbook networks, AlexNet, ZFNet, VGG and GoogLeNet."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ def images(model: keras.Model, n: int = 2, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 255, (n, *model.input_shape[1:])).astype("float32")
 
 
-# Layer tables of the papers and books: height, width, maps.
+# Tables of layers in the papers and books: height, width, number of maps.
 MAPS = {
     "lenet5": {"c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16), "c5": (1, 1, 120)},
     "fashion_cnn": {"conv1": (28, 28, 64), "pool2": (14, 14, 64), "pool5": (7, 7, 128), "pool8": (3, 3, 256)},

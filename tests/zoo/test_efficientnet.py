@@ -8,7 +8,7 @@ from zoo.models.efficientnet import VARIANTS, compound_scaling, scaling_candidat
 
 
 def multiply_adds(row) -> int:
-    """Of the convolutions; counted here by hand, apart from what `zoo.cost` does."""
+    """Counts the multiply-adds of the convolutions, independently of `zoo.cost`."""
     model = zoo.create_model(row, include_top=False)
     total = 0
     for layer in model.layers:

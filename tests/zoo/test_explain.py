@@ -1,4 +1,4 @@
-"""Grad-CAM against a naive loop over images and channels, and on a model whose answer is known."""
+"""Compares Grad-CAM with a naive loop over images and channels, and checks it on a model whose answer is known."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def photos(n, seed=1):
 
 
 def naive(model, image, index, layer):
-    """Equations 1 and 2 by finite loops, one image at a time, with the logits recomputed from the dense layer."""
+    """Computes equations 1 and 2 by loops, for one image, with logits that are recomputed from the dense layer."""
     dense = model.layers[-1]
     after = keras.Model(model.get_layer(layer).output, dense.input)
     before = keras.Model(model.input, model.get_layer(layer).output)
@@ -81,7 +81,7 @@ def test_finds_the_bright_corner_that_decides():
     assert (8 <= row < 16, 40 <= column < 56) == (True, True)
     assert found[:4].max() == 0
     assert found[30:].max() == 0
-    assert not grad_cam(model, picture, 0).any()  # nothing speaks for the dark class
+    assert not grad_cam(model, picture, 0).any()  # No pixel supports the dark class.
 
 
 def test_frozen_layers_are_explained_alike():

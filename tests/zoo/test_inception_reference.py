@@ -1,6 +1,6 @@
-"""Networks without a twin in `keras.applications`, from AlexNet to Inception-v4, held to PyTorch's own operations.
+"""Compares networks that `keras.applications` does not have, from AlexNet to Inception-v4, with PyTorch's operations.
 
-`data/make_inception_reference.py` made the expected logits; weights and images are drawn here as there.
+`data/make_inception_reference.py` computed the expected logits. The weights and images here are drawn in the same way.
 """
 
 import runpy
@@ -28,7 +28,7 @@ SIZES = {
 
 
 def torch_shape(*shape: int) -> tuple[int, ...]:
-    """[height, width, in, out] -> [out, in, height, width]; [in, out] -> [out, in]."""
+    """Reorders axes: [height, width, in, out] -> [out, in, height, width], and [in, out] -> [out, in]."""
     return (shape[-1], shape[-2], *shape[:-2]) if len(shape) > 1 else shape
 
 
@@ -58,7 +58,7 @@ def test_the_logits_are_those_of_pytorch(name, torch_file):
 
 
 def test_auxiliary_weights_of_a_torchvision_file_have_a_place():
-    """A file of torchvision's has them; a model without auxiliary classifiers leaves them out by name."""
+    """Files of torchvision have auxiliary classifiers. A model without them leaves them out by their names."""
     model = zoo.create_model("googlenet_torchvision", input_shape=(75, 107, 3), num_classes=10)
     modules = family_of("googlenet_torchvision").torch_modules(model)
     ours = {layer.name for layer in model.layers}

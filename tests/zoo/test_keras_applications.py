@@ -1,8 +1,8 @@
-"""Networks that `keras.applications` has, too: with the files that Keras downloads, ours give the same outputs.
+"""Checks networks that `keras.applications` has as well: with the files that Keras downloads, the outputs are the same.
 
-There is no network here. What a download would bring is written from a model of `keras.applications` with random
-weights, biases and batch-norm statistics, so that nothing can be right by being zero or one. Sizes are odd and height
-is not width, so that padding and rounding show.
+The tests need no network. The file of a download is written from a model of `keras.applications` with random weights,
+biases and batch-norm statistics, so that no error is hidden by values of zero or one. Sizes are odd and the height is
+not the width, so that errors of padding and rounding show.
 """
 
 import sys
@@ -22,18 +22,18 @@ from zoo.weights.pretrained import PRETRAINED, FromKeras, keras_application
 
 SIZE = (75, 107)
 NAMES = [name for name, row in PRETRAINED.items() if isinstance(row, FromKeras)]
-# One for each thing that can go wrong: biases that are folded, colours in the other order, layers known by their order,
-# 1x1 convolutions as dense layers. EfficientNets have a test of their own.
+# There is one network for each special case: folded biases, colours in the order BGR, layers that are paired by their
+# order, and 1x1 convolutions as dense layers. EfficientNets have their own test.
 FAST = {"mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small", "resnet50", "xception"}
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Also those of models inside the model, which are left out themselves."""
+    """Returns the layers of the model and of the models inside it, without these models themselves."""
     return [layer for layer in model._flatten_layers(include_self=False) if not hasattr(layer, "layers")]
 
 
 def normalisations(model: keras.Model) -> list[keras.layers.Layer]:
-    """Those whose constants are in the file of weights."""
+    """Returns the normalisation layers whose constants are in the file of weights."""
     return [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization) and layer.weights]
 
 
@@ -44,7 +44,7 @@ def give_constants(model: keras.Model, variance: np.ndarray) -> None:
 
 
 def residual_branches(model: keras.Model) -> list[keras.layers.Layer]:
-    """The batch norms that what is added to a shortcut comes from."""
+    """Returns the batch norms whose outputs are added to a shortcut."""
     ends = []
     for add in (layer for layer in all_layers(model) if isinstance(layer, keras.layers.Add)):
         sources = [tensor._keras_history.operation for tensor in add.input]
@@ -57,14 +57,14 @@ def residual_branches(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def randomise(model: keras.Model, images: np.ndarray) -> None:
-    """Random weights, and batch-norm statistics that are random, but near enough to the true ones of some images that
-    activations depend on the image, and neither explode nor vanish.
+    """Sets random weights and random batch-norm statistics.
 
-    What is added to shortcuts is a few hundredths of them. With more of it, the deepest networks magnify the least
-    change of an image 140,000 times, and so the rounding of float32, too.
+    The statistics are near those of some images, so that activations depend on the image, and neither explode nor
+    vanish. The branches that are added to shortcuts are scaled to a few hundredths of them. Otherwise, the deepest
+    networks multiply the smallest change of an image by 140,000, and the rounding error of float32 as well.
     """
     random = np.random.default_rng(1)
-    keras.utils.set_random_seed(1)  # of the dropout, when statistics are taken
+    keras.utils.set_random_seed(1)  # It seeds the dropout while statistics are computed.
     give_constants(model, np.square(IMAGENET_STD))
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
@@ -92,9 +92,9 @@ def randomise(model: keras.Model, images: np.ndarray) -> None:
 
 @pytest.fixture
 def downloads(monkeypatch, tmp_path):
-    """Call it with a model, and what Keras downloads from then on is the file of that model's weights."""
+    """Returns a function. After it is called with a model, Keras downloads the file of the weights of this model."""
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
-    # The hashes are those of the true files
+    # The expected hashes are those of the published files.
     monkeypatch.setattr("keras.src.utils.file_utils.validate_file", lambda *args, **options: True)
 
     def bring(model: keras.Model) -> list[str]:
@@ -112,20 +112,20 @@ def downloads(monkeypatch, tmp_path):
 
 
 def photos(size: tuple[int, int]) -> np.ndarray:
-    """Squares of colour, since the mean of white noise, which most of a network sees, is the same everywhere."""
+    """Returns images of coloured squares. White noise has the same mean everywhere, which is what most layers see."""
     squares = np.random.default_rng(2).uniform(0, 255, (2, 5, 8, 3)).astype("float32")
     scale = -(-size[0] // 5)
     return squares.repeat(scale, axis=1).repeat(scale, axis=2)[:, : size[0], : size[1]]
 
 
 def random_application(name: str, size: tuple[int, int], *, include_top: bool = True) -> tuple[keras.Model, np.ndarray]:
-    """The model of `keras.applications` at that size, and the logits, or the feature map, that it has for `photos`."""
+    """Returns the model of `keras.applications` at that size, and its logits, or its feature map, for `photos`."""
     row = PRETRAINED[name]
     build = getattr(keras.applications, row.application)
     options = {} if row.alpha is None else {"alpha": row.alpha}
     options |= {"classifier_activation": None} if include_top else {}
     model = build(weights=None, input_shape=(*size, 3), include_top=include_top, **options)
-    # It may change its argument
+    # The function may change its argument.
     images = sys.modules[build.__module__].preprocess_input(photos(size).copy())
     randomise(model, images)
     return model, np.asarray(model(images, training=False))
@@ -141,10 +141,10 @@ def check(ours: keras.Model, size: tuple[int, int], expected: np.ndarray) -> Non
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
 def test_the_outputs_are_those_of_keras_applications(name, downloads):
-    # The dense layers of a VGG are for one size
+    # The dense layers of a VGG need one size.
     size = (224, 224) if name.startswith("vgg") else SIZE
     theirs, expected = random_application(name, size)
-    give_constants(theirs, np.array(IMAGENET_STD))  # in place of the variance, as in the true files
+    give_constants(theirs, np.array(IMAGENET_STD))  # The published files have it in place of the variance.
     downloads(theirs)
     ours = zoo.create_model(name, input_shape=(*size, 3), classifier_activation=None, weights="imagenet")
     check(ours, size, expected)
@@ -160,7 +160,7 @@ def test_without_a_top_the_file_is_the_one_without_a_top(name, downloads):
 
 
 def test_efficientnet_as_keras_itself_reads_the_file(downloads):
-    """A layer that is not in the file makes up there for a standard deviation in place of a variance."""
+    """The file has a standard deviation in place of a variance, and a layer that is not in the file corrects this."""
     theirs, _ = random_application("efficientnet_b0", SIZE)
     give_constants(theirs, np.array(IMAGENET_STD))
     tried = downloads(theirs)
@@ -182,7 +182,7 @@ def test_efficientnet_as_keras_itself_reads_the_file(downloads):
     ],
 )
 def test_an_efficientnet_that_normalises_in_another_way_is_refused(mean, variance, message):
-    """Such as one trained without the layer that makes up for the deviation."""
+    """This is a file from a model that was trained without the correcting layer."""
     theirs = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
     ours = zoo.create_model("efficientnet_b0", input_shape=(32, 32, 3), include_top=False)
     theirs.layers[2].set_weights([mean, variance, np.array(0)])
@@ -191,7 +191,7 @@ def test_an_efficientnet_that_normalises_in_another_way_is_refused(mean, varianc
         application_pairs(ours, theirs)
 
 
-# What a download can meet
+# --- Downloads that fail
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Our layers against naive loops and TensorFlow's own operations, and what every layer must stand: saving, mixed
-precision, graph mode, images of unknown size, export."""
+"""Compares layers with naive loops and TensorFlow's own operations, and checks what every layer must support: saving,
+mixed precision, graph mode, images of unknown size and export."""
 
 import json
 import subprocess
@@ -20,10 +20,10 @@ CHANNELS = 16
 
 class Case(NamedTuple):
     make: Callable[[], keras.layers.Layer]
-    rank: int = 4  # of the input, samples included
+    rank: int = 4  # Rank of the input, including the samples.
 
 
-# Every layer with one input and one output. The blocks stand for all block functions: they are made alike.
+# All layers with one input and one output. Three blocks stand for all block functions, because one function makes them.
 CASES = {
     "depth_pool_max": Case(lambda: layers.DepthPool(4)),
     "depth_pool_average": Case(lambda: layers.DepthPool(4, mode="average")),
@@ -46,7 +46,7 @@ def inputs(case: Case, *, n: int = 2, size: tuple[int, int] = (6, 9), seed: int 
 
 
 def model_of(case: Case, *, open_size: bool = False) -> keras.Model:
-    """A `keras.Sequential` of the layer alone, with random batch-norm statistics."""
+    """Returns a `keras.Sequential` of only the layer, with random batch-norm statistics."""
     shape = (None, None, CHANNELS) if open_size and case.rank == 4 else inputs(case).shape[1:]
     model = keras.Sequential([keras.Input(shape), case.make()])
     random = np.random.default_rng(1)
@@ -198,10 +198,10 @@ def test_bad_arguments_are_refused_with_their_numbers(make, message):
 @pytest.mark.parametrize(
     "settings",
     [
-        {},  # the paper's
+        {},  # The settings of the paper.
         {"depth_radius": 0, "k": 1.0, "alpha": 1.0, "beta": 0.5},
         {"depth_radius": 1, "k": 0.5, "alpha": 0.3, "beta": 1.0},
-        {"depth_radius": 20, "k": 1.0, "alpha": 0.01, "beta": 0.75},  # wider than there are channels
+        {"depth_radius": 20, "k": 1.0, "alpha": 0.01, "beta": 0.75},  # The radius exceeds the number of channels.
     ],
 )
 def test_lrn_is_tensorflows(settings):
@@ -211,7 +211,7 @@ def test_lrn_is_tensorflows(settings):
     expected = tf.nn.local_response_normalization(x, **values)
     layer = layers.LocalResponseNormalization(**settings)
     np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(layer(x[:, 0]), expected[:, 0], rtol=1e-5, atol=1e-6)  # any rank
+    np.testing.assert_allclose(layer(x[:, 0]), expected[:, 0], rtol=1e-5, atol=1e-6)  # It takes any rank.
 
 
 def test_lrn_has_tensorflows_gradient():
@@ -266,7 +266,7 @@ def test_a_block_is_the_same_as_a_function_and_as_a_layer(name):
     layer.set_weights(functional.get_weights())
 
     np.testing.assert_allclose(layer(x), functional(x), atol=1e-6)
-    # Training normalises by the batch and moves the statistics, in both
+    # In training, both normalise by the batch and move the statistics.
     np.testing.assert_allclose(layer(x, training=True), functional(x, training=True), atol=1e-5)
     for ours, theirs in zip(layer.get_weights(), functional.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)

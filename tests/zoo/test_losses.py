@@ -1,4 +1,4 @@
-"""The loss that Keras lacks, against formulas written out."""
+"""Compares the loss that Keras lacks with its formulas."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def test_it_is_the_formula(gamma, smoothing):
         expected.append(-np.sum(target * (1 - row) ** gamma * np.log(row)))
     loss = SparseFocalCrossentropy(gamma, smoothing)
     np.testing.assert_allclose(float(loss(labels, probabilities)), np.mean(expected), rtol=1e-5)
-    # Keras hands labels of [n] on as [n, 1]
+    # Keras passes labels [n] on as [n, 1].
     np.testing.assert_allclose(float(loss(labels[:, None], probabilities)), np.mean(expected), rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""What every architecture of the zoo must show: its published size, and that it works as a model."""
+"""Checks every architecture of the zoo: it has its published number of parameters, and it works as a model."""
 
 import csv
 import functools
@@ -30,7 +30,7 @@ def parameters(model: keras.Model, kind: str) -> int:
 
 
 def small(name: str, num_classes: int = 5) -> keras.Model:
-    """The variant at the smallest input it takes, a little wider than high."""
+    """Builds the variant for the smallest image that it takes, a little wider than high."""
     row = family_of(name).VARIANTS[name]
     return zoo.create_model(name, input_shape=(row.min_size, row.min_size + 11, row.channels), num_classes=num_classes)
 
@@ -57,7 +57,7 @@ def test_every_variant_has_a_published_count():
 def test_parameters_are_the_published_number(name):
     row = published()[name]
     expected = row["params"]
-    # Shapes are all that is counted: drawing the weights would take most of the time, and gigabytes
+    # Only shapes are counted. Drawing the weights would take most of the time and gigabytes of memory.
     with keras.StatelessScope(initialize_variables=False):
         model = zoo.create_model(name)
     keras.backend.clear_session()
@@ -69,9 +69,9 @@ def test_parameters_are_the_published_number(name):
         assert count == int(expected)
 
 
-# One variant of each family stands for it where building all would say nothing new.
+# One variant stands for its family in the tests that would find nothing new in the others.
 FIRST = [names[0] for names in FAMILIES.values()]
-# A minute each to save, load and export; their graphs have more layers than the others'.
+# Each of these takes a minute to save, load and export, because its graph has more layers than the others.
 LONG = {"cspresnet50", "densenet121", "inception_resnet_v2", "inception_v3", "inception_v4", "se_resnet50"}
 
 
@@ -103,7 +103,7 @@ def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
     model.export(tmp_path / "saved_model", verbose=False)
-    served = tf.saved_model.load(tmp_path / "saved_model")  # held: its functions lose their variables with it
+    served = tf.saved_model.load(tmp_path / "saved_model")  # Its functions lose their variables if it is collected.
     for ours, theirs in zip(expected, outputs(served.serve(x)), strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
@@ -111,7 +111,7 @@ def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
 @pytest.mark.parametrize("name", FIRST)
 def test_taps_have_the_promised_strides(name):
     row = family_of(name).VARIANTS[name]
-    # Twice its size: "valid" borders lose a few pixels before each stride, which is little of a large map
+    # The image has twice its usual size, because the pixels that "valid" borders lose are a small part of a large map.
     height, width = 2 * row.image_size, 2 * row.image_size + 11
     try:
         model = zoo.create_model(name, input_shape=(height, width, row.channels), include_top=False)

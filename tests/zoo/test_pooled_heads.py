@@ -1,4 +1,4 @@
-"""Heads on a pooled map: what is pooled, and that names and seeds keep several heads apart."""
+"""Checks heads on a pooled map: the pooling, and the names and seeds that keep several heads apart."""
 
 import keras
 import numpy as np

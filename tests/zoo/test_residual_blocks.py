@@ -1,4 +1,4 @@
-"""Residual, dense, cross-stage and transformer blocks: what the comparison of whole networks does not show."""
+"""Checks of residual, cross-stage and transformer blocks that comparing whole networks does not cover."""
 
 from functools import partial
 
@@ -191,7 +191,7 @@ def test_transformers_and_convnexts_are_exported_to_onnx(row, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model = zoo.create_model(row, input_shape=(48, 80, 3), num_classes=5)
     images = np.random.default_rng(0).uniform(0, 255, (2, 48, 80, 3)).astype("float32")
-    expected = model(images)  # Keras exports no model that was never called
+    expected = model(images)  # Keras exports only models that were called.
     model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
     session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (answer,) = session.run(None, {session.get_inputs()[0].name: images})

@@ -1,4 +1,4 @@
-"""Checkpoints that PyTorch wrote, checkpoints written here opcode by opcode, and files that mean harm."""
+"""Reads checkpoints that PyTorch wrote, checkpoints that are written here opcode by opcode, and hostile files."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from zoo.weights.torch_checkpoint import MAGIC_NUMBER, UnsafeCheckpoint, read
 DATA = Path(__file__).parent / "data"
 
 
-# A writer of both layouts, small enough to trust: pickles are put together from their opcodes.
+# --- A small writer of both layouts, which puts pickles together from their opcodes
 
 
 def text(value: str) -> bytes:
@@ -85,7 +85,7 @@ def write_zip(path: Path, body: bytes, storages=None, *, byteorder="little", com
 both_layouts = pytest.mark.parametrize("write", [write_old, write_zip], ids=["old", "zip"])
 
 
-# What PyTorch wrote
+# --- Files that PyTorch wrote
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_reading_imports_no_framework():
     assert "torch" not in sys.modules
 
 
-# What the writer above wrote
+# --- Files that the writer above wrote
 
 
 @both_layouts
@@ -189,11 +189,11 @@ def test_bytes_that_are_no_bool_become_one(tmp_path):
     assert array.tobytes() == b"\x00\x01\x01"
 
 
-# Files that carry code
+# --- Files that contain code
 
 
 class Harmful:
-    """Pickles as a call of the function with the arguments."""
+    """An object whose pickle is a call of the function with the arguments."""
 
     def __init__(self, function, *arguments):
         self.function, self.arguments = function, arguments
@@ -203,7 +203,7 @@ class Harmful:
 
 
 def carriers(tmp_path, marker):
-    """Files in every layout whose pickle would make `marker`, with the name that should be refused."""
+    """Returns files in every layout whose pickle would create `marker`, with the name that must be refused."""
     harmful = Harmful(os.system, f"touch '{marker}'")
     system = f"{os.system.__module__}.system"
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
@@ -234,7 +234,7 @@ def test_a_checkpoint_that_carries_code_is_refused_by_name_and_nothing_runs(tmp_
         refused += 1
     assert refused == 15
     assert not marker.exists()
-    # The files do carry it: loading one the usual way makes the marker.
+    # The files do contain code: loading one with pickle creates the marker.
     pickle.loads((tmp_path / "plain.pth").read_bytes())
     assert marker.exists()
 
@@ -282,7 +282,7 @@ def test_the_tar_layout_is_refused(tmp_path):
         read(path)
 
 
-# Files that are damaged, or lie
+# --- Damaged files, and files with false claims
 
 
 def test_a_missing_and_an_empty_file(tmp_path):
@@ -323,7 +323,7 @@ def test_a_damaged_file_is_read_or_refused_but_never_worse(tmp_path_factory, dat
     except ValueError:
         return
     for array in arrays.values():
-        array.tobytes()  # every byte of it can be reached
+        array.tobytes()  # Every byte can be read.
 
 
 @both_layouts
@@ -375,7 +375,7 @@ def test_storages_that_are_not_there(tmp_path):
 
 
 def test_dictionaries_that_multiply(tmp_path):
-    # Thirteen levels of ten references each to the level below: 10^13 names in 700 bytes.
+    # Each of thirteen levels refers ten times to the level below: 10^13 names in 700 bytes.
     body = dictionary(w=tensor()) + b"q\x00"
     for level in range(1, 14):
         references = b"".join(text(str(i)) + b"h" + bytes([level - 1]) for i in range(10))
@@ -403,8 +403,8 @@ def test_a_compressed_record_is_refused_unread(tmp_path):
 
 def test_huge_numbers_in_a_pickle_allocate_nothing(tmp_path):
     bodies = [
-        b"]r" + struct.pack("<I", 2**32 - 1),  # a memo slot far away
-        b"X" + struct.pack("<I", 2**32 - 1) + b"abc",  # a text of 4 GiB
+        b"]r" + struct.pack("<I", 2**32 - 1),  # An entry of the memo with a huge number.
+        b"X" + struct.pack("<I", 2**32 - 1) + b"abc",  # A text of 4 GiB.
         b"\x8d" + struct.pack("<Q", 2**62) + b"abc",
         b"\x8b" + struct.pack("<i", 2**31 - 1) + b"abc",
     ]
@@ -436,7 +436,7 @@ def test_zip_files_that_are_no_checkpoint(tmp_path):
 
 
 def directory_entry(contents: bytes, name: str) -> int:
-    """Position of a record's entry in a zip file's directory, which follows all records."""
+    """Returns the position of the entry of a record in the directory of a zip file, which follows all records."""
     return contents.rindex(name.encode(), 0, contents.rindex(b"PK\x05\x06")) - 46
 
 
@@ -472,7 +472,7 @@ def test_a_record_that_is_called_compressed(tmp_path):
 
 
 def test_records_that_overlap(tmp_path):
-    # Four storages of 4 kB each that all lie in the same 4 kB: what must be converted would grow without bound.
+    # Four storages of 4 kB share the same 4 kB: converted copies of such storages could grow without bound.
     sources = {str(i): storage(str(i), kind="HalfStorage", elements=2000) for i in range(4)}
     body = dictionary(**{key: tensor(source, shape=(2000,), strides=(1,)) for key, source in sources.items()})
     path = write_zip(tmp_path / "a.pth", body, {key: np.zeros(2000 if key == "0" else 2, "<f2") for key in sources})
@@ -505,7 +505,7 @@ def test_a_long_pickle_is_cut_short(tmp_path, monkeypatch):
 
 
 def test_a_list_of_pairs_is_not_copied_twice(tmp_path):
-    # One long list, and many ordered dictionaries made of it.
+    # Many ordered dictionaries are made of one long list.
     pairs = b"](" + b"".join(b"](" + text(str(i)) + number(i) + b"e" for i in range(1000)) + b"eq\x00"
     again = b"(" + (name("collections", "OrderedDict") + b"h\x00\x85R") * 1000 + b"t"
     tracemalloc.start()
@@ -518,7 +518,7 @@ def test_a_list_of_pairs_is_not_copied_twice(tmp_path):
 
 
 def test_the_writer_writes_what_pickle_reads():
-    """The opcodes put together above are a pickle that Python itself reads."""
+    """Python itself reads the pickle that is put together from opcodes."""
 
     class Reader(pickle.Unpickler):
         def find_class(self, module, attribute):

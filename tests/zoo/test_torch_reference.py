@@ -1,6 +1,6 @@
-"""Networks without a twin in `keras.applications`, held to the same networks in PyTorch's own layers.
+"""Compares networks that `keras.applications` does not have with the same networks in PyTorch's own layers.
 
-`data/make_torch_reference.py` made the expected logits, and draws the same weights here as there.
+`data/make_torch_reference.py` computed the expected logits. It draws the same weights here.
 """
 
 import importlib.util
@@ -49,7 +49,7 @@ def torch_shape(layer: keras.Layer, variable) -> tuple[int, ...]:
 
 
 def arrays_for(model: keras.Model, modules: dict[str, str]) -> dict[str, np.ndarray]:
-    """What `make_torch_reference` gave the modules of these names."""
+    """Returns the arrays that `make_torch_reference` gave the modules of these names."""
     arrays = {}
     for layer in model.layers:
         for variable in layer.weights:

@@ -1,4 +1,4 @@
-"""Files of weights: Keras' own formats, safetensors and PyTorch's, adapted on demand, and refused whole."""
+"""Checks how files of weights in the formats of Keras, safetensors and PyTorch are loaded, adapted and refused."""
 
 import json
 import logging
@@ -22,13 +22,13 @@ from zoo.weights.pairing import TORCH_PARAMETERS
 SIZE = (48, 64)
 NETWORKS = {
     "resnet": replace(resnet.VARIANTS["resnet18"], units=(1,)),
-    "vit": VisionTransformer(24, 3, 2, 16, image_size=64),  # has layers inside layers
+    "vit": VisionTransformer(24, 3, 2, 16, image_size=64),  # It has layers inside layers.
 }
 FORMATS = (".weights.h5", ".keras", ".safetensors")
 
 
 def build(network: str = "resnet", *, seed: int = 1, num_classes: int = 5, **options) -> keras.Model:
-    """A small network with weights that are neither zero nor one."""
+    """Builds a small network with weights that are neither zero nor one."""
     options = {"input_shape": (*SIZE, 3)} | options
     if options.get("include_top", True):
         options["num_classes"] = num_classes
@@ -62,7 +62,7 @@ def path(request, tmp_path) -> Path:
     return tmp_path / f"my.net{request.param}"
 
 
-# All of them
+# --- Files that fit
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -117,7 +117,7 @@ def test_bfloat16_in_safetensors(tmp_path):
     assert same(values(loaded), {name: value.astype("float32") for name, value in rounded.items()})
 
 
-# Or none
+# --- Files that do not fit
 
 
 def test_another_network_lists_what_differs_and_changes_nothing(path):
@@ -152,7 +152,7 @@ def test_a_file_with_more_than_the_model(path):
         load_weights(model, path)
 
 
-# A classifier for other classes
+# --- A classifier for other classes
 
 
 def test_other_classes_are_a_mismatch_unless_asked_for(path):
@@ -167,7 +167,7 @@ def test_other_classes_are_a_mismatch_unless_asked_for(path):
     assert "predictions/kernel (64, 5) in the model, float32 (64, 7) in the file" in str(e.value)
     assert same(before, values(model))
 
-    row = replace(NETWORKS["resnet"], num_classes=5)  # its own number, which nobody asked for here
+    row = replace(NETWORKS["resnet"], num_classes=5)  # This is the row's own number, and num_classes is not given.
     with pytest.raises(ValueError, match="2 differ"):
         create_model(row, input_shape=(*SIZE, 3), weights=path)
     with pytest.warns(UserWarning, match="'predictions' keeps its random weights, because it has 5 classes and"):
@@ -178,7 +178,7 @@ def test_other_classes_are_a_mismatch_unless_asked_for(path):
     assert same(after, {k: v for k, v in values(saved).items() if not k.startswith("predictions")})
 
 
-# Images of other channels
+# --- Images with another number of channels
 
 
 def first_activation(model: keras.Model) -> keras.Model:
@@ -254,11 +254,11 @@ def test_what_in_channels_may_be(path):
         create_model(NETWORKS["resnet"], in_channels="adapt")
 
 
-# PyTorch's names
+# --- The names of PyTorch
 
 
 def torch_arrays(model: keras.Model, modules: dict[str, str]) -> dict[str, np.ndarray]:
-    """Random weights in PyTorch's names and shapes, for a network without depthwise convolutions."""
+    """Returns random weights with the names and shapes of PyTorch, for a network without depthwise convolutions."""
     random = np.random.default_rng(3)
     arrays = {}
     for layer in model.layers:
@@ -309,7 +309,7 @@ def test_a_file_with_torchvisions_names_of_all_weights_and_its_own_1000_classes(
     np.testing.assert_array_equal(loaded(images), model(images))
 
 
-# Damaged files, and such as mean harm
+# --- Damaged and hostile files
 
 
 def test_files_that_are_not_there(path):
@@ -332,7 +332,7 @@ def test_files_that_end_early(path):
 
 
 def rewritten(path: Path, change) -> Path:
-    """The `.keras` file with another configuration."""
+    """Changes the configuration in a `.keras` file."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members["config.json"] = json.dumps(change(json.loads(members["config.json"]))).encode()

@@ -1,4 +1,4 @@
-"""Pretrained weights: the original's outputs, the mapping of names and axes, and what does not fit."""
+"""Checks pretrained weights: the outputs of the original, the names and axes, and weights that do not fit."""
 
 import csv
 import logging
@@ -28,7 +28,7 @@ DATA = Path(__file__).parent / "data"
 RECIPE = runpy.run_path(str(DATA / "make_lite_reference.py"))
 
 
-# The classes
+# --- The classes
 
 
 def test_the_thousand_classes_in_the_order_of_their_wordnet_ids():
@@ -55,7 +55,7 @@ def test_the_classes_are_those_of_tensorflow_datasets():
     assert [each.wnid for each in imagenet_classes()] == path.read_text().split()
 
 
-# The original's outputs
+# --- The outputs of the original
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +121,11 @@ def test_the_readable_table_is_that_of_the_probabilities():
             assert f"{value:.6f}" == row["probability"]
 
 
-# Where they come from
+# --- The sources of weights
 
 
 def named(name: str) -> keras.Model:
-    """A tiny model under the name of another: what goes wrong before its layers are looked at needs no more."""
+    """Returns a tiny model with the name of another, for errors that occur before its layers are looked at."""
     image = keras.Input((2, 3, 3))
     return keras.Model(image, keras.layers.Conv2D(1, 1)(image), name=name)
 
@@ -189,11 +189,11 @@ def test_a_file_that_is_not_there(tmp_path):
         load_weights(named("efficientnet_lite0"), tmp_path / "none.pth")
 
 
-# Names and axes
+# --- Names and axes
 
 
 def torch_weights(model: keras.Model, modules: dict[str, str], seed: int = 0) -> dict[str, np.ndarray]:
-    """Random arrays as PyTorch would have them: written out by hand, layer by layer, from what PyTorch documents."""
+    """Returns random arrays with the names and shapes that PyTorch documents for each kind of layer."""
     rng = np.random.default_rng(seed)
     arrays = {}
     for layer in model.layers:
@@ -222,7 +222,7 @@ def torch_weights(model: keras.Model, modules: dict[str, str], seed: int = 0) ->
 
 @pytest.fixture
 def checkpoint(monkeypatch):
-    """Has `load_weights` read the given arrays in place of a file."""
+    """Makes `load_weights` read the given arrays in place of a file."""
 
     def give(arrays: dict[str, np.ndarray]) -> str:
         monkeypatch.setattr("zoo.weights.torch_checkpoint.read", lambda path: arrays)
@@ -257,7 +257,7 @@ def test_axes_of_each_kind_of_layer(checkpoint):
 
     for row, column, source, target in np.ndindex(3, 5, 3, 4):
         assert ours("conv")[row, column, source, target] == arrays["torch.conv.weight"][target, source, row, column]
-    # PyTorch's outputs 2k and 2k + 1 belong to channel k.
+    # The outputs 2k and 2k + 1 of PyTorch belong to channel k.
     for row, column, channel, copy in np.ndindex(2, 3, 4, 2):
         theirs = arrays["torch.depthwise.weight"][2 * channel + copy, 0, row, column]
         assert ours("depthwise")[row, column, channel, copy] == theirs
@@ -281,7 +281,7 @@ def test_every_layer_of_efficientnet_has_a_module(checkpoint):
     np.testing.assert_array_equal(project.T, arrays[f"_blocks.{block}._project_conv.weight"][:, :, 0, 0])
 
 
-# The classifier
+# --- The classifier
 
 
 def test_a_classifier_with_other_classes_stays_fresh_and_says_so(lite0):
@@ -306,7 +306,7 @@ def test_without_a_top_the_file_s_classifier_is_left_out_and_logged(lite0, caplo
     np.testing.assert_array_equal(model.get_layer("top_bn").gamma, lite0.get_layer("top_bn").gamma)
 
 
-# What does not fit
+# --- Weights that do not fit
 
 
 def test_a_file_of_another_network_lists_what_differs_and_changes_nothing():

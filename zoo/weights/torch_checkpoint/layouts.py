@@ -28,14 +28,15 @@ PROTOCOL_VERSION = 1001
 
 
 class Storages:
-    """The places of the storages in a mapped file, and the arrays that are views of them."""
+    """The places of the storages in a mapped file, and the arrays that are views of them.
 
-    def __init__(self, memory: mmap.mmap, places: dict[str, tuple[int, int]], *, big_endian: bool = False):
-        """Args:
+    Args:
         memory: The whole file.
         places: key -> (position of the first byte, number of bytes).
-        big_endian: Whether the file has the most significant byte of each element first.
-        """
+        big_endian: Whether the file has the most significant byte of each element first. Defaults to False.
+    """
+
+    def __init__(self, memory: mmap.mmap, places: dict[str, tuple[int, int]], *, big_endian: bool = False):
         self.memory = memory
         self.places = places
         self.byte_order = ">" if big_endian else "<"
