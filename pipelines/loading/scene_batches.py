@@ -26,7 +26,7 @@ from pipelines.annotations.outlines import class_mask, instance_masks
 from pipelines.data import Samples, Scene
 from pipelines.loading.python_decoding import decode_any, decode_in_python
 
-__all__ = ["padded_batches", "sample_dataset", "scene_dataset"]
+__all__ = ["padded_batches", "sample_dataset", "scene_dataset", "scene_reader"]
 
 # Key in a sample -> field of a scene, for everything that each object has.
 _COLUMNS = {"boxes": "boxes", "classes": "classes", "crowd": "crowd", "difficult": "difficult", "ids": "identities"}
@@ -72,7 +72,7 @@ def scene_dataset(
         raise ValueError("scene_dataset: expected at least one scene, received none")
     if masks not in (None, "classes", "instances"):
         raise ValueError(f'scene_dataset: expected `masks` as None, "classes" or "instances"; received {masks!r}')
-    make = _prepared(scenes, masks) if isinstance(scenes, tuple | list) else _on_demand(scenes, masks)
+    make = scene_reader(scenes, masks)
     dataset = tf.data.Dataset.range(len(scenes))
     if shuffle and len(scenes) > 1:
         dataset = dataset.shuffle(len(scenes), seed=seed)
@@ -118,6 +118,11 @@ def sample_dataset(samples: Samples, *, shuffle: bool = False, seed: int = 0) ->
     if shuffle and len(samples) > 1:
         dataset = dataset.shuffle(len(samples), seed=seed)
     return dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def scene_reader(scenes: Sequence[Scene], masks: str | None = None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns the function from the number of a scene to its sample, as `scene_dataset` describes it, in a graph."""
+    return _prepared(scenes, masks) if isinstance(scenes, tuple | list) else _on_demand(scenes, masks)
 
 
 def _prepared(scenes: Sequence[Scene], masks: str | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

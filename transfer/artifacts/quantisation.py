@@ -5,7 +5,7 @@ Two things are measured: in how many of its answers it agrees with the trained m
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,7 +28,7 @@ __all__ = [
 
 QUANTIZATIONS = ("none", "float16", "int8")
 QUANTIZED_WITHIN = 0.25  # How far answers to the built-in photos may differ; what counts is the agreement.
-Split = Samples | Sequence[Scene]
+Split: TypeAlias = Samples | Sequence[Scene]
 
 
 @dataclass(frozen=True, eq=False)

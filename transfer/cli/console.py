@@ -141,7 +141,9 @@ def _finite(value: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table on stdout; nothing in it is taken for markup."""
-    table = Table(*(Text(column) for column in columns), box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(Text(column))
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     out.print(table)

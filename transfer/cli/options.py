@@ -3,7 +3,7 @@
 import enum
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Annotated, Any
 
@@ -77,15 +77,19 @@ def _options() -> dict[str, inspect.Parameter]:
     return {name: _option(name, owners[name]) for name in sorted(owners, key=rank)}
 
 
+def _choices(name: str, values: Sequence[str]) -> Any:
+    return enum.StrEnum(name, {value: value for value in values})
+
+
 def _option(name: str, owners: Mapping[str, tuple[Setting, Any, Any]]) -> inspect.Parameter:
     facts, annotation, _ = next(iter(owners.values()))
     shared = len(owners) == len(TASKS)
     panel = ADVANCED if facts.advanced else None if shared else f"With --task {_or(list(owners))}"
     option = f"--{name.replace('_', '-')}"
-    plain = _plain_type(annotation)
+    plain: Any = _plain_type(annotation)
     extra: dict[str, Any] = {}
     if facts.choices:
-        plain = enum.StrEnum(name, {choice: choice for choice in facts.choices})
+        plain = _choices(name, facts.choices)
     elif plain is not bool:
         extra["metavar"] = facts.metavar or {int: "NUMBER", float: "NUMBER"}.get(plain, "TEXT")
     names = [f"{option}/--no-{name.replace('_', '-')}"] if plain is bool else [option]

@@ -6,6 +6,7 @@ Artifacts for ONNX Runtime, OpenVINO and LiteRT are read without importing Tenso
 import importlib
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import zoo
 from pipelines.prepare.crop import EvaluationCrop
@@ -13,7 +14,7 @@ from transfer.artifacts.engines.choosing import check_precision, choose
 from transfer.artifacts.engines.table import FORMATS, format_of, open_artifact
 from transfer.artifacts.manifest import MANIFEST, check_files, read_manifest
 from transfer.predict.predictor import Predictor
-from transfer.tasks.classify.answers import ClassifyContract
+from transfer.tasks import task_of
 from zoo.weights.pretrained import PRETRAINED, imagenet_classes
 
 __all__ = ["EXPORTED", "load"]
@@ -113,7 +114,8 @@ def _pretrained(name: str, max_pixels: int | None) -> Predictor:
     """Opens a zoo model with its ImageNet weights."""
     model = zoo.create_model(name, weights="imagenet")
     row, classes = PRETRAINED[name], imagenet_classes()
-    contract = ClassifyContract(
+    make: Any = task_of("classify").contract
+    contract = make(
         tuple(one.label for one in classes),
         preparation=EvaluationCrop((row.image_size, row.image_size), row.crop_fraction, row.interpolation),
         wnids=tuple(one.wnid for one in classes),

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ from transfer.artifacts.folders import new_folder
 from transfer.artifacts.writers.keras import write_keras
 from transfer.contract import Proof, installed_versions
 from transfer.predict.loading import EXPORTED
-from transfer.report.model_card import model_card
+from transfer.report.card import model_card
 from transfer.report.page import write as write_report
 from transfer.runs.configuration import Configuration, differences, resolved
 from transfer.runs.folder import Clock, RunUnfinished, free_name, write_audit, write_csv, write_json
@@ -242,7 +242,7 @@ def _train(
         objective=learning.objective(data, settings, built),
         plan=learning.plan(settings),
         optimization=replace(optimization, accumulate=optimization.accumulate * parts.steps),
-        batch_norms=settings.batch_norms,
+        batch_norms=cast(Any, settings.batch_norms),
         class_weight=learning.class_weight(data, settings),
         seed=settings.seed,
         cache=settings.cache and _feature_cache(learning, settings, built, data, parts),

@@ -211,7 +211,8 @@ class Settings:
             raise ValueError(
                 f"{', '.join(unknown)} are not settings of {cls.__name__}, which knows {', '.join(sorted(known))}"
             )
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+        return cls(**values)
 
     @classmethod
     def from_recipe(cls, recipe: str, given: Mapping[str, Any]) -> Self:

@@ -87,11 +87,11 @@ class Rows(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         measured = {name: float(logs[name]) for name in self.columns if name in logs or not self._may_lack(name)}
-        measured = {name: measured.get(name) for name in self.columns}
+        row: dict[str, float | None] = {name: measured.get(name) for name in self.columns}
         rate = learning_rate_of(self.model.optimizer)
         seconds = time.perf_counter() - self.start
         epoch = self.first_epoch + epoch + 1
-        self.rows.append({"epoch": epoch, "phase": self.phase, **measured, "learning_rate": rate, "seconds": seconds})
+        self.rows.append({"epoch": epoch, "phase": self.phase, **row, "learning_rate": rate, "seconds": seconds})
 
     def _may_lack(self, name: str) -> bool:
         return self.gaps and name.startswith("val_")

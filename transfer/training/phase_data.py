@@ -108,7 +108,7 @@ def stored_phases(
         for number, division in divisions.items():
             phases[number] = data = _carried(lowest, division, *images, room)
             if data.train is not images[0]:
-                room -= data.train.nbytes + (0 if data.valid is None else data.valid.nbytes)  # type: ignore[union-attr]
+                room -= data.train.nbytes + (0 if data.valid is None else data.valid.nbytes)
         return phases, ""
     except CacheNotUsed as reason:
         return {}, str(reason)

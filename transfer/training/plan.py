@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 from transfer.training.freezing import as_fraction
 
@@ -82,7 +83,8 @@ class Plan:
     def stages(self) -> tuple[Stage, ...]:
         """The phases in their order, without those that have no epochs."""
         several = not isinstance(self.unfreeze, str | Real)
-        parts = [part for part in (self.unfreeze if several else [self.unfreeze]) if not _is_nothing(part)]  # type: ignore[union-attr]
+        unfrozen: Any = self.unfreeze if several else [self.unfreeze]
+        parts = [part for part in unfrozen if not _is_nothing(part)]
         stages = [Stage("head", "none", self.head_epochs, self.head_learning_rate)]
         stages += [Stage(f"top {part}" if several else "top", part, self.epochs, self.learning_rate) for part in parts]
         return tuple(stage for stage in stages if stage.epochs)

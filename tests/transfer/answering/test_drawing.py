@@ -1,11 +1,9 @@
 """Boxes and captions on photos."""
 
-import itertools
-
 import numpy as np
 import pytest
 
-from transfer.predict.drawing import READABLE, caption, colour_of, draw
+from transfer.drawing import READABLE, caption, draw
 
 
 def test_boxes_are_drawn_where_they_are():
@@ -19,11 +17,6 @@ def test_boxes_are_drawn_where_they_are():
     larger = np.asarray(draw(image, [[20, 40, 90, 100]], [""], [(255, 0, 0)], longer=400))
     assert larger.shape == (240, 400, 3)
     assert (larger[80:82, 40:180] == (255, 0, 0)).all()
-
-
-def test_classes_have_colours_of_their_own():
-    colours = [np.array(colour_of(number)) for number in range(20)]
-    assert all(np.abs(one - other).sum() > 60 for one, other in itertools.pairwise(colours))
 
 
 @pytest.mark.parametrize("shape", [(300, 480, 3), (480, 300, 3), (7, 5, 3), (2000, 330, 3)])

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from transfer.contract import Contract, Output, check_names, check_thresholds
-from transfer.predict.drawing import caption
+from transfer.drawing import caption
 from transfer.tasks.classify.settings import Classify
 from transfer.tasks.scores import Prediction, compare_numbers, prediction_rows, predictions_of, ranked
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task

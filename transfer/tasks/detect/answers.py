@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from PIL import Image
 
+from pipelines.colours import class_colour
 from pipelines.prepare.letterbox import FILL, Letterbox
 from transfer.contract import Contract, Output, check_names, check_thresholds
-from transfer.predict.drawing import colour_of, draw
+from transfer.drawing import draw
 from transfer.tasks.detect.comparison import MAX_CANDIDATES, agreement, compare, limited
 from transfer.tasks.detect.settings import Detect
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -172,7 +173,7 @@ class DetectTask(Task):
             image,
             [one.box for one in best_last],
             [f"{one.label} {one.score:.2f}" for one in best_last],
-            [colour_of(one.index) for one in best_last],
+            [class_colour(one.index) for one in best_last],
         )
 
     def compare(

@@ -31,7 +31,7 @@ from pipelines import (
     epoch_order,
     padded_batches,
 )
-from pipelines.loading.scene_batches import _asked, _prepared
+from pipelines.loading.scene_batches import scene_reader
 from pipelines.prepare.letterbox import FILL
 
 __all__ = ["AUGMENTATIONS", "FLIPS", "STRIDE", "augmentation", "training_batches"]
@@ -198,7 +198,7 @@ def _loader(scenes: Sequence[Scene], size: tuple[int, int]) -> Callable[[tf.Tens
 
     They are kept in memory if all of them fit there.
     """
-    read = _prepared(scenes, None) if isinstance(scenes, tuple | list) else _asked(scenes, None)
+    read = scene_reader(scenes)
     policy = ResizePolicy("pad", size, pad_value=FILL)
 
     def prepared(index: tf.Tensor) -> list[tf.Tensor]:
@@ -206,7 +206,7 @@ def _loader(scenes: Sequence[Scene], size: tuple[int, int]) -> Callable[[tf.Tens
         return [tf.cast(resized["image"], tf.uint8), *(resized[name] for name in TRUTHS)]  # They are whole numbers.
 
     dtypes = [tf.uint8, *TRUTHS.values()]
-    shapes = [[*size, 3], [None, 4], [None], [None]]
+    shapes: list[list[int | None]] = [[*size, 3], [None, 4], [None], [None]]
     nothing = [np.zeros([0] * len(shape), dtype.as_numpy_dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     kept: dict[int, list[np.ndarray]] = {}
 

@@ -9,9 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines import Scene
+from transfer.drawing import draw
 from transfer.measuring.boxes import DetectionEvaluation, Mistakes
 from transfer.measuring.table import Table, as_number, count, defined
-from transfer.predict.drawing import draw
 from transfer.report.figures import COLOURS, GREY, INK, STYLE, as_svg, new_figure
 from transfer.report.markdown import as_list
 from transfer.report.pictures import embedded, pixels

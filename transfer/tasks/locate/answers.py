@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from pipelines.colours import class_colour
 from transfer.contract import Contract, Output, check_names, check_thresholds
-from transfer.predict.drawing import colour_of, draw
+from transfer.drawing import draw
 from transfer.tasks.locate.settings import Locate
 from transfer.tasks.scores import Prediction, compare_numbers, ranked
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -126,7 +127,7 @@ class LocateTask(Task):
         if answer.prediction is None or answer.box is None:
             return Image.fromarray(image)
         one = answer.prediction
-        return draw(image, [answer.box], [f"{one.label} {one.score:.2f}"], [colour_of(one.index)])
+        return draw(image, [answer.box], [f"{one.label} {one.score:.2f}"], [class_colour(one.index)])
 
     def compare(
         self, expected: Arrays, actual: Arrays, size: tuple[int, int], contract: LocateContract, tolerance: float

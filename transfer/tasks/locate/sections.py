@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from transfer.drawing import draw
 from transfer.measuring.places import IOU, NO_OBJECT, LocalisationEvaluation
-from transfer.predict.drawing import draw
 from transfer.report.figures import histogram_figure
 from transfer.report.markdown import as_list
 from transfer.report.pictures import embedded, pixels

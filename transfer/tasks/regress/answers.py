@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from transfer.contract import Contract, Output, check_names
-from transfer.predict.drawing import caption
+from transfer.drawing import caption
 from transfer.tasks.regress.settings import Regress
 from transfer.tasks.scores import compare_numbers
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task

@@ -1,6 +1,6 @@
 """How a network for numbers learns."""
 
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -53,7 +53,7 @@ class RegressLearning(LabelledLearning):
         return RegressContract(data.class_names, deviations(data.train.labels), preparation=trunk.crop)
 
     def objective(self, data: Data, settings: Regress, built: Built) -> Objective:
-        return Regression(error=settings.error, delta=settings.delta)
+        return Regression(error=cast(Any, settings.error), delta=settings.delta)
 
     def measure(self, outputs: dict[str, np.ndarray], part: Any, contract: RegressContract) -> RegressionEvaluation:
         return RegressionEvaluation(contract.number_names, part.labels.astype(float), outputs["numbers"].astype(float))

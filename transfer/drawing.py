@@ -1,6 +1,5 @@
 """Answers on photos, for people to look at: boxes with their labels, or a few lines of text."""
 
-import colorsys
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -10,21 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["caption", "colour_of", "draw"]
+__all__ = ["caption", "draw"]
 
 INK = (16, 18, 24)
 PAPER = (255, 255, 255)
 READABLE = 320  # The longer side in pixels from which on a photo has room for text.
-
-
-def colour_of(number: int) -> tuple[int, int, int]:
-    """Returns a colour for a class that is far from the colours of the classes before it.
-
-    >>> colour_of(0) == colour_of(1)
-    False
-    """
-    red, green, blue = colorsys.hsv_to_rgb(0.58 + number * 0.618034 % 1, 0.75, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw(
@@ -47,7 +36,7 @@ def draw(
 
     Example:
 
-    >>> draw(np.zeros((40, 60, 3), np.uint8), [[5, 5, 30, 20]], ["ant 0.93"], [colour_of(0)]).size
+    >>> draw(np.zeros((40, 60, 3), np.uint8), [[5, 5, 30, 20]], ["ant 0.93"], [(255, 0, 0)]).size
     (60, 40)
     """
     picture, scale = _resized(image, longer)
