@@ -1,7 +1,7 @@
 """What a task contributes to the report and to the model card of a finished run.
 
 A task's `sections.py` returns a `Sections`. The page and the card themselves, with all that tasks have in common, are
-made by `transfer.report.page` and `transfer.report.model_card`.
+made by `transfer.report.page` and `transfer.report.card`.
 """
 
 from dataclasses import dataclass

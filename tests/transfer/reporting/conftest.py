@@ -19,7 +19,7 @@ from transfer.measuring.heads import HeadsEvaluation
 from transfer.measuring.labels import MultiLabelEvaluation
 from transfer.measuring.numbers import RegressionEvaluation
 from transfer.measuring.places import LocalisationEvaluation, largest_objects
-from transfer.report.model_card import model_card
+from transfer.report.card import model_card
 from transfer.report.page import write
 from transfer.report.sections import Card, Section, Sections
 from transfer.tasks import task_of

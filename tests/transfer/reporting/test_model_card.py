@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import Data, Fault, Samples
 from transfer.measuring.classes import Evaluation
-from transfer.report.model_card import model_card
+from transfer.report.card import model_card
 from transfer.report.runs import FEW
 from transfer.tasks.classify import sections as classifier
 
