@@ -130,6 +130,22 @@ def test_a_stopped_job_goes_on_where_it_was(predictor, folder, tmp_path, monkeyp
         np.testing.assert_array_equal(Image.open(drawings / name), Image.open(whole_drawings / name))
 
 
+def test_what_is_counted_is_in_the_file(make_predictor, folder, tmp_path):
+    """A process that is killed can flush nothing any more."""
+    lines = []
+
+    def progress(done, total):
+        whole = (tmp_path / ".out.csv.partial").read_text().splitlines()
+        lines.append((done, len(whole) - 1))
+        drawings = [path for path in (tmp_path / "drawings").rglob("*") if path.is_file()]
+        assert len(drawings) == sum("error" not in json.loads(line) for line in whole[1:])
+
+    write_predictions(
+        make_predictor("detect"), folder, tmp_path / "out.csv", draw_to=tmp_path / "drawings", progress=progress
+    )
+    assert lines == [(count, count) for count in range(7)]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
