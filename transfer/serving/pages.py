@@ -1,7 +1,6 @@
 """The page to try a model on, and what the people who run the server need."""
 
 import contextlib
-import importlib.resources
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ SAMPLES = 2
 def page_router(service: Service) -> APIRouter:
     """Returns the routes of the page, of the health check and of the counters."""
     router = APIRouter()
-    page = (importlib.resources.files("transfer.serving") / "page.html").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
