@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from zoo.metrics import detection
-from zoo.metrics.errors import KINDS, errors
+from zoo.metrics.errors import KINDS, detection_errors
 from zoo.metrics.training import DetectionCallback, MeanAveragePrecision
 
 
@@ -216,7 +216,7 @@ def test_images_without_objects_or_detections():
     for truths, detections in (([nothing], [box]), ([nothing], [nothing]), ([], [])):
         assert math.isnan(detection.coco(truths, detections).summary()["map"])
         assert math.isnan(detection.pascal_voc(truths, detections).map)
-        assert math.isnan(errors(truths, detections).map)
+        assert math.isnan(detection_errors(truths, detections).map)
     assert detection.coco([box], [box], num_classes=3).classes == (0, 1, 2)
 
 
@@ -307,7 +307,7 @@ def test_average_precision_at_levels_reaches_a_recall_of_exactly_that_level():
 
 
 def kinds_of(truth: dict, found: dict, **settings) -> tuple[list[str], list[bool]]:
-    result = errors([truth], [found], **settings)
+    result = detection_errors([truth], [found], **settings)
     return result.kinds[0].tolist(), result.missed[0].tolist()
 
 
@@ -329,7 +329,7 @@ def test_each_kind_of_mistake():
     kinds, missed = kinds_of(truth, found)
     assert kinds == ["correct", "duplicate", "class", "location", "both", "background", "background"]
     assert missed == [False, False, False]  # each would be found if its class or location were correct
-    result = errors([truth], [found])
+    result = detection_errors([truth], [found])
     assert result.counts == {"class": 1, "location": 1, "both": 1, "duplicate": 1, "background": 2, "missed": 0}
     shuffled = {name: [values[i] for i in (6, 2, 4, 0, 5, 1, 3)] for name, values in found.items()}
     kinds, _ = kinds_of(truth, shuffled)
@@ -362,7 +362,7 @@ def test_gains_are_what_putting_right_one_kind_would_bring():
             "scores": [0.7, 0.65, 0.78],
         },
     ]
-    result = errors(truths, detections)
+    result = detection_errors(truths, detections)
     assert [kinds.tolist() for kinds in result.kinds] == [
         ["class", "background", "correct", "class", "correct"],
         ["location", "location", "both"],
@@ -399,7 +399,7 @@ def test_gains_are_what_putting_right_one_kind_would_bring():
 def test_every_detection_and_object_is_accounted_for():
     for seed in range(100):
         truths, detections = random_case(seed)
-        result = errors(truths, detections)
+        result = detection_errors(truths, detections)
         assert result.map == pytest.approx(
             detection.coco(truths, detections).average_precision(threshold=0.5), nan_ok=True
         )
@@ -423,7 +423,7 @@ def case(**changes) -> dict:
     return {"boxes": [[0, 0, 50, 50]], "classes": [0], "scores": [0.5], **changes}
 
 
-@pytest.mark.parametrize("function", [detection.coco, detection.pascal_voc, errors])
+@pytest.mark.parametrize("function", [detection.coco, detection.pascal_voc, detection_errors])
 def test_bad_samples_are_named(function):
     good = [case(), case()]
     for truths, detections, message in (
@@ -469,7 +469,7 @@ def test_bad_settings_are_named():
             detection.coco(good, good, max_detections=most)
     for threshold, background in ((0.5, 0.5), (0.5, 0), (1.5, 0.1)):
         with pytest.raises(ValueError, match="0 < background_threshold < threshold <= 1"):
-            errors(good, good, threshold=threshold, background_threshold=background)
+            detection_errors(good, good, threshold=threshold, background_threshold=background)
     result = detection.coco(good, good)
     with pytest.raises(ValueError, match=r"no threshold 0\.51 was measured"):
         result.average_precision(threshold=0.51)
@@ -490,7 +490,7 @@ def test_arguments_are_not_changed():
     copies = [{name: values.copy() for name, values in sample.items()} for sample in (*truths, *detections)]
     detection.coco(truths, detections)
     detection.pascal_voc(truths, detections)
-    errors(truths, detections)
+    detection_errors(truths, detections)
     for sample, copy in zip((*truths, *detections), copies, strict=True):
         for name, values in copy.items():
             np.testing.assert_array_equal(sample[name], values)

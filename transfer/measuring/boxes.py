@@ -12,7 +12,7 @@ from pipelines import Letterbox, Scene, canvases
 from pipelines.prepare.preparation import Preparation
 from transfer.measuring.table import Table, as_number, count, defined
 from zoo.metrics.detection import CocoResult, PascalResult, coco, pascal_voc, unbatch
-from zoo.metrics.errors import ErrorBreakdown, errors
+from zoo.metrics.errors import ErrorBreakdown, detection_errors
 
 __all__ = ["DetectionEvaluation", "Mistakes", "detections_in", "detections_of", "measure", "truths_of"]
 
@@ -95,7 +95,7 @@ class DetectionEvaluation:
     @cached_property
     def errors(self) -> ErrorBreakdown:
         """The kind of each mistake, and by how much each kind lowers the average precision."""
-        return errors(self.truths, self.detections, num_classes=len(self.class_names))
+        return detection_errors(self.truths, self.detections, num_classes=len(self.class_names))
 
     def summary(self) -> dict[str, float]:
         """Returns COCO's twelve metrics, as `zoo.metrics.detection.CocoResult.summary` names them."""
@@ -136,7 +136,7 @@ class DetectionEvaluation:
                 are shown to nobody. Defaults to 0 for all classes.
         """
         shown = [self.shown(index, thresholds or {}) for index in range(len(self.detections))]
-        breakdown = errors(self.truths, shown, num_classes=len(self.class_names))
+        breakdown = detection_errors(self.truths, shown, num_classes=len(self.class_names))
         images = []
         for index, (kinds, missed) in enumerate(zip(breakdown.kinds, breakdown.missed, strict=True)):
             cost = float(missed.sum() + shown[index]["scores"][~np.isin(kinds, NO_MISTAKE)].sum())

@@ -15,7 +15,7 @@ from zoo.metrics import matching
 from zoo.metrics.detection import COCO_RECALLS
 from zoo.metrics.precision import interpolated_precision
 
-__all__ = ["KINDS", "ErrorBreakdown", "errors"]
+__all__ = ["KINDS", "ErrorBreakdown", "detection_errors"]
 
 Sample = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ class ErrorBreakdown:
     missed: tuple[np.ndarray, ...]
 
 
-def errors(
+def detection_errors(
     truths: Sequence[Sample],
     detections: Sequence[Sample],
     *,
@@ -86,7 +86,7 @@ def errors(
 
     >>> truths = [{"boxes": [[0, 0, 40, 40], [50, 0, 90, 40], [0, 50, 40, 90]], "classes": [0, 1, 2]}]
     >>> boxes = [[0, 0, 40, 36], [0, 0, 36, 40], [50, 0, 90, 38]]
-    >>> result = errors(truths, [{"boxes": boxes, "classes": [0, 0, 0], "scores": [0.9, 0.6, 0.8]}])
+    >>> result = detection_errors(truths, [{"boxes": boxes, "classes": [0, 0, 0], "scores": [0.9, 0.6, 0.8]}])
     >>> result.kinds[0].tolist()
     ['correct', 'duplicate', 'class']
     >>> result.missed[0].tolist()

@@ -2,7 +2,3 @@
 
 Each is imported when an artifact is opened with it, and only TensorFlow's and Keras' own import TensorFlow.
 """
-
-from transfer.artifacts.engines.table import FORMATS, Format, open_artifact, runtime_is_installed
-
-__all__ = ["FORMATS", "Format", "open_artifact", "runtime_is_installed"]
