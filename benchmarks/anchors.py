@@ -50,9 +50,7 @@ class WithAnchors(YOLO):
             build,
             num_classes=plain.num_classes,
             loss_weights=plain.loss_weights,
-            score_threshold=plain.score_threshold,
-            iou_threshold=plain.iou_threshold,
-            max_detections=plain.max_detections,
+            suppression=plain.suppression,
             name="yolo_with_anchors",
         )
         self.shapes = np.split(shapes, len(STRIDES))
