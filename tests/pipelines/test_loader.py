@@ -157,7 +157,7 @@ def test_one_sample_and_none(samples):
         ({"balance": "both"}, "`balance` as None, .* received 'both'"),
         ({"shard": (2, 2)}, "`shard` as"),
         ({"start": (0, 2)}, r"`start` as \(epoch, batch of 1\)"),
-        ({"weights": [1.0, 2.0]}, "expected a weight for each class, received none for"),
+        ({"balance": [1.0, 2.0]}, "expected a weight for each class, received none for"),
     ]:
         with pytest.raises(ValueError, match=message):
             batches(samples, CROP, **options)

@@ -52,7 +52,7 @@ def test_a_folder_becomes_shards_byte_for_byte(photos, tmp_path):
         assert contents == {
             n: (i, label) for n, i, label in zip(theirs.names, theirs.images, theirs.labels, strict=True)
         }
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         write_shards(data, tmp_path / "prepared", name="insects")
 
 
