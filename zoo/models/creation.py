@@ -26,7 +26,7 @@ def create_model(
     Every convolution is a layer of the model itself, and not of a model inside it.
 
     Args:
-        variant: Name of a model from `list_models`, or a row of the table of a family, whose values are free.
+        variant: Name of a model from `list_models`, or a row of the table of a family with your own values.
         num_classes: Number of classes of the classifier. Defaults to that of the variant, which is 1000 for photos. If
             it is given, and the weights are for another number of classes, the classifier keeps its random weights,
             and a warning says so.
