@@ -197,7 +197,7 @@ def test_without_pretrained_weights_everything_trains_from_the_first_epoch_on():
     model = detector(weights=None)
     assert all(layer.trainable for layer in model.layers)
     unfreeze(model, "none")
-    unfreeze(model, plan.stages[0].unfreeze, batch_norms=plan.train_batch_norms)
+    unfreeze(model, plan.stages[0].unfreeze, batch_norms=plan.batch_norms == "trained")
     assert all(layer.trainable for layer in model.layers)
 
 

@@ -190,7 +190,7 @@ def test_mixed_labels_are_trained_on():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_norms": "free"}, 'batch_norms is "frozen" or "re-estimated"'),
+        ({"batch_norms": "free"}, "batch_norms is one of frozen, re-estimated, trained"),
         ({"patience": 0}, "patience is a number of epochs"),
         ({"class_weight": {0: 1.0}, "objective": SoftLabel()}, "class_weight is for a single label"),
     ],

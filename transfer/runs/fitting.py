@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -242,7 +242,6 @@ def _train(
         objective=learning.objective(data, settings, built),
         plan=learning.plan(settings),
         optimization=replace(optimization, accumulate=optimization.accumulate * parts.steps),
-        batch_norms=cast(Any, settings.batch_norms),
         class_weight=learning.class_weight(data, settings),
         seed=settings.seed,
         cache=settings.cache and _feature_cache(learning, settings, built, data, parts),

@@ -138,7 +138,7 @@ class Learning(ABC):
 
     def plan(self, settings: Any) -> Plan:
         """Returns the phases of the training."""
-        names = ("head_epochs", "epochs", "unfreeze", "head_learning_rate", "learning_rate", "patience")
+        names = ("head_epochs", "epochs", "unfreeze", "head_learning_rate", "learning_rate", "patience", "batch_norms")
         return Plan(**{name: getattr(settings, name) for name in names})
 
     def optimization(self, settings: Any) -> Optimization:

@@ -8,7 +8,6 @@ and Ruder 2018, "Universal Language Model Fine-tuning", section 3.3 (gradual unf
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
@@ -44,7 +43,6 @@ def fine_tune(
     objective: Objective = ONE_LABEL,
     plan: Plan = TWO_PHASES,
     optimization: Optimization = ADAM,
-    batch_norms: Literal["frozen", "re-estimated"] = "frozen",
     class_weight: Mapping[int, float] | None = None,
     seed: int = 0,
     cache: FeatureCache | bool = True,
@@ -63,10 +61,8 @@ def fine_tune(
             objective wants them: class numbers, int `[b]`, for a single label.
         valid: The same for validation; None where the objective measures the model itself.
         objective: What the model is trained for; see `transfer.training.objectives`. Defaults to a single label.
-        plan: The phases: what trains in each of them, how long, and how fast.
+        plan: The phases: what trains in each of them, how long, and how fast; and what becomes of the batch norms.
         optimization: The optimizer, and its learning rate over time and depth. Defaults to Adam at a constant rate.
-        batch_norms: What becomes of the trunk's batch norms, which never train. "frozen", the default, leaves them as
-            they are; "re-estimated" gives them the statistics of the training images, once, before the first phase.
         class_weight: How much an image counts by its class, for a single label; see `pipelines.class_weights`.
         seed: Seed of the model's own randomness, such as dropout. The order and the augmentation of images are decided
             by the data sets.
@@ -101,13 +97,13 @@ def fine_tune(
     >>> [(row["phase"], row["epoch"]) for row in history.rows]
     [('head', 1)]
     """
-    _check_arguments(objective, plan, batch_norms, class_weight)
+    _check_arguments(objective, plan, class_weight)
     _check_data(model, train, "train", objective)
     _check_validation(model, valid, objective)
     for stage in plan.stages:  # A part that the model does not have is refused before any training.
-        freezing.unfreeze(model, stage.unfreeze, batch_norms=plan.train_batch_norms)
+        freezing.unfreeze(model, stage.unfreeze, batch_norms=plan.batch_norms == "trained")
     counted = CountedDataset(train, lambda labels: objective.check_values(labels, model, "train"))
-    if batch_norms == "re-estimated":
+    if plan.batch_norms == "re-estimated":
         _reseed(model, seed)
         re_estimate_batch_norms(model, counted.dataset)
     _reseed(model, seed)
@@ -136,11 +132,7 @@ def fine_tune(
     return History(tuple(phases), extraction_seconds, not_cached, objective)
 
 
-def _check_arguments(
-    objective: Objective, plan: Plan, batch_norms: str, class_weight: Mapping[int, float] | None
-) -> None:
-    if batch_norms not in ("frozen", "re-estimated"):
-        raise ValueError(f'batch_norms is "frozen" or "re-estimated", got {batch_norms!r}')
+def _check_arguments(objective: Objective, plan: Plan, class_weight: Mapping[int, float] | None) -> None:
     if class_weight is not None and not isinstance(objective, SingleLabel):
         raise ValueError(
             f"class_weight is for a single label for each image, and the objective is {type(objective).__name__}; "

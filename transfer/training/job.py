@@ -73,7 +73,7 @@ class Job:
         stage = self.plan.stages[len(self.phases)]
         position = begin or Position()
         start = time.perf_counter() - position.seconds
-        freezing.unfreeze(self.model, stage.unfreeze, batch_norms=self.plan.train_batch_norms)
+        freezing.unfreeze(self.model, stage.unfreeze, batch_norms=self.plan.batch_norms == "trained")
         averages = self._compile(stage, data)
         if begin is not None:
             self._restore(data, begin)

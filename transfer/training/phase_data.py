@@ -133,7 +133,7 @@ def _divisions(model: keras.Model, plan: Plan, cache: FeatureCache, objective: O
 
 
 def _division(model: keras.Model, plan: Plan, stage: Stage) -> Division | None:
-    freezing.unfreeze(model, stage.unfreeze, batch_norms=plan.train_batch_norms)
+    freezing.unfreeze(model, stage.unfreeze, batch_norms=plan.batch_norms == "trained")
     return divide(model)
 
 

@@ -28,6 +28,9 @@ class Stage:
     learning_rate: float
 
 
+BATCH_NORMS = ("frozen", "re-estimated", "trained")
+
+
 @dataclass(frozen=True)
 class Plan:
     """The phases of a fine-tuning: first the head alone, then the head with the top of the trunk.
@@ -42,8 +45,9 @@ class Plan:
         learning_rate: The highest learning rate of the later phases. Defaults to 1e-4.
         patience: Number of epochs without a better one after which a phase ends. None, the default, ends no phase
             early.
-        train_batch_norms: Whether the batch norms in the unfrozen part of the trunk train, too. This is for trunks with
-            random weights: those of a pretrained trunk are better left as they are. Defaults to False.
+        batch_norms: What becomes of the trunk's batch norms. "frozen", the default, leaves them as they are;
+            "re-estimated" gives them the statistics of the training images, once, before the first phase; "trained"
+            trains those in the unfrozen part, which is for trunks with random weights.
 
     Raises:
         ValueError: A number is outside of its range, or the plan has no phase.
@@ -62,7 +66,7 @@ class Plan:
     head_learning_rate: float = 1e-3
     learning_rate: float = 1e-4
     patience: int | None = None
-    train_batch_norms: bool = False
+    batch_norms: str = "frozen"
 
     def __post_init__(self) -> None:
         for name in ("head_epochs", "epochs"):
@@ -71,6 +75,8 @@ class Plan:
         for name in ("head_learning_rate", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is a positive number, got {getattr(self, name)}")
+        if self.batch_norms not in BATCH_NORMS:
+            raise ValueError(f"batch_norms is one of {', '.join(BATCH_NORMS)}; got {self.batch_norms!r}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience is a number of epochs, 1 or more, or None; got {self.patience}")
         if not self.stages:

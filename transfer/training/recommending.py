@@ -25,7 +25,7 @@ class Recommendation:
         unfreeze: The part or the parts of the trunk, as `transfer.Plan` takes them.
         head_epochs: Number of epochs of the first phase.
         epochs: Number of epochs of each later phase.
-        batch_norms: What becomes of the trunk's batch norms, as `fine_tune` takes it.
+        batch_norms: What becomes of the trunk's batch norms, as `Plan` takes it.
         images_per_class: Number of training images of the smallest class.
         shift: How far features lie off those of the backbone's own images (`feature_shift`); None for a trunk without
             batch norms.
@@ -43,8 +43,10 @@ class Recommendation:
 
     @property
     def plan(self) -> Plan:
-        """The phases, for `fine_tune(..., plan=recommendation.plan, batch_norms=recommendation.batch_norms)`."""
-        return Plan(head_epochs=self.head_epochs, epochs=self.epochs, unfreeze=self.unfreeze)
+        """The phases, for `fine_tune(..., plan=recommendation.plan)`."""
+        return Plan(
+            head_epochs=self.head_epochs, epochs=self.epochs, unfreeze=self.unfreeze, batch_norms=self.batch_norms
+        )
 
 
 def recommend(data: Data, backbone: Backbone) -> Recommendation:

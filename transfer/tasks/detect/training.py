@@ -177,7 +177,7 @@ class DetectLearning(Learning):
             return plan
         # A random trunk has nothing to keep.
         epochs = settings.epochs or settings.head_epochs
-        return replace(plan, head_epochs=0, epochs=epochs, unfreeze="all", train_batch_norms=True)
+        return replace(plan, head_epochs=0, epochs=epochs, unfreeze="all", batch_norms="trained")
 
     def views_key(self, settings: Detect) -> str:
         names = ("flip", "mosaic", "multi_scale", "epochs", "head_epochs")
@@ -189,7 +189,7 @@ class DetectLearning(Learning):
         model, _ = _detector(replace(settings, weights=None), built.model.num_classes, built.contract.preparation.size)
         model.set_weights(built.model.get_weights())
         plan = self.plan(settings)
-        freezing.unfreeze(model, plan.stages[-1].unfreeze, batch_norms=plan.train_batch_norms)
+        freezing.unfreeze(model, plan.stages[-1].unfreeze, batch_norms=plan.batch_norms == "trained")
         return model
 
     def network(
