@@ -40,7 +40,7 @@ def in_int8(model: Any, samples: Iterable[np.ndarray]) -> Any:
         if key not in marked:
             marked[key] = _marked(source, *ranges[key])
         node.input(0).replace_source_output(marked[key])
-        node.input(1).replace_source_output(_weights(node.input_value(1).get_node().data, _channels(node)))
+        node.input(1).replace_source_output(_weights(node.input_value(1).get_node().data, _channels(node) or ()))
     model.validate_nodes_and_infer_types()
     return model
 
