@@ -9,6 +9,7 @@ import zipfile
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 
@@ -272,6 +273,14 @@ def test_quantised_artifacts_are_held_to_a_bound(everywhere, tmp_path, quantize,
         artifact = FORMATS[name].files[-1]
         ratio = (tmp_path / "out" / artifact).stat().st_size / (folder / artifact).stat().st_size
         assert ratio < 1.15, "what is added weighs little, even where weights are few"
+    if quantize == "int8" and "onnx" in formats:
+        nodes = onnx.load(tmp_path / "out" / "model.onnx").graph.node
+        made_by = {output: node.op_type for node in nodes for output in node.output}
+        layers = {
+            node.op_type: [made_by.get(name) for name in node.input[:2]] for node in nodes if node.op_type in LAYERS
+        }
+        assert layers["Conv"] == ["DequantizeLinear"] * 2
+        assert "DequantizeLinear" not in layers.get("Gemm", []), "the last layer stays"
     if quantize == "int8" and "litert" in formats:
         assert manifest["artifacts"]["litert"]["takes"] == "uint8 [n, 32, 48, 3], prepared"
         engine = open_artifact(tmp_path / "out" / "model.tflite")

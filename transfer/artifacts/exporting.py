@@ -259,7 +259,7 @@ def _check_quantizing(formats: Sequence[str], quantize: str, labelled: Labelled 
 
 
 def _check_fit(model: keras.Model, contract: Contract) -> None:
-    """Checks what a model says about itself: the images that it takes, and facts that the contract states, too."""
+    """Checks what a model says about itself: the images that it takes, and numbers that the contract states, too."""
     height, width = contract.preparation.size
     if model.input_shape not in ((None, height, width, 3), (None, None, None, 3)):
         raise ValueError(
@@ -268,7 +268,7 @@ def _check_fit(model: keras.Model, contract: Contract) -> None:
         )
     for name in (field.name for field in dataclasses.fields(contract)):
         own, stated = getattr(model, name, None), getattr(contract, name)
-        if own is not None and own != stated:
+        if isinstance(own, int | float) and own != stated:
             raise ValueError(
                 f"the model's {name} is {own}, and the contract says {stated}; set the model's attribute before"
             )
