@@ -104,11 +104,14 @@ def in_int8(model: Any, samples: Iterable[dict[str, np.ndarray]]) -> Any:
 
 
 def _last_layers(model: Any) -> list[str]:
-    """Returns the names of those convolutions and dense layers from which no other one is reached."""
+    """Returns the names of those convolutions and dense layers from which no other one is reached.
+
+    A dense layer is a `Gemm`, or a `MatMul`, which is never quantised.
+    """
     before_layers: set[str] = set()  # The tensors from which such a layer is reached.
     last = []
     for node in reversed(model.graph.node):
-        is_layer = node.op_type in QUANTIZED
+        is_layer = node.op_type in (*QUANTIZED, "MatMul")
         is_before = not before_layers.isdisjoint(node.output)
         if is_layer and not is_before:
             last.append(node.name)
