@@ -34,6 +34,27 @@ def test_nothing_is_left_after_an_error(tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_block_that_fails_may_keep_what_must_not_be_lost(tmp_path):
+    def block():
+        with new_folder(tmp_path / "result") as work:
+            (work / "model.txt").write_text("an hour's work")
+            work.rename(tmp_path / "result.unfinished")
+            raise ValueError("no proof")
+
+    with pytest.raises(ValueError, match="no proof"):
+        block()
+    assert os.listdir(tmp_path) == ["result.unfinished"]
+    assert (tmp_path / "result.unfinished" / "model.txt").read_text() == "an hour's work"
+
+
+def test_a_name_is_no_pattern(tmp_path):
+    for name in ("run [1]", "run 1", "run *"):
+        with new_folder(tmp_path / name) as work:
+            (work / "a.txt").write_text(name)
+    assert sorted(os.listdir(tmp_path)) == ["run *", "run 1", "run [1]"]
+    assert (tmp_path / "run 1" / "a.txt").read_text() == "run 1"
+
+
 def test_what_is_there_is_not_touched(tmp_path):
     (tmp_path / "result").mkdir()
     (tmp_path / "result" / "old.txt").write_text("old")

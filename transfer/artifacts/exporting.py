@@ -49,6 +49,7 @@ from transfer.artifacts.quantisation import (
 from transfer.artifacts.writers.source import Source
 from transfer.artifacts.writers.table import QUANTIZABLE, WRITERS
 from transfer.contract import TOLERANCE, Agreement, Check, Contract, ExportError, Proof
+from transfer.models.sequential import as_functional
 from transfer.tasks.task import Arrays
 
 __all__ = ["CONTENTS", "check_formats", "export", "fingerprint", "write_and_prove"]
@@ -169,14 +170,14 @@ def write_and_prove(
         ExportError: As `export` raises it; its `artifact` and its `check` say what failed.
         ModuleNotFoundError, ValueError: As `export` raises them.
     """
-    _check_input(model, contract)
+    _check_fit(model, contract)
     check_formats(formats)
     _check_quantizing(formats, quantize, labelled)
     contract = dataclasses.replace(contract, fingerprint=fingerprint(model, contract))
     built_in = proof_photos()
     encoded = built_in + [encoded_photo(photo, index) for index, photo in enumerate(photos)]
     calibrated = Labelled(calibration) if calibration is not None else labelled and labelled.spread(CALIBRATED_ON)
-    source = Source(model, contract, quantize, calibrated)
+    source = Source(as_functional(model), contract, quantize, calibrated)
 
     _write_texts(folder, contract)
     for name in set(formats) & {"keras"}:
@@ -257,13 +258,20 @@ def _check_quantizing(formats: Sequence[str], quantize: str, labelled: Labelled 
         raise ValueError(f"what {quantize} loses has to be measured: give annotated images (labelled=..., --int8-data)")
 
 
-def _check_input(model: keras.Model, contract: Contract) -> None:
+def _check_fit(model: keras.Model, contract: Contract) -> None:
+    """Checks what a model says about itself: the images that it takes, and numbers that the contract states, too."""
     height, width = contract.preparation.size
     if model.input_shape not in ((None, height, width, 3), (None, None, None, 3)):
         raise ValueError(
             f"the contract prepares images of {height} x {width}, and the model takes {model.input_shape}; give the "
             "size that the model was made for"
         )
+    for name in (field.name for field in dataclasses.fields(contract)):
+        own, stated = getattr(model, name, None), getattr(contract, name)
+        if isinstance(own, int | float) and own != stated:
+            raise ValueError(
+                f"the model's {name} is {own}, and the contract says {stated}; set the model's attribute before"
+            )
 
 
 def _check_outputs(outputs: Arrays, contract: Contract) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 import zoo.layers  # noqa: F401  A .keras file names its layers, and Keras has to know those of the zoo.
 from transfer.artifacts.endpoints import endpoints
 from transfer.artifacts.engines.tensorflow import TensorFlowEngine, freeze_graph
+from transfer.models.sequential import as_functional
 from transfer.tasks import learning_of
 from transfer.tasks.contracts import read_contract
 
@@ -30,8 +31,8 @@ class KerasEngine(TensorFlowEngine):
     name = "keras"
 
     def __init__(self, model: keras.Model, contract: Any):
-        self.model = model
-        network = learning_of(contract.task).network(model, contract, portable=False)
+        self.model = as_functional(model)
+        network = learning_of(contract.task).network(self.model, contract, portable=False)
         made = endpoints(network, contract)
         types = {"images": "uint8", contract.preparation.endpoint: contract.preparation.dtype}
         traced = {}

@@ -7,6 +7,7 @@ import keras
 
 from transfer.artifacts.writers.source import Source
 from transfer.contract import Contract
+from transfer.models.sequential import as_functional
 
 __all__ = ["write", "write_keras"]
 
@@ -33,6 +34,5 @@ def _uncompiled(model: keras.Model) -> keras.Model:
         copy = type(model).from_config(model.get_config())
         copy.set_weights(model.get_weights())
         return copy
-    # A sequential model knows its `inputs`, but its `output` only once it was called.
-    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
-    return keras.Model(model.inputs[0], outputs, name=model.name)
+    model = as_functional(model)
+    return keras.Model(model.inputs[0], model.output, name=model.name)

@@ -64,9 +64,10 @@ def in_float16(model: Any) -> Any:
 
 
 def in_int8(model: Any, samples: Iterable[dict[str, np.ndarray]]) -> Any:
-    """Quantises the convolutions and dense layers of an ONNX model: 8 bits for weights and for what goes into them.
+    """Quantises the convolutions and dense layers of an ONNX model: 8 bits for weights, and for what goes in and out.
 
-    Each output channel has a scale of its own. Everything else, such as the decoding of boxes, stays in float32.
+    Each output channel has a scale of its own. Everything else stays in float32, such as the decoding of boxes, and so
+    do the last layers: they take little time, and 256 levels are few for what comes out of them.
 
     Args:
         model: An `onnx.ModelProto`.
@@ -94,8 +95,26 @@ def in_int8(model: Any, samples: Iterable[dict[str, np.ndarray]]) -> Any:
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=_last_layers(model),
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
         return onnx.load(after)
+
+
+def _last_layers(model: Any) -> list[str]:
+    """Returns the names of those convolutions and dense layers from which no other one is reached.
+
+    A dense layer is a `Gemm`, or a `MatMul`, which is never quantised.
+    """
+    before_layers: set[str] = set()  # The tensors from which such a layer is reached.
+    last = []
+    for node in reversed(model.graph.node):
+        is_layer = node.op_type in (*QUANTIZED, "MatMul")
+        is_before = not before_layers.isdisjoint(node.output)
+        if is_layer and not is_before:
+            last.append(node.name)
+        if is_layer or is_before:
+            before_layers.update(node.input)
+    return last

@@ -16,7 +16,10 @@ _CHANNELS = {"Convolution": (0,), "GroupConvolution": (0, 1)}
 
 
 def in_int8(model: Any, samples: Iterable[np.ndarray]) -> Any:
-    """Quantises the convolutions and dense layers of an OpenVINO model. Everything else stays in float32.
+    """Quantises the convolutions and dense layers of an OpenVINO model.
+
+    Everything else stays in float32, such as the decoding of boxes, and so do the last layers: they take little time,
+    and errors behind them are not averaged any more.
 
     Args:
         model: An `openvino.Model` with one input; it is changed.
@@ -30,8 +33,9 @@ def in_int8(model: Any, samples: Iterable[np.ndarray]) -> Any:
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())  # Then weights are constants without anything behind them.
     manager.run_passes(model)
-    layers = [node for node in model.get_ordered_ops() if _channels(node) is not None]
-    _shield(model, {node.get_name() for node in layers})
+    before = _before_layers(model)
+    _shield(model, before)
+    layers = [node for node in model.get_ordered_ops() if _channels(node) is not None and node.get_name() in before]
     ranges = _ranges(model, [node.input_value(0) for node in layers], samples)
     marked: dict[str, Any] = {}
     for node in layers:
@@ -40,7 +44,7 @@ def in_int8(model: Any, samples: Iterable[np.ndarray]) -> Any:
         if key not in marked:
             marked[key] = _marked(source, *ranges[key])
         node.input(0).replace_source_output(marked[key])
-        node.input(1).replace_source_output(_weights(node.input_value(1).get_node().data, _channels(node)))
+        node.input(1).replace_source_output(_weights(node.input_value(1).get_node().data, _channels(node) or ()))
     model.validate_nodes_and_infer_types()
     return model
 
@@ -56,7 +60,20 @@ def _channels(node: Any) -> tuple[int, ...] | None:
     return _CHANNELS[kind]
 
 
-def _shield(model: Any, layers: set[str]) -> None:
+def _before_layers(model: Any) -> set[str]:
+    """Returns the names of the operations behind which there is a layer."""
+    reaching: set[str] = set()  # Layers, and what is before them.
+    before: set[str] = set()
+    for node in reversed(model.get_ordered_ops()):
+        targets = {one.get_node().get_name() for output in node.outputs() for one in output.get_target_inputs()}
+        if targets & reaching:
+            before.add(node.get_name())
+        if targets & reaching or _channels(node) is not None:
+            reaching.add(node.get_name())
+    return before
+
+
+def _shield(model: Any, before: set[str]) -> None:
     """Keeps the runtime from taking products behind the last layers, such as those that decode boxes, for scales.
 
     OpenVINO 2026.4 moves a scale through the operations behind it, and moves one with a number for each point wrongly
@@ -67,12 +84,8 @@ def _shield(model: Any, layers: set[str]) -> None:
 
     pixel = operations.gather(operations.reshape(model.get_parameters()[0], [-1], False), 0, 0)
     zero = operations.minimum(operations.absolute(pixel), np.float32(0))
-    before_layers: set[str] = set(layers)
-    for node in reversed(model.get_ordered_ops()):
-        targets = {one.get_node().get_name() for output in node.outputs() for one in output.get_target_inputs()}
-        if targets & before_layers:
-            before_layers.add(node.get_name())
-        elif node.get_type_name() == "Multiply" and node.get_name() not in layers:
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Multiply" and node.get_name() not in before:
             for place in node.inputs():
                 factor = place.get_source_output()
                 if factor.get_node().get_type_name() == "Constant" and factor.get_element_type().is_real():
