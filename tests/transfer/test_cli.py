@@ -313,7 +313,7 @@ def test_evaluate_for_people(finished, tmp_path, make_photos):
     assert "On all images (12):" in result.stdout
     assert re.search(r"\d+\.\d% \(\d+–\d+\)", result.stdout)
     assert "F1" in result.stdout
-    assert "temperature of these photos is" in result.stdout
+    assert "temperature for these images is" in result.stdout
     assert "<meadow>" in result.stdout
     assert "bad.jpg" in result.stderr
 

@@ -42,7 +42,7 @@ def test_audit_for_people_and_against_a_run(photos, tmp_path):
     (tmp_path / "run" / "labels.txt").write_text("bee\nant\n")
     done = CliRunner().invoke(app, ["audit", str(photos), "--run", str(tmp_path / "run")])
     assert done.exit_code == 1
-    assert "class order: the classes are the model's in another order" in done.stdout
+    assert "class order: The classes of the data and of the model have different orders" in done.stdout
     assert done.stdout.splitlines()[-1] == "26 images: errors found"
 
 

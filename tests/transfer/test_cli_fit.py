@@ -144,7 +144,7 @@ def test_data_or_a_configuration_is_needed(asked, tmp_path):
     ("words", "code", "text"),
     [
         ("--task detect --balance even", 1, "--balance is for --task classify, and says nothing to --task detect"),
-        ("--task detect --patience 3", 1, "patience says nothing to --task detect"),
+        ("--task detect --patience 3", 1, "a detector knows no patience, got patience=3"),
         ("--task regress --mix mixup", 1, "--mix is for --task classify"),
         ("--learning-rate 0", 1, "learning_rate has to be above 0; got 0.0"),
         ("--ema 1", 1, "ema has to be at least 0 and below 1; got 1.0"),

@@ -61,7 +61,8 @@ class SaveState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         stopped = self.model.stop_training
-        if stopped or self.checkpoint.is_due():
+        # What a whole phase has reached is always saved: what comes next may fail.
+        if stopped or epoch + 1 == self.epochs or self.checkpoint.is_due():
             self._save(epoch=self.epochs if stopped else epoch + 1, batch=0)
 
     def _save(self, *, epoch: int, batch: int) -> None:

@@ -1,6 +1,9 @@
 """TensorFlow, with the weights frozen into the graph as constants."""
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,21 @@ def freeze_graph(function: Any) -> Callable[[Any], dict[str, Any]]:
     return lambda images: dict(zip(names, frozen(images), strict=True))
 
 
+@contextmanager
+def _plainly_named(path: Path) -> Iterator[Path]:
+    """Gives a folder a path without brackets and stars, which TensorFlow takes for patterns when it reads variables."""
+    if not set("[]*?") & set(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "saved_model")
+        try:
+            link.symlink_to(path.resolve(), target_is_directory=True)
+        except OSError:  # Windows lets only some users make links.
+            shutil.copytree(path, link)
+        yield link
+
+
 def open_model(path: Path) -> SavedModelEngine:
     """Opens the folder of a SavedModel.
 
@@ -78,7 +96,8 @@ def open_model(path: Path) -> SavedModelEngine:
         ValueError: It cannot be read, or this project did not write it.
     """
     try:
-        loaded = tf.saved_model.load(str(path))
+        with _plainly_named(path) as folder:
+            loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if "contract" not in loaded.signatures:
