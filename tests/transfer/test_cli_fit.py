@@ -151,7 +151,7 @@ def test_data_or_a_configuration_is_needed(asked, tmp_path):
         ("--batch-size 0", 1, "batch_size has to be at least 1; got 0"),
         ("--image-size 1x2x3", 1, "height x width as in 288x384; got image_size='1x2x3'"),
         ("--balance fair", 2, "'fair' is not one of"),
-        ("--epochs many", 2, "'many' is not a valid int"),
+        ("--epochs many", 2, "Invalid value for '--epochs'"),
     ],
 )
 def test_settings_that_cannot_be(words, code, text, asked, tmp_path):
