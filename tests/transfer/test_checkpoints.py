@@ -197,3 +197,14 @@ def test_the_state_of_another_model_is_refused_and_changes_nothing(tmp_path):
         tune(other, checkpoint=path)
     for one, another in zip(before, other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, another)
+
+
+def test_the_end_of_a_phase_is_kept_however_little_time_saving_may_take(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    tune(network(), checkpoint=Checkpoint(path, share=1e-6), head_epochs=1, epochs=1)
+    position = Checkpoint(path).position()
+    assert (position.phase, position.epoch) == (1, 1)
+    count = []
+    note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: count.append(1))
+    tune(network(), checkpoint=path, callbacks=[note], head_epochs=1, epochs=1)
+    assert count == [], "all is done already"

@@ -48,7 +48,8 @@ class Checkpoint:
     Args:
         path: The path of the file; its folder is made if need be.
         share: The share of the time that saving may take, above 0 and at most 1. With a share, the state is saved in
-            the middle of epochs, too, and not more often than that; without one, it is saved after each epoch.
+            the middle of epochs, too, but not more often than that, and always at the end of a phase. Without a share,
+            it is saved after each epoch.
 
     Raises:
         ValueError: The share is out of its range.

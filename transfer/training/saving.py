@@ -60,10 +60,9 @@ class SaveState(keras.callbacks.Callback):
             self._save(epoch=self.epoch, batch=done)
 
     def on_epoch_end(self, epoch, logs=None):
-        stopped = self.model.stop_training
-        # What a whole phase has reached is always saved: what comes next may fail.
-        if stopped or epoch + 1 == self.epochs or self.checkpoint.is_due():
-            self._save(epoch=self.epochs if stopped else epoch + 1, batch=0)
+        ended = self.model.stop_training or epoch + 1 == self.epochs
+        if ended or self.checkpoint.is_due():  # What a whole phase has reached is always kept.
+            self._save(epoch=self.epochs if ended else epoch + 1, batch=0)
 
     def _save(self, *, epoch: int, batch: int) -> None:
         position = Position(
