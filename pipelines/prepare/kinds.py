@@ -22,7 +22,8 @@ def preparation_from_dict(document: Mapping[str, Any]) -> Preparation:
             those of a crop.
 
     Raises:
-        ValueError: an unknown kind.
+        TypeError: The document is no mapping.
+        ValueError: The kind is unknown.
 
     Example:
 
@@ -31,6 +32,8 @@ def preparation_from_dict(document: Mapping[str, Any]) -> Preparation:
     >>> preparation_from_dict({"kind": "letterbox", "size": [32, 48], "fill": 0.0})
     Letterbox(size=(32, 48), fill=0.0)
     """
+    if not isinstance(document, Mapping):
+        raise TypeError(f"a preparation with its fields (received {document!r})")
     kind = document.get("kind", EvaluationCrop.kind)
     if kind not in PREPARATIONS:
         raise ValueError(f"expected a preparation of the kind {' or '.join(PREPARATIONS)}, received {kind!r}")
