@@ -2,8 +2,8 @@
 
 Two things are compared. Of the candidates before suppression, those count that could be shown at any threshold which
 the contract allows: a score below `score_threshold` in both detectors never reaches anybody, and neither does its box.
-A box counts as much as its score: a coordinate of a box with the score 0.1 may be off by ten times as much as that of a box
-with the score 1.
+A box counts as much as its score: a coordinate of a box with the score 0.1 may be off by ten times as
+much as that of a box with the score 1.
 
 And of the detections that are left after suppression, each must be found by both. That is a matter of yes and no: where
 a score lies at the threshold, or an overlap at the one of suppression, the last bit of a number decides. So a detection
