@@ -165,7 +165,7 @@ def test_googlenets_pooling_keeps_the_last_window(size, window):
         ("lenet5", {"input_shape": (28, 28, 1)}, "at least 32x32 pixels"),
         ("lenet5_rbf", {"num_classes": 11}, "10 digits, got num_classes=11"),
         ("alexnet", {"input_shape": (66, 227, 3)}, "at least 67x67"),
-        ("vgg16", {"input_shape": (None, None, 3)}, r"known height and width.*leave its top out"),
+        ("vgg16", {"input_shape": (None, None, 3)}, r"known height and width.*without its top"),
         ("googlenet_auxiliary", {"input_shape": (64, 64, 3)}, "at least 80x80"),
         ("googlenet_auxiliary", {"input_shape": (None, None, 3)}, "known size"),
         ("inception_v3", {"input_shape": (74, 75, 3)}, "at least 75x75"),
