@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer.phase_data.extraction import extract, through
 from transfer.training import extraction as caching
 from transfer.training import freezing, phase_data
 from transfer.training.division import CacheNotUsed, between, divide
+from transfer.training.extraction import extract, through
 from transfer.training.feature_cache import FeatureCache
 from transfer.training.feature_store import digest_of
 from transfer.training.fine_tuning import Plan, fine_tune

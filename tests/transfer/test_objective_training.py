@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import EvaluationCrop, Samples, batches
-from transfer.measuring.labels import measure
+from transfer.measuring.models import measure
 from transfer.models.backbones import Backbone
 from transfer.models.heads import Head, classifier, multi_label, regressor, several_heads
 from transfer.training.fine_tuning import Plan, fine_tune
