@@ -32,7 +32,9 @@ import pipelines
 import transfer
 from benchmarks.fashion_mnist import load as load_fashion_mnist
 from transfer.training import freezing
-from transfer.training.feature_cache import FeatureCache, divide, extract
+from transfer.training.division import divide
+from transfer.training.extraction import extract
+from transfer.training.feature_cache import FeatureCache
 from transfer.training.fine_tuning import fine_tune
 
 SIZE = (224, 224)

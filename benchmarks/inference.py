@@ -98,7 +98,7 @@ def measured(place: Path, photos: int, rounds: int, starts: int) -> Iterator[Com
     assert isinstance(engine, OpenVINOEngine)
     for batch in (1, 32):
         images = draw.integers(0, 256, (batch, 224, 224, 3), "uint8")
-        request = engine.compiled("cropped", 1 if batch == 1 else -1).create_infer_request()
+        request = engine.compiled("prepared", 1 if batch == 1 else -1).create_infer_request()
         yield compare(
             f"by hand, batch {batch}",
             ours=lambda images=images: probabilities(engine, images),
