@@ -6,7 +6,7 @@ import pytest
 
 import transfer
 from pipelines import Cutouts, RandomFlip, Scene, SyntheticScenes
-from transfer import Localisation, fine_tune, localisation_batches, localiser
+from transfer import Localisation, Plan, fine_tune, localisation_batches, localiser
 from transfer.models.backbones import backbone
 from transfer.tasks.locate.localisation import relative_boxes
 from zoo import boxes as box_geometry
@@ -132,7 +132,7 @@ def test_training_on_stored_activations_learns_what_and_where(digits, epochs):
     frozen = [weight.numpy() for weight in model.get_layer(model.layers[3].name).weights]
     task = Localisation(class_weight=0.5, box_weight=0.5, box_loss="giou")
     history = fine_tune(
-        model, train, valid, objective=task, head_epochs=epochs, epochs=0, head_learning_rate=1e-3, progress=False
+        model, train, valid, objective=task, plan=Plan(epochs, 0, head_learning_rate=1e-3), progress=False
     )
     assert history.phases[0].cached
     assert {"val_label_accuracy", "val_box_iou"} <= set(history.rows[0])

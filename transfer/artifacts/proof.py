@@ -5,7 +5,7 @@ and without TensorFlow. Which differences count is for the task to say (`transfe
 can reach a user.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class _Case:
     sizes: Sequence[tuple[int, int]]  # Of what boxes are in pixels of, photo by photo.
     on_photos: bool
     way: str
-    inputs: Sequence[np.ndarray]  # The batches.
+    inputs: Iterable[np.ndarray]  # The batches, made when they are needed: photos in float32 are large.
 
 
 def prove(
@@ -136,9 +136,9 @@ def _cases(engine: Engine, reference: Reference, encoded: Sequence[bytes]) -> It
     if "images" in engine.ways:
         for dtype in engine.dtypes:
             endpoint = f"images {dtype}"
-            yield _Case(endpoint, 1, whole, sizes, True, "images", [photo.astype(dtype) for photo in alone])
+            yield _Case(endpoint, 1, whole, sizes, True, "images", (photo.astype(dtype) for photo in alone))
             # Arrays have to share a size, so those of a batch are cut.
-            yield _Case(endpoint, GROUP, cut, cut_sizes, True, "images", [stack.astype(dtype) for stack in stacks])
+            yield _Case(endpoint, GROUP, cut, cut_sizes, True, "images", (stack.astype(dtype) for stack in stacks))
     if "image_bytes" in engine.ways and encoded:
         for batch in BATCH_SIZES:  # Files of different sizes go together in one batch.
             files = [np.array(list(group), object) for group in _groups(encoded, batch)]
@@ -151,10 +151,10 @@ def _compared(engine: Engine, artifact: str, case: _Case, tolerance: float) -> C
     try:
         actual = _joined([engine.outputs(case.way, batch) for batch in case.inputs])
     except Exception as error:  # Each runtime has its own classes of errors.
-        raise ExportError(f"{place}: it gives no answer: {error}", artifact=artifact) from error
+        raise ExportError(f"{place}: it gives no answer: {str(error).rstrip('.')}.", artifact=artifact) from error
     missing = [name for name, one in contract.outputs().items() if not one.internal and name not in actual]
     if missing:
-        raise ExportError(f"{place}: it does not give {', '.join(missing)}", artifact=artifact)
+        raise ExportError(f"{place}: it does not give {', '.join(missing)}.", artifact=artifact)
     compare, worst = task_of(contract.task).compare, 0.0
     for index, size in enumerate(case.sizes):
         expected = {name: values[index] for name, values in case.expected.items()}

@@ -48,6 +48,8 @@ def evaluate(
         split = "all images" if scores.split == "all" else f"the {scores.split} images"
         out.print(f"On {split} ({scores.num_images}):", soft_wrap=True)
         for table in scores.measured.tables():
+            if table.title:
+                out.print(table.title, markup=False, soft_wrap=True)
             print_table(table.columns, table.rows)
             if table.note:
                 out.print(table.note, markup=False, soft_wrap=True)
