@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from transfer.training.averaging import AveragedWeights
-from transfer.training.objectives import Objective
+from transfer.training.objective_interface import Objective
 from transfer.training.optimization import learning_rate_of
 
 __all__ = ["BestWeights", "KeepBest", "OnWholeModel", "Patience", "Rows"]

@@ -24,7 +24,8 @@ from transfer.training.guard import TrainingDiverged
 from transfer.training.history import History, Phase
 from transfer.training.job import Job
 from transfer.training.normalised_images import warn_if_normalised
-from transfer.training.objectives import ONE_LABEL, Objective, SelfValidating, SingleLabel
+from transfer.training.objective_interface import Objective, SelfValidating
+from transfer.training.objectives import ONE_LABEL, SingleLabel
 from transfer.training.optimization import ADAM, Optimization
 from transfer.training.phase_data import PhaseData, stored_phases
 from transfer.training.plan import Plan

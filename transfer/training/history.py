@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from transfer.training.objectives import ONE_LABEL, Objective
+from transfer.training.objective_interface import Objective
+from transfer.training.objectives import ONE_LABEL
 
 __all__ = ["History", "Phase"]
 

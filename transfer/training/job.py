@@ -15,7 +15,7 @@ from transfer.training.checkpoints import Checkpoint, Position
 from transfer.training.counted_data import CountedDataset
 from transfer.training.guard import raise_if_trainable_changed, trainable_layers
 from transfer.training.history import Phase
-from transfer.training.objectives import Objective, SelfValidating
+from transfer.training.objective_interface import Objective, SelfValidating
 from transfer.training.optimization import Optimization
 from transfer.training.phase_data import PhaseData
 from transfer.training.plan import Plan, Stage

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer.training.objectives import ONE_LABEL, Objective
+from transfer.training.objective_interface import Objective
+from transfer.training.objectives import ONE_LABEL
 from transfer.training.optimization import ADAM, Optimization
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from transfer.training.division import CacheNotUsed, Division, between, divide
 from transfer.training.extraction import extract, through
 from transfer.training.feature_cache import VIEWS, VIEWS_OF_HEAD, FeatureCache
 from transfer.training.features import Features
-from transfer.training.objectives import Objective
+from transfer.training.objective_interface import Objective
 from transfer.training.plan import Plan, Stage
 
 __all__ = ["PhaseData", "stored_phases"]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer.training.objectives import OneOutput, with_validation
+from transfer.training.objective_interface import OneOutput, with_validation
 
 __all__ = ["SoftLabel"]
 

@@ -10,7 +10,7 @@ from transfer.training.callbacks import BestWeights
 from transfer.training.checkpoints import Position
 from transfer.training.counted_data import CountedDataset
 from transfer.training.guard import TrainingDiverged, write_batch
-from transfer.training.objectives import SelfValidating
+from transfer.training.objective_interface import SelfValidating
 from transfer.training.plan import Stage
 
 __all__ = ["MeasureItself", "StopWhenDiverged"]
