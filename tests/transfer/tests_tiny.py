@@ -37,9 +37,9 @@ COMMON: dict[str, Any] = {"backbone": "tiny", "audit": False, "batch_size": 8, "
 TINY: dict[str, dict[str, Any]] = {
     "classify": COMMON | {"head_epochs": 12, "epochs": 2, "head_learning_rate": 2e-2},
     "tag": COMMON | {"head_epochs": 6, "epochs": 2, "head_learning_rate": 2e-2, "targets": "labels"},
-    "regress": COMMON | {"head_epochs": 6, "epochs": 2, "head_learning_rate": 2e-2, "targets": "brightness"},
+    "regress": COMMON | {"head_epochs": 20, "epochs": 2, "head_learning_rate": 2e-2, "targets": "brightness"},
     "heads": COMMON
-    | {"head_epochs": 6, "epochs": 2, "head_learning_rate": 2e-2, "targets": "colour,brightness,labels"},
+    | {"head_epochs": 30, "epochs": 2, "head_learning_rate": 2e-2, "targets": "colour,brightness,labels"},
     "locate": COMMON | {"head_epochs": 4, "epochs": 2, "head_learning_rate": 1e-2},
     "detect": COMMON | {"epochs": 16, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "image_size": "64x96",
                         "augment": "light"},
