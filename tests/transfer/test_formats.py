@@ -25,6 +25,7 @@ from transfer.artifacts.writers.table import WRITERS
 from transfer.contract import ExportError
 from transfer.tasks.classify.answers import ClassifyContract
 from transfer.tasks.contracts import read_contract
+from transfer.tasks.regress.answers import RegressContract
 from transfer.tasks.task import Metric
 
 LEAN = ("onnx", "openvino", "litert")  # without TensorFlow
@@ -268,6 +269,7 @@ def test_quantised_artifacts_are_held_to_a_bound(everywhere, tmp_path, quantize,
     manifest = read_manifest(tmp_path / "out")
     assert manifest["quantize"] == quantize
     assert len(manifest["proof"]["agreements"]) == len(formats)
+    assert all(facts["tolerance"] == 0.25 for facts in manifest["artifacts"].values())
     assert {verdict.artifact for verdict in verify(tmp_path / "out")} == set(formats)
     for name in formats:
         artifact = FORMATS[name].files[-1]
@@ -285,6 +287,21 @@ def test_quantised_artifacts_are_held_to_a_bound(everywhere, tmp_path, quantize,
         assert engine.ways == ("prepared",)
         with pytest.raises(ValueError, match="32 x 48 only"):
             engine.outputs("images", np.zeros((1, 50, 60, 3), "uint8"))
+
+
+def test_numbers_may_be_further_off_on_photos_of_another_kind(tmp_path):
+    """What a quantised artifact is worth is measured on annotated images; the built-in photos only repeat the proof."""
+    image = keras.Input((32, 48, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=4)(image))
+    model = keras.Model(image, keras.layers.Dense(1)(x))
+    contract = RegressContract(("width",), (0.01,), preparation=CROP)
+    images = np.random.default_rng(0).integers(100, 110, (8, 40, 50, 3)).astype("uint8")
+    part = Samples(images, np.ones((8, 1)), [f"{i}.jpg" for i in range(8)])
+    export(model, tmp_path / "out", contract, formats=["onnx"], quantize="int8", labelled=Labelled(part), bound=1e6)
+    allowed = read_manifest(tmp_path / "out")["artifacts"]["onnx"]["tolerance"]
+    assert allowed > 0.25
+    (verdict,) = verify(tmp_path / "out")
+    assert allowed / 2 == pytest.approx(max(check.max_abs_diff for check in verdict.checks[:2]))
 
 
 def answers(*likeliest):

@@ -12,7 +12,7 @@ from pipelines import EvaluationCrop, Letterbox
 from pipelines.prepare.photos import decode
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.photos import proof_photos
-from transfer.artifacts.proof import Reference, prove, same_size
+from transfer.artifacts.proof import Reference, largest_difference, prove, same_size
 from transfer.contract import Contract, ExportError, Output
 from transfer.tasks import TASKS, Row
 from transfer.tasks.contracts import read_contract
@@ -174,6 +174,18 @@ def test_what_is_no_number_is_no_proof(contract, reference, value):
 
     with pytest.raises(ExportError, match="photo 0"):
         prove(SpotEngine(contract, change=broken), "x", reference, 1e-4)
+
+
+def test_the_largest_difference_is_measured_however_large_it_is(contract, reference):
+    def far(way, images, outputs):
+        return outputs | {"brightness": outputs["brightness"] + 102}
+
+    assert largest_difference(SpotEngine(contract, change=far), "x", reference) == pytest.approx(0.4)
+
+    def broken(way, images, outputs):
+        return outputs | {"brightness": np.full(len(images), np.nan)}
+
+    assert largest_difference(SpotEngine(contract, change=broken), "x", reference) == np.inf
 
 
 def test_a_missing_output_and_an_error_are_named(contract, reference):

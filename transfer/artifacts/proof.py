@@ -20,7 +20,7 @@ from transfer.contract import BATCH_SIZES, Check, Contract, ExportError
 from transfer.tasks import task_of
 from transfer.tasks.task import Arrays
 
-__all__ = ["PROOF", "Reference", "Verdict", "prove", "same_size", "verify"]
+__all__ = ["PROOF", "Reference", "Verdict", "largest_difference", "prove", "same_size", "verify"]
 
 PROOF = "proof.npz"
 GROUP = BATCH_SIZES[-1]  # So many photos make a batch.
@@ -115,6 +115,24 @@ def prove(
         ExportError: An answer differs by more, or is not a number. The message says where.
     """
     return [_compared(engine, artifact, case, tolerance) for case in _cases(engine, reference, encoded)]
+
+
+def largest_difference(engine: Engine, artifact: str, reference: Reference) -> float:
+    """Measures how far the answers to prepared photos are from those of the trained model, however far that is.
+
+    Args:
+        engine: The artifact, read back in its own runtime.
+        artifact: Its name, for messages.
+        reference: Photos and the trained model's outputs.
+
+    Returns:
+        The largest difference, as the task counts differences; infinite where an answer is not a number.
+
+    Raises:
+        ExportError: The artifact gives no answer.
+    """
+    cases = [case for case in _cases(engine, reference, ()) if case.way == "prepared"]
+    return max(_compared(engine, artifact, case, float("inf")).max_abs_diff for case in cases)
 
 
 def _cases(engine: Engine, reference: Reference, encoded: Sequence[bytes]) -> Iterator[_Case]:

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 QUANTIZATIONS = ("none", "float16", "int8")
-QUANTIZED_WITHIN = 0.25  # How far answers to the built-in photos may differ; what counts is the agreement.
+QUANTIZED_WITHIN = 0.25  # How far answers to the built-in photos may always differ; what counts is the agreement.
 Split: TypeAlias = Samples | Sequence[Scene]
 
 
