@@ -1,8 +1,8 @@
 """Reads PyTorch checkpoints without PyTorch, and without executing anything.
 
 A checkpoint consists of a pickle and the raw bytes of its tensors. A pickle is a program: `pickle.load` imports what
-the pickle names and calls it, so that a file from a stranger can do whatever the person who reads it can do. This
-package does not run the pickle. The standard library's disassembler (`pickletools`) splits it into opcodes, and a
+the pickle names and calls it, so that a file from a stranger can do everything that the person who reads it can do.
+This package does not run the pickle. The standard library's disassembler (`pickletools`) splits it into opcodes, and a
 small machine carries out the opcodes that make containers, numbers and strings. A name such as
 `torch._utils._rebuild_tensor_v2` is only a string that the machine looks up in a fixed table. It imports and calls
 nothing by name. A name or an opcode that is not in the tables is refused.

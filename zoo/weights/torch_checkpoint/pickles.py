@@ -53,7 +53,7 @@ def interpret(stream: Any) -> Description:
     """Carries out the opcodes of one pickle up to its STOP.
 
     Args:
-        stream: A binary file, or whatever else has `read`, `readline` and `tell`.
+        stream: A binary file, or another object with `read`, `readline` and `tell`.
 
     Raises:
         UnsafeCheckpoint: The pickle asks for more than containers, numbers, strings and tensors.
