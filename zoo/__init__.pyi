@@ -1,6 +1,7 @@
 from . import blocks as blocks
 from . import boxes as boxes
 from . import detection as detection
+from . import explain as explain
 from . import heads as heads
 from . import layers as layers
 from . import losses as losses
@@ -12,6 +13,7 @@ from .analysis.costs import cost as cost
 from .analysis.information import info as info
 from .analysis.memory import largest_batch as largest_batch
 from .analysis.memory import predict_memory as predict_memory
+from .explain import grad_cam as grad_cam
 from .models.creation import create_model as create_model
 from .models.efficientnet import compound_scaling as compound_scaling
 from .models.efficientnet import search_scaling as search_scaling

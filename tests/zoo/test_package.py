@@ -6,10 +6,11 @@ import sys
 import pytest
 
 import zoo
+import zoo.detection
 import zoo.models
 
 
-@pytest.mark.parametrize("package", [zoo, zoo.models], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [zoo, zoo.models, zoo.detection], ids=lambda package: package.__name__)
 def test_every_public_name_can_be_imported(package):
     assert package.__all__
     for name in package.__all__:
@@ -17,7 +18,7 @@ def test_every_public_name_can_be_imported(package):
         assert getattr(package, name) is not None, name
 
 
-@pytest.mark.parametrize("package", [zoo, zoo.models], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [zoo, zoo.models, zoo.detection], ids=lambda package: package.__name__)
 def test_an_unknown_name_is_refused(package):
     with pytest.raises(AttributeError, match=f"{package.__name__} attribute nonsense"):
         package.nonsense  # noqa: B018

@@ -1,6 +1,5 @@
 """Asking an exported model about photos, whatever its task. `transfer.load` makes the predictor."""
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import zoo
 from pipelines.prepare.preparation import Preparation
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import open_artifact
@@ -296,8 +296,7 @@ class Predictor:
                     "(--format keras)"
                 )
             engine = self._layers = open_artifact(self._keras_file)
-        grad_cam = importlib.import_module("zoo.explain").grad_cam  # Loaded here, since it loads TensorFlow.
-        return grad_cam(engine.model, self.crop(photo)[None], class_index)[0]
+        return zoo.grad_cam(engine.model, self.crop(photo)[None], class_index)[0]
 
     # How it is done
 
