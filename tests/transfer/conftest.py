@@ -4,6 +4,7 @@ import csv
 import fcntl
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], Any]], Any]:
             with (base / "shared" / f"{name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not result.exists():
+                    shutil.rmtree(folder, ignore_errors=True)  # What is left of an attempt that failed.
                     folder.mkdir()
                     result.write_bytes(pickle.dumps(make(folder)))
                 known[name] = pickle.loads(result.read_bytes())
