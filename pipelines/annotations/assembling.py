@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import turn_outline
-from pipelines.annotations.turning import turn_boxes, turned_size
 from pipelines.data import Data, Samples, Scene
+from pipelines.loading.turning import turn_boxes, turned_size
 from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
 __all__ = [

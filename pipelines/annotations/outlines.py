@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations.turning import turn_array, turn_points
 from pipelines.data import Scene
+from pipelines.loading.turning import turn_array, turn_points
 
 __all__ = [
     "class_mask",

@@ -8,22 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.loading.graph_bytes import container, read_bytes, read_number, switch
+from pipelines.loading.turning import TURNS
 
 __all__ = ["orientation", "read_orientation", "upright"]
 
-# How to make the stored image upright, for each value of the tag: whether to swap rows and columns, then whether to
-# reverse the order of the rows, then that of the columns. EXIF 2.32, 4.6.4, tag 274. Row 0 is for unknown values.
-_TURNS = [
-    (False, False, False),
-    (False, False, False),  # 1
-    (False, False, True),  # 2: mirrored
-    (False, True, True),  # 3: upside down
-    (False, True, False),  # 4: upside down and mirrored
-    (True, False, False),  # 5: on its left side and mirrored
-    (True, False, True),  # 6: has to be turned clockwise
-    (True, True, True),  # 7: on its right side and mirrored
-    (True, True, False),  # 8: has to be turned anticlockwise
-]
+_ROWS = [TURNS[1], *TURNS.values()]  # Row 0 is for unknown values.
 
 
 def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
@@ -44,7 +33,7 @@ def upright(image: tf.Tensor, tag: Any) -> tf.Tensor:
     tag = tf.convert_to_tensor(tag, tf.int32)
 
     def turn() -> tf.Tensor:
-        swap, rows, columns = tf.unstack(tf.gather(_TURNS, tf.where(tag <= 8, tag, 0)))
+        swap, rows, columns = tf.unstack(tf.gather(_ROWS, tf.where(tag <= 8, tag, 0)))
         turned = tf.transpose(image, tf.where(swap, [1, 0, 2], [0, 1, 2]))
         return tf.reverse(turned, tf.boolean_mask([0, 1], tf.stack([rows, columns])))
 

@@ -1,22 +1,22 @@
-"""Turning of boxes, points and masks by the EXIF orientation, as decoding turns the image."""
+"""What each EXIF orientation means, and turning of boxes, points and masks by it, without TensorFlow."""
 
 from typing import Any
 
 import numpy as np
 
-__all__ = ["turn_array", "turn_boxes", "turn_points", "turned_size"]
+__all__ = ["TURNS", "turn_array", "turn_boxes", "turn_points", "turned_size"]
 
-# For each value of the tag: whether to swap rows and columns, then whether to reverse the rows, then the columns
-# (EXIF 2.32, 4.6.4, tag 274). It is the table of pipelines.loading.exif.
-_TURNS = {
+# How to make the stored image upright, for each value of the tag: whether to swap rows and columns, then whether to
+# reverse the order of the rows, then that of the columns. EXIF 2.32, 4.6.4, tag 274.
+TURNS = {
     1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
+    2: (False, False, True),  # mirrored
+    3: (False, True, True),  # upside down
+    4: (False, True, False),  # upside down and mirrored
+    5: (True, False, False),  # on its left side and mirrored
+    6: (True, False, True),  # has to be turned clockwise
+    7: (True, True, True),  # on its right side and mirrored
+    8: (True, True, False),  # has to be turned anticlockwise
 }
 
 
@@ -26,7 +26,7 @@ def turned_size(size: tuple[int, int], tag: int) -> tuple[int, int]:
     >>> turned_size((480, 640), 6)
     (640, 480)
     """
-    return (size[1], size[0]) if _TURNS[tag][0] else size
+    return (size[1], size[0]) if TURNS[tag][0] else size
 
 
 def turn_points(points: Any, size: tuple[int, int], tag: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def turn_points(points: Any, size: tuple[int, int], tag: int) -> np.ndarray:
     >>> turn_points([[0, 0], [640, 0]], (480, 640), 6).tolist()
     [[480.0, 0.0], [480.0, 640.0]]
     """
-    swap, rows, columns = _TURNS[tag]
+    swap, rows, columns = TURNS[tag]
     height, width = turned_size(size, tag)
     points = np.asarray(points, np.float64)
     x, y = (points[..., 1], points[..., 0]) if swap else (points[..., 0], points[..., 1])
@@ -68,6 +68,6 @@ def turn_array(pixels: np.ndarray, tag: int) -> np.ndarray:
     >>> turn_array(np.array([[1, 2, 3]]), 6).tolist()
     [[1], [2], [3]]
     """
-    swap, rows, columns = _TURNS[tag]
+    swap, rows, columns = TURNS[tag]
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     return pixels[:: -1 if rows else 1, :: -1 if columns else 1]
