@@ -45,7 +45,7 @@ _EXPORTS = {
     "loading.exif": ["orientation", "upright"],
     "loading.image_sizes": ["image_size"],
     "loading.prepared": ["canvases"],
-    "loading.python_decoding": ["decode_any"],
+    "loading.python_decoding": ["decode_any", "image_pixels"],
     "loading.scene_batches": ["padded_batches", "sample_dataset", "scene_dataset"],
     "pictures": ["show"],
     "prepare.crop": ["EvaluationCrop"],

@@ -11,7 +11,7 @@ from pipelines.augmenting.resize_policies import ResizePolicy
 from pipelines.augmenting.transforms import augment as apply_layers
 from pipelines.colours import class_colour
 from pipelines.data import Data, Samples, Scene
-from pipelines.loading.python_decoding import decode_any
+from pipelines.loading.python_decoding import image_pixels
 
 __all__ = ["show"]
 
@@ -96,7 +96,7 @@ def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Se
     if isinstance(data, Samples) or (isinstance(data, Sequence) and len(data) and isinstance(data[0], Scene)):
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:count])
         if isinstance(data, Samples):
-            images = [_pixels(image) for image in data.images[chosen]]
+            images = [image_pixels(image) for image in data.images[chosen]]
             return [{"image": image, "label": data.labels[i]} for image, i in zip(images, chosen, strict=True)], None
         return [_scene(data[index]) for index in chosen], None
     if isinstance(data, Mapping | tuple):
@@ -115,17 +115,8 @@ def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Se
     )
 
 
-def _pixels(image: Any) -> np.ndarray:
-    if isinstance(image, np.ndarray):
-        return image
-    if isinstance(image, str):
-        with open(image, "rb") as file:
-            image = file.read()
-    return decode_any(image).numpy()
-
-
 def _scene(scene: Scene) -> dict[str, Any]:
-    sample = {"image": _pixels(scene.image), "boxes": scene.boxes, "classes": scene.classes}
+    sample = {"image": image_pixels(scene.image), "boxes": scene.boxes, "classes": scene.classes}
     if scene.mask is not None:
         sample["mask"] = scene.mask if isinstance(scene.mask, np.ndarray) else scene.mask.read()
     return sample

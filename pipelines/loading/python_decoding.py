@@ -6,6 +6,7 @@ Pillow. So it cannot be exported; `pipelines.decode_image` can.
 
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipelines.loading.exif import upright
 from pipelines.loading.graph_bytes import switch
 from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
 
-__all__ = ["decode_any", "decode_in_python"]
+__all__ = ["decode_any", "decode_in_python", "image_pixels"]
 
 
 def decode_any(
@@ -54,6 +55,29 @@ def decode_any(
     """
     enough = None if at_least is None else (int(at_least[0]), int(at_least[1]))
     return _decode_any(tf.convert_to_tensor(contents, tf.string), enough, tuple(background), int(max_pixels))
+
+
+def image_pixels(image: np.ndarray | str | bytes) -> np.ndarray:
+    """Returns the upright pixels of an image of a data set, of whatever format it is.
+
+    Args:
+        image: A file's path, the contents of a file, or pixels, as a split's `images` and a scene's `image` hold them.
+
+    Returns:
+        `uint8 [h, w, 3]`; pixels are returned as they are.
+
+    Raises:
+        OSError: There is no such file.
+        tf.errors.InvalidArgumentError: The file is damaged or of an unknown format.
+
+    Example:
+
+    >>> image_pixels(tf.io.encode_png(tf.zeros([2, 3, 3], tf.uint8)).numpy()).shape
+    (2, 3, 3)
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    return decode_any(Path(image).read_bytes() if isinstance(image, str) else image).numpy()
 
 
 @tf.function(autograph=False)

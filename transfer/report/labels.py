@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import Samples
+from pipelines import Samples, image_pixels
 from transfer.measuring.labels import MultiLabelEvaluation
 from transfer.measuring.table import defined
 from transfer.report.calibration import calibration_section
-from transfer.report.pictures import embedded, fitted, pixels
+from transfer.report.pictures import embedded, fitted
 from transfer.report.rendering import render
 from transfer.report.runs import measured_on
 from transfer.report.sections import Section
@@ -109,7 +109,7 @@ def _shown(index: int, evaluation: MultiLabelEvaluation, samples: Samples) -> di
     true, predicted = evaluation.labels[index].astype(bool), evaluation.predictions[index]
     scores = evaluation.probabilities[index]
     kinds = {"wrong": predicted & ~true, "missing": true & ~predicted, "right": true & predicted}
-    picture = fitted(pixels(samples.images[index]))
+    picture = fitted(image_pixels(samples.images[index]))
     return {
         "name": samples.names[index],
         "picture": embedded(picture),

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import Samples
+from pipelines import Samples, image_pixels
 from transfer.measuring.numbers import RegressionEvaluation
 from transfer.measuring.table import as_number
 from transfer.report.figures import histogram_figure, scatter_figure
-from transfer.report.pictures import embedded, fitted, pixels
+from transfer.report.pictures import embedded, fitted
 from transfer.report.rendering import render
 from transfer.report.runs import measured_on
 from transfer.report.sections import Section
@@ -97,7 +97,7 @@ def _figures(evaluation: RegressionEvaluation, i: int, prefix: str) -> list[Any]
 
 
 def _shown(index: int, evaluation: RegressionEvaluation, samples: Samples) -> dict[str, Any]:
-    picture = fitted(pixels(samples.images[index]))
+    picture = fitted(image_pixels(samples.images[index]))
     order = np.argsort(-_relative_errors(evaluation)[index], kind="stable")[:MOST_DRAWN]
     return {
         "name": samples.names[index],

@@ -2,29 +2,14 @@
 
 import base64
 import io
-from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
-from pipelines import decode_any
-
-__all__ = ["embedded", "fitted", "heat_overlay", "pixels"]
+__all__ = ["embedded", "fitted", "heat_overlay"]
 
 THUMBNAIL = 256  # Pixels of the longer side of an image that is shown without a drawing.
-
-
-def pixels(image: Any) -> np.ndarray:
-    """Returns the upright pixels of an image of a data set, uint8 `[h, w, 3]`, of whatever format it is.
-
-    Args:
-        image: A file's path, the contents of a file, or pixels, as a split's `images` holds them.
-    """
-    if isinstance(image, np.ndarray):
-        return image
-    return decode_any(Path(image).read_bytes() if isinstance(image, str) else image).numpy()
 
 
 def fitted(image: np.ndarray, longer: int = THUMBNAIL) -> Image.Image:

@@ -8,13 +8,13 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 
-from pipelines import Scene
+from pipelines import Scene, image_pixels
 from transfer.drawing import draw
 from transfer.measuring.boxes import DetectionEvaluation, Mistakes
 from transfer.measuring.table import Table, as_number, count, defined
 from transfer.report.figures import COLOURS, GREY, INK, STYLE, as_svg, new_figure
 from transfer.report.markdown import as_list
-from transfer.report.pictures import embedded, pixels
+from transfer.report.pictures import embedded
 from transfer.report.rendering import SPLITS, render
 from transfer.report.runs import few_warning, headline_tiles, measured_on, measured_split, subtitle, training_note
 from transfer.report.sections import Card, Section, Sections
@@ -182,7 +182,7 @@ def _shown(
     labels += [names[number] for number in missed["classes"]]
     colours = [WRONG if mistakes.wrong[i] else RIGHT for i in order] + [MISSED] * len(missed["classes"])
     boxes = np.concatenate([detections["boxes"][order], missed["boxes"]])
-    picture = draw(pixels(scene.image), boxes, labels, colours, longer=PICTURE)
+    picture = draw(image_pixels(scene.image), boxes, labels, colours, longer=PICTURE)
     kinds, counts = np.unique(mistakes.kinds[mistakes.wrong], return_counts=True)
     words = [f"{WORDS[kind]}: {number}" for kind, number in zip(kinds.tolist(), counts.tolist(), strict=True)]
     words += [f"missed: {int(mistakes.missed.sum())}"] * bool(mistakes.missed.any())

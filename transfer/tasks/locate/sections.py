@@ -5,11 +5,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from pipelines import image_pixels
 from transfer.drawing import draw
 from transfer.measuring.places import IOU, NO_OBJECT, LocalisationEvaluation
 from transfer.report.figures import histogram_figure
 from transfer.report.markdown import as_list
-from transfer.report.pictures import embedded, pixels
+from transfer.report.pictures import embedded
 from transfer.report.rendering import SPLITS, render
 from transfer.report.runs import (
     few_warning,
@@ -116,7 +117,7 @@ def _shown(index: int, scene: Any, evaluation: LocalisationEvaluation) -> dict[s
     shown = [(boxes[index], colour) for number, boxes, colour in both if number != NO_OBJECT]
     # Without labels, which would lie upon each other: the words below the picture name the classes.
     boxes, colours = [box for box, _ in shown], [colour for _, colour in shown]
-    picture = draw(pixels(scene.image), np.reshape(boxes, (-1, 4)), [""] * len(boxes), colours, longer=PICTURE)
+    picture = draw(image_pixels(scene.image), np.reshape(boxes, (-1, 4)), [""] * len(boxes), colours, longer=PICTURE)
     return {
         "name": scene.name,
         "picture": embedded(picture),
