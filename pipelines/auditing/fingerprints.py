@@ -5,7 +5,7 @@ perceptual image hash functions", 2010, section 3.1). Copies that were saved aga
 differ in few of its 64 bits.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.data import Samples
-from pipelines.loading.checking import look
+from pipelines.loading.batches import as_dataset, read
 from pipelines.loading.python_decoding import decode_any
 
 __all__ = ["THUMBNAIL", "Fingerprints", "Progress", "compute_fingerprints", "perceptual_hashes"]
@@ -88,9 +88,33 @@ def _grey_images(samples: Samples, progress: Progress | None) -> Iterable[tuple[
                 progress(min(start + 256, len(samples)), len(samples))
     elif len(samples):
         # At twice the size that is hashed, it does not matter at which fraction of its size a copy was decoded.
-        yield from look(
+        yield from _look(
             samples, lambda contents: shrink(decode_any(contents, at_least=(2 * SIDE, 2 * SIDE))), progress=progress
         )
+
+
+def _look(
+    samples: Samples, function: Callable[[tf.Tensor], Any], *, progress: Progress | None
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Applies a function to the contents of every image file, in a graph, and leaves out those that it fails on.
+
+    Yields:
+        The numbers `[b]` of some of the samples, in no particular order, and what the function returned for them.
+    """
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.range(len(samples)), as_dataset(samples.images))
+
+    @tf.autograph.experimental.do_not_convert
+    def apply(index: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return index, function(read(image, samples))
+
+    dataset = dataset.map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+    dataset = dataset.ignore_errors().batch(32)  # one element at a time: an error would take its batch along
+    done = 0
+    for indices, results in dataset.as_numpy_iterator():
+        yield indices, results
+        done += len(indices)
+        if progress is not None:
+            progress(done, len(samples))
 
 
 def perceptual_hashes(grey: np.ndarray) -> np.ndarray:

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.loading.decoding import JPEG_RATIOS, decode_file, decode_jpeg, decode_png, decode_webp
+from pipelines.loading.decoding import JPEG_RATIOS, decode_file, decode_image, decode_jpeg, decode_png, decode_webp
 from pipelines.loading.exif import upright
 from pipelines.loading.graph_bytes import switch
 from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
 
-__all__ = ["decode_any", "decode_in_python", "image_pixels"]
+__all__ = ["decode_any", "decode_in_python", "decode_now", "image_pixels"]
 
 
 def decode_any(
@@ -57,6 +57,30 @@ def decode_any(
     return _decode_any(tf.convert_to_tensor(contents, tf.string), enough, tuple(background), int(max_pixels))
 
 
+def decode_now(contents: bytes, *, ratio: int = 1, at_least: tuple[int, int] | None = None) -> np.ndarray:
+    """Decodes a file as `decode_any` does, at once, on any thread, and never from inside of a graph.
+
+    Args:
+        contents: The whole file.
+        ratio: 1, 2, 4 or 8. JPEGs are decoded at 1/ratio of their size.
+        at_least: Height and width of the upright image that are enough. `ratio` has to be 1.
+
+    Returns:
+        `uint8 [h, w, 3]`.
+
+    Raises:
+        tf.errors.InvalidArgumentError, ValueError, OSError: The file is not an image, or it is damaged or too large.
+
+    Example:
+
+    >>> decode_now(tf.io.encode_jpeg(tf.zeros([16, 24, 3], tf.uint8)).numpy(), ratio=8).shape
+    (2, 3, 3)
+    """
+    if contents[:2] in _DECODERS:
+        return decode_image(contents, ratio=ratio, at_least=at_least).numpy()
+    return decode_with_pillow(contents)
+
+
 def image_pixels(image: np.ndarray | str | bytes) -> np.ndarray:
     """Returns the upright pixels of an image of a data set, of whatever format it is.
 
@@ -67,8 +91,7 @@ def image_pixels(image: np.ndarray | str | bytes) -> np.ndarray:
         `uint8 [h, w, 3]`; pixels are returned as they are.
 
     Raises:
-        OSError: There is no such file.
-        tf.errors.InvalidArgumentError: The file is damaged or of an unknown format.
+        tf.errors.InvalidArgumentError, ValueError, OSError: There is no such file, or it is damaged or no image.
 
     Example:
 
@@ -77,7 +100,7 @@ def image_pixels(image: np.ndarray | str | bytes) -> np.ndarray:
     """
     if isinstance(image, np.ndarray):
         return image
-    return decode_any(Path(image).read_bytes() if isinstance(image, str) else image).numpy()
+    return decode_now(Path(image).read_bytes() if isinstance(image, str) else image)
 
 
 @tf.function(autograph=False)
