@@ -180,7 +180,8 @@ def tiny_run(shared, tiny_data) -> Callable[[str], TinyRun]:
         data = tiny_data(task)
 
         def make(folder: Path) -> TinyRun:
-            done = transfer.fit(data, folder / "run", tiny_settings(task), progress=False)
+            settings = tiny_settings(task, formats="saved_model")
+            done = transfer.fit(data, folder / "run", settings, progress=False)
             return TinyRun(task, done.folder, data, done.metrics)
 
         return shared(f"run-{task}", make)
@@ -256,7 +257,8 @@ def finished(tiny_run, shared):
         data = write_photos(folder / "my photos")
         (data / "sea" / "empty.jpg").write_bytes(b"")
         (data / "sea" / "words, \udcff.jpg").write_text("no picture")
-        run = transfer.fit(data, folder / "run", tiny_settings("classify", head_epochs=20, audit=True), progress=False)
+        settings = tiny_settings("classify", head_epochs=20, audit=True, formats="saved_model")
+        run = transfer.fit(data, folder / "run", settings, progress=False)
         return run.folder, run.metrics, data
 
     folder, metrics, data = shared("finished", make)

@@ -32,7 +32,7 @@ def register() -> None:
         transfer.register_backbone("tiny", tiny, image_size=SIZE)
 
 
-COMMON: dict[str, Any] = {"backbone": "tiny", "audit": False, "batch_size": 8, "augment": "none"}
+COMMON: dict[str, Any] = {"backbone": "tiny", "audit": False, "batch_size": 8, "augment": "none", "formats": "none"}
 # Settings with which a tiny run of each task learns something in seconds, and its data.
 TINY: dict[str, dict[str, Any]] = {
     "classify": COMMON | {"head_epochs": 12, "epochs": 2, "head_learning_rate": 2e-2},

@@ -4,7 +4,8 @@
 
 =================  =====================================================================================
 `model.keras`      the trained model, to go on in Keras
-`saved_model/`     the same for TensorFlow Serving and other languages (see `transfer.artifacts.exporting`)
+`saved_model/`     the same for TensorFlow Serving and other languages (see `transfer.artifacts.exporting`), or the
+                   other formats that were asked for
 `labels.txt`       the names of the classes, labels or numbers, in the model's order
 `contract.json`    what the model takes and gives
 `metrics.json`     how good it is on validation and test data, the number of images, the time, the export's difference
@@ -107,12 +108,10 @@ def fit(
             of `transfer.Classify()`.
         overwrite: Whether to replace an earlier run in `out`.
         resume: Whether to go on where an earlier run to `out` was killed, to the very weights that it would have come
-        to
-            (on the same machine). Where there was none, it begins. An interrupted run can go on, too, if it was begun
-            with this.
+            to (on the same machine). Where there was none, it begins. An interrupted run can go on, too, if it was
+            begun with this.
         repeats: The configuration of a run that this one repeats (`transfer.read_config`): `announce` is told where
-        data
-            or versions differ.
+            data or versions differ.
         announce: Is told each part of the job in a few words as it begins.
         progress: Whether to show a bar while training, on stderr or in a notebook.
         callbacks: Keras callbacks for the training.
@@ -123,8 +122,9 @@ def fit(
     Raises:
         FileExistsError: `out` holds something, or a run to it was killed and this one is not to go on.
         FileNotFoundError: There are no such data, or weights that cannot be had.
-        ValueError: An unknown backbone, data that cannot be trained on or that fit another task, or `resume` where the
-            earlier run was asked for something else; the message lists the differences.
+        ModuleNotFoundError: A format is asked for whose runtime is not installed.
+        ValueError: An unknown backbone or format, data that cannot be trained on or that fit another task, or `resume`
+            where the earlier run was asked for something else; the message lists the differences.
         OSError: The disk is full; what the training has reached is kept, to go on with `resume`.
         RunUnfinished: A step behind the training failed, such as the proof of the export. The trained model is kept in
             the folder that the message names, and `zoo export` can be repeated on it.
@@ -137,6 +137,7 @@ def fit(
     if Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{out} lies in {data}, where it would be taken for data; choose a folder elsewhere")
     configuration = Configuration(resolved(spec), settings)
+    exporting.check_formats(("keras", *settings.formats))
     clock = Clock(announce)
     state = RunState(out)
     state.prepare(resume=resume, overwrite=overwrite)
@@ -315,7 +316,8 @@ class _Job:
         self._write_documents(work, self._metrics(measured, None))
         with self.clock("exporting and proving it"):
             photos = list(held_out["valid"].images[:PROVEN_ON])
-            proof = exporting.write_and_prove(self.built.model, work, contract, photos=photos)
+            formats = ("keras", *self.settings.formats)
+            proof = exporting.write_and_prove(self.built.model, work, contract, formats=formats, photos=photos)
         with self.clock("writing the report"):
             metrics = self._metrics(measured, proof)
             finished = self._finished(metrics, measured, next(iter(outputs.values())), proof)

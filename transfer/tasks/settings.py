@@ -178,6 +178,12 @@ class Settings:
     memory: str | None = setting(
         None, "Memory that training may take, such as '4 GB'. By default it takes what is free.", advanced=True
     )
+    formats: tuple[str, ...] = setting(
+        ("saved_model",),
+        "Formats that the model is exported to besides model.keras: saved_model, onnx, openvino, litert; or none.",
+        advanced=True,
+        metavar="NAMES",
+    )
     audit: bool = setting(True, "Whether to look for errors in the data before training.", advanced=True)
     cache: bool = setting(True, "Whether to compute frozen layers once for each image and keep the result.",
                           advanced=True)  # fmt: skip
@@ -188,6 +194,8 @@ class Settings:
         for name in ("weights", "exclude", "memory"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None or value == "none" else str(value))
+        others = (name for name in read_list(self.formats) if name not in ("none", "keras"))
+        object.__setattr__(self, "formats", tuple(others))
         for name, facts in settings_of(type(self)).items():
             if isinstance(self.__dataclass_fields__[name].default, tuple):
                 object.__setattr__(self, name, read_list(getattr(self, name)))
