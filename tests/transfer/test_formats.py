@@ -301,7 +301,7 @@ def test_numbers_may_be_further_off_on_photos_of_another_kind(tmp_path):
     allowed = read_manifest(tmp_path / "out")["artifacts"]["onnx"]["tolerance"]
     assert allowed > 0.25
     (verdict,) = verify(tmp_path / "out")
-    assert allowed / 2 == pytest.approx(max(check.max_abs_diff for check in verdict.checks[:2]))
+    assert allowed / 2 == pytest.approx(max(check.max_abs_diff for check in verdict.checks), rel=0.1)
 
 
 def answers(*likeliest):

@@ -286,6 +286,8 @@ def test_data_that_does_not_fit_is_refused(data):
         tune(make_model(), (train.map(lambda images, labels: (images[:, 1:], labels)), valid))
     with pytest.raises(ValueError, match="train has to be"):
         tune(make_model(), (train.map(lambda images, labels: images), valid))
+    with pytest.raises(ValueError, match="expected validation data, since SingleLabel does not measure"):
+        tune(make_model(), (train, None))
     for bad in (train.repeat(), train.take(0)):
         with pytest.raises(ValueError, match="valid has to be a finite number of batches"):
             tune(make_model(), (train, bad))

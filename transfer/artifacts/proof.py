@@ -131,8 +131,15 @@ def largest_difference(engine: Engine, artifact: str, reference: Reference) -> f
     Raises:
         ExportError: The artifact gives no answer.
     """
-    cases = [case for case in _cases(engine, reference, ()) if case.way == "prepared"]
-    return max(_compared(engine, artifact, case, float("inf")).max_abs_diff for case in cases)
+    preparation = engine.contract.preparation
+    cuts = [image for group in _groups(reference.photos) for image in same_size(group)]
+    largest = 0.0
+    for outputs, images in ((reference.whole, reference.photos), (reference.cut, cuts)):
+        prepared = _groups(np.stack([preparation.on_photo(image) for image in images]))
+        sizes = [preparation.size] * len(images)
+        case = _Case(preparation.endpoint, GROUP, outputs, sizes, False, "prepared", prepared)
+        largest = max(largest, _compared(engine, artifact, case, float("inf")).max_abs_diff)
+    return largest
 
 
 def _cases(engine: Engine, reference: Reference, encoded: Sequence[bytes]) -> Iterator[_Case]:

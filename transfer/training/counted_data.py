@@ -65,8 +65,9 @@ class CountedDataset:
 
     def skip_to(self, number: int) -> None:
         """Begins passes, and leaves them, until so many have begun."""
+        beginnings = iter(self.dataset.take(1).repeat()) if self.passes < number else iter(())
         while self.passes < number:
-            next(iter(self.dataset))
+            next(beginnings)
 
     def batch(self, number: int) -> Any:
         """Returns a batch of this pass, which has to be one of the last."""

@@ -95,13 +95,16 @@ class Job:
         for first, end, batch in _stretches(position, stage):
             if not data.stored:
                 self.data.skip_to(self._passes_before + first)
-            diverged.data = data.training(self.seed, first, batch)
+            diverged.data, steps = data.training(self.seed, first, batch)
+            valid, valid_steps = data.validation()
             with self.data.explained():
                 data.model.fit(
                     diverged.data,
-                    validation_data=data.validation(),
+                    validation_data=valid,
                     initial_epoch=first,
                     epochs=end,
+                    steps_per_epoch=steps,
+                    validation_steps=valid_steps,
                     class_weight=self.class_weight and dict(self.class_weight),
                     callbacks=callbacks,
                     shuffle=False,
@@ -150,17 +153,17 @@ class Job:
                 loss_weights=self.objective.loss_weights(),
                 metrics=self.objective.metrics(),
             )
+        # Both are built here, because variables that are created in the first step make TensorFlow trace that step
+        # twice, and because a state that is restored needs variables to go into.
+        optimizer.build(data.model.trainable_variables)
+        data.model._symbolic_build(data_batch=data.batch_spec())
         used = self.optimization.average_momentum(total) > 0
         return AveragedWeights(optimizer, data.model.trainable_variables, used=used)
 
     def _restore(self, data: PhaseData, begin: Position) -> None:
         assert self.checkpoint is not None
-        optimizer = data.model.optimizer
-        optimizer.build(data.model.trainable_variables)
         self.best.goodness = begin.goodness
-        self.best.weights = self.checkpoint.restore(self.model, optimizer)
-        if begin.batch:  # Metrics have no variables before they are built, which Keras does in the first step.
-            data.model._symbolic_build(data_batch=data.batch_spec())
+        self.best.weights = self.checkpoint.restore(self.model, data.model.optimizer)
 
     def _callbacks(
         self,

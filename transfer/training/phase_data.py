@@ -38,15 +38,17 @@ class PhaseData:
         """Whether these are stored activations."""
         return isinstance(self.train, Features)
 
-    def training(self, seed: int, epoch: int, batch: int) -> Any:
-        """Returns what `fit` takes, from a batch of an epoch on."""
+    def training(self, seed: int, epoch: int, batch: int) -> tuple[Any, int | None]:
+        """Returns what `fit` takes from a batch of an epoch on, and its `steps_per_epoch`."""
         if isinstance(self.train, Features):
-            return self.train.batches(seed=seed, epoch=epoch, batch=batch)
-        return self.train.skip(batch) if batch else self.train
+            return self.train.batches(seed=seed, epoch=epoch, batch=batch), None
+        return (self.train.skip(batch), None) if batch else _repeated(self.train)
 
-    def validation(self) -> Any:
-        """Returns what `fit` takes as `validation_data`."""
-        return self.valid.batches() if isinstance(self.valid, Features) else self.valid
+    def validation(self) -> tuple[Any, int | None]:
+        """Returns what `fit` takes as `validation_data`, and its `validation_steps`."""
+        if isinstance(self.valid, tf.data.Dataset):
+            return _repeated(self.valid)
+        return self.valid.batches() if self.valid is not None else None, None
 
     def batch_spec(self) -> tuple[Any, Any]:
         """Returns a batch of training data, or something of its structure, shapes and types."""
@@ -63,6 +65,21 @@ class PhaseData:
         """Returns the number of batches in an epoch; None if that is not known."""
         number = len(self.train.batches()) if isinstance(self.train, Features) else int(self.train.cardinality())
         return number if number >= 0 else None
+
+
+def _repeated(dataset: tf.data.Dataset) -> tuple[tf.data.Dataset, int | None]:
+    """Returns a data set that does not end, and the number of its batches in an epoch, if that is known.
+
+    TensorFlow takes up to two seconds to begin to go through a data set of a large graph, and Keras begins twice in
+    each epoch. This one it begins once. Nothing is fetched ahead behind the end of an epoch: the next pass would have
+    begun, and where a training stands includes the number of the pass.
+    """
+    steps = int(dataset.cardinality())
+    if steps < 1:
+        return dataset, None
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    return dataset.repeat().with_options(options), steps
 
 
 def stored_phases(
