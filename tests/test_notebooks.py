@@ -11,12 +11,14 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TIMEOUT = 600  # seconds for one cell
 SLOW = {
     "01_fine_tune_your_photos",
+    "02_convolution_and_pooling",
     "03_architectures",
     "05_transfer_learning",
+    "06_when_memory_runs_out",
     "07_export_and_serve",
     "08_localisation",
     "09_detection",
-}  # minutes each
+}  # up to minutes each
 
 
 def by_time(path: Path):

@@ -85,10 +85,10 @@ class StopBefore(keras.callbacks.Callback):
 STOPS = (0, 1, 3, 6, 10)
 AVERAGED = Optimization(schedule="cosine", warm_up=0.2, ema=0.9)
 CASES = [
-    {"cache": False},
-    {"optimization": AVERAGED},
+    {"cache": False, "optimization": AVERAGED},
     pytest.param({}, marks=pytest.mark.slow),
-    pytest.param({"cache": False, "optimization": AVERAGED}, marks=pytest.mark.slow),
+    pytest.param({"cache": False}, marks=pytest.mark.slow),
+    pytest.param({"optimization": AVERAGED}, marks=pytest.mark.slow),
     # The head's phase is cached, the other is not.
     pytest.param({"unfreeze": "all"}, marks=pytest.mark.slow),
     pytest.param(
@@ -142,6 +142,7 @@ def test_a_phase_that_a_callback_ended_stays_ended(tmp_path):
     assert [row["phase"] for row in resumed.rows] == ["head", "top", "top", "top"]
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_goes_on(tmp_path):
     """`kill -9` in the middle of writing the state: the one before is whole."""
     path = tmp_path / "checkpoint.npz"

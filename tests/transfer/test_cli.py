@@ -151,7 +151,9 @@ def test_a_signal_that_a_library_swallowed_comes_again(monkeypatch, number, erro
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_stopped_leaves_nothing(photos, tmp_path, number, code):
     out = tmp_path / "run"
     command = [*ZOO, "fit", photos, "--out", out, "--image-size", "32", "--head-epochs", "1000"]

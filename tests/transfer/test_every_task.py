@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tests_tiny import TINY, tiny_settings
+from tests_tiny import FORMATS, TINY, tiny_settings
 from typer.testing import CliRunner
 
 import transfer
@@ -25,8 +27,19 @@ from transfer.cli.main import app
 from transfer.runs.exporting import export_run
 from transfer.tasks import TASKS, learning_of, task_of
 
+
+def tasks(*fast: str) -> list[Any]:
+    """All tasks. Those that only repeat, with trainings of their own, what the named ones show are slow tests."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in TASKS]
+
+
+def tasks_and(values: Sequence[Any], *fast: tuple[str, Any]) -> list[Any]:
+    """All tasks with each of some values, of which the named pairs are in the fast suite."""
+    pairs = [(name, value) for name in TASKS for value in values]
+    return [pair if pair in fast else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs]
+
+
 ROOT = Path(__file__).parent.parent.parent
-FORMATS = ("keras", "saved_model", "onnx", "openvino", "litert")
 DOCUMENTS = ("metrics.json", "history.csv", "skipped.csv", "config.json", "report.html", "model_card.md", "labels.txt",
              "contract.json", "manifest.json", "proof.npz", "model.keras", "saved_model")  # fmt: skip
 
@@ -71,7 +84,7 @@ def test_a_run_holds_every_document(task, tiny_run):
     assert metrics["export_max_abs_diff"] <= 1e-4
     config = json.loads((run.folder / "config.json").read_text())
     assert set(config) == {"format_version", "task", "data", "settings", "facts"}
-    assert config["settings"] == tiny_settings(task).as_dict()
+    assert config["settings"] == tiny_settings(task, formats="saved_model").as_dict()
 
 
 def test_it_learns(task, tiny_run):
@@ -84,6 +97,7 @@ def test_it_learns(task, tiny_run):
         assert value < 0.15
 
 
+@pytest.mark.parametrize("task", tasks("classify", "detect"))
 def test_the_shell_fits_and_says_how_good(task, tiny_data, tmp_path):
     changes = {name: 1 for name in ("epochs", "head_epochs") if TINY[task].get(name)}
     result = shell("fit", tiny_data(task), "--out", tmp_path / "run", *options_of(task, **changes))
@@ -95,6 +109,7 @@ def test_the_shell_fits_and_says_how_good(task, tiny_data, tmp_path):
     assert config.settings == tiny_settings(task, **changes)
 
 
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_config_repeats_a_run_bit_for_bit(task, tiny_data, tmp_path):
     changes = {name: 1 for name in ("epochs", "head_epochs") if TINY[task].get(name)}
     first = transfer.fit(tiny_data(task), tmp_path / "first", tiny_settings(task, **changes), progress=False)
@@ -120,7 +135,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize(("task", "cache"), tasks_and((True, False), ("classify", True), ("classify", False)))
 def test_an_interrupted_run_goes_on_to_the_same_weights(task, cache, tiny_data, tmp_path):
     short = {"epochs": 2, "head_epochs": 1, "cache": cache, "unfreeze": "c4", "test": 0.15}
     settings = tiny_settings(task, **short)
@@ -148,9 +163,7 @@ transfer.fit(sys.argv[2], sys.argv[3], tiny_settings(sys.argv[1], epochs=3, head
 """
 
 
-@pytest.mark.parametrize(
-    "task", ["detect", *(pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name != "detect")]
-)
+@pytest.mark.parametrize("task", tasks("detect"))
 def test_a_killed_run_goes_on_to_the_same_weights(task, tiny_data, tmp_path):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
     command = [sys.executable, "-c", SCRIPT, task, tiny_data(task), str(tmp_path / "run")]
@@ -167,6 +180,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(task, tiny_data, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "run"}, "nothing half done stays behind"
 
 
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_another_run_is_not_resumed(task, tiny_data, tmp_path):
     settings = tiny_settings(task, epochs=2, head_epochs=0)
     with pytest.raises(KeyboardInterrupt):
@@ -189,12 +203,13 @@ class Frozen(keras.callbacks.Callback):
             assert same(weights, self.model.get_layer(name).get_weights()), name
 
 
-@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize(("task", "cache"), tasks_and((True, False), ("classify", True), ("detect", False)))
 def test_frozen_weights_stay_as_they_are(task, cache, tiny_data, tmp_path):
     settings = tiny_settings(task, epochs=1, head_epochs=1, unfreeze="c4", cache=cache)
     transfer.fit(tiny_data(task), tmp_path / "run", settings, progress=False, callbacks=[Frozen()])
 
 
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_with_and_without_the_cache_the_first_losses_agree(task, tiny_data, tmp_path):
     """What is stored is what the frozen layers give: the loss of the first epoch is the same to rounding."""
     losses = []
@@ -207,6 +222,7 @@ def test_with_and_without_the_cache_the_first_losses_agree(task, tiny_data, tmp_
     assert losses[0] == pytest.approx(losses[1], rel=0.2)
 
 
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_a_step_in_parts_is_nearly_the_whole_step(task, tiny_data, tmp_path):
     weights = []
     for memory in (None, "80 MB"):
@@ -218,6 +234,7 @@ def test_a_step_in_parts_is_nearly_the_whole_step(task, tiny_data, tmp_path):
     assert not same(*weights)
 
 
+@pytest.mark.parametrize("task", tasks("classify", "detect"))
 def test_what_is_excluded_is_not_learned(task, tiny_data, tmp_path):
     data = learning_of(task).read(tiny_data(task), tiny_settings(task), valid=0.15, test=0.15, seed=0)
     left_out = [str(image) for image in list(data.train.images)[:3]]
@@ -227,6 +244,7 @@ def test_what_is_excluded_is_not_learned(task, tiny_data, tmp_path):
     assert run.metrics["num_images"] == len(data) - 3
 
 
+@pytest.mark.parametrize("task", tasks("classify", "detect"))
 def test_a_trained_model_survives_a_failing_export(task, tiny_data, tmp_path, monkeypatch):
     from transfer.artifacts import exporting
 
@@ -250,8 +268,9 @@ def test_a_trained_model_survives_a_failing_export(task, tiny_data, tmp_path, mo
 # Artifacts
 
 
+@pytest.mark.parametrize("task", tasks("classify", "detect"))
 def test_every_format_is_proven(task, tiny_export):
-    folder = tiny_export(task)
+    folder = tiny_export(task, FORMATS)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest["artifacts"]) == set(FORMATS)
     verdicts = transfer.verify(folder)
@@ -271,7 +290,7 @@ def test_a_changed_file_is_found(task, tiny_export, tmp_path):
     assert "model.onnx" in result.output
 
 
-@pytest.mark.parametrize("quantize", ["float16", "int8"])
+@pytest.mark.parametrize(("task", "quantize"), tasks_and(("float16", "int8"), ("classify", "int8"), ("detect", "int8")))
 def test_quantised_artifacts_stay_within_their_bound(task, quantize, tiny_run, tmp_path):
     run = tiny_run(task)
     proof = export_run(
@@ -352,11 +371,12 @@ def test_several_views_are_merged_or_refused(task, tiny_export, tiny_run):
             predictor.predict([photo], augment=True)
 
 
+@pytest.mark.parametrize("task", tasks("classify", "detect"))
 def test_all_engines_give_the_same_answer(task, tiny_export, tiny_run):
     photo = next(tiny_run(task).images.rglob("*.png"))
     texts = []
     for engine in ("onnx", "openvino", "litert", "tensorflow", "keras"):
-        (answer,) = transfer.load(tiny_export(task), engine=engine).predict([photo])
+        (answer,) = transfer.load(tiny_export(task, FORMATS), engine=engine).predict([photo])
         rows = task_of(task).predictions(answer)
         texts.append([(row.get("label"), round(row.get("score", row.get("value", 0.0)), 2)) for row in rows])
     assert all(text == texts[0] for text in texts)
@@ -380,6 +400,7 @@ def test_what_was_held_out_is_measured_again(task, tiny_run):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_runs_are_compared(task, tiny_run, tiny_data, tmp_path):
     run = tiny_run(task)
     other = transfer.fit(

@@ -174,8 +174,22 @@ def test_nothing_is_left_when_the_training_fails(photos, tmp_path, monkeypatch, 
     assert {path.name for path in tmp_path.iterdir()} == {"my photos"}
 
 
-@pytest.mark.parametrize("step", ["outputs_for", "write_report", "model_card"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("outputs_for", KeyboardInterrupt),
+        ("write_report", ValueError),
+        *(
+            pytest.param(step, error, marks=pytest.mark.slow)
+            for step, error in [
+                ("outputs_for", ValueError),
+                ("write_report", KeyboardInterrupt),
+                ("model_card", KeyboardInterrupt),
+                ("model_card", ValueError),
+            ]
+        ),
+    ],
+)
 def test_the_model_is_kept_when_a_later_step_fails(photos, tmp_path, monkeypatch, step, error):
     def fail(*args, **options):
         raise error("no luck")
@@ -193,6 +207,7 @@ def test_the_model_is_kept_when_a_later_step_fails(photos, tmp_path, monkeypatch
 # Settings that only classifiers have
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(photos, tmp_path):
     runs = [fit(photos, tmp_path / name, seed=3) for name in ("one", "two")]
     losses = [[row["loss"] for row in rows(run.folder / "history.csv")] for run in runs]

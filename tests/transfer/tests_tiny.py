@@ -9,9 +9,10 @@ import keras
 import transfer
 from transfer.tasks import settings_class
 
-__all__ = ["COMMON", "SIZE", "TINY", "TinyRun", "register", "tiny", "tiny_settings"]
+__all__ = ["COMMON", "FORMATS", "SIZE", "TINY", "TinyRun", "register", "tiny", "tiny_settings"]
 
 SIZE = 64
+FORMATS = ("keras", "saved_model", "onnx", "openvino", "litert")
 
 
 def tiny(shape: tuple[int, int, int]) -> keras.Model:

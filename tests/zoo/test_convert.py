@@ -294,7 +294,13 @@ def test_a_subclass_of_a_convolution_is_left_alone(rng):
 
 @pytest.mark.parametrize(
     ("name", "left"),
-    [("resnet18", 0), ("mobilenet_v2_035", 0), ("efficientnet_b0", 0), ("densenet121", 62), ("resnet50_v2", 17)],
+    [
+        ("resnet18", 0),
+        ("mobilenet_v2_035", 0),
+        ("efficientnet_b0", 0),
+        pytest.param("densenet121", 62, marks=pytest.mark.slow),
+        pytest.param("resnet50_v2", 17, marks=pytest.mark.slow),
+    ],
 )
 def test_whole_networks(name, left, rng):
     model = randomised(zoo.create_model(name, input_shape=(64, 96, 3), num_classes=5), rng)

@@ -49,21 +49,31 @@ def truths():
     return {"boxes": np.float32(boxes), "classes": np.int32([[2, -1, -1], [0, 1, 2]])}
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """The tiny detector after 60 epochs on ten images, some of which have no object."""
+def trained_for(epochs: int) -> SimpleNamespace:
+    """The tiny detector after some epochs on ten images, some of which have no object."""
     keras.utils.set_random_seed(0)
     batches = digit_batches(10, batch_size=10)
     counts = np.concatenate([batch["num_boxes"] for batch in batches])
     assert len(counts) == 10
     assert counts.min() == 0
     detector = create("yolo_tiny", backbone=small_backbone(), num_classes=10, image_size=SIZE)
-    detector.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(4e-3, 60)))
-    callback = DetectionCallback(pairs(batches), every=60, num_classes=10)
-    history = detector.fit(batches, epochs=60, verbose=0, callbacks=[callback]).history
+    detector.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(4e-3, epochs)))
+    callback = DetectionCallback(pairs(batches), every=epochs, num_classes=10)
+    history = detector.fit(batches, epochs=epochs, verbose=0, callbacks=[callback]).history
     return SimpleNamespace(detector=detector, batches=batches, history=history)
 
 
+@pytest.fixture(scope="module")
+def trained():
+    return trained_for(60)
+
+
+@pytest.fixture(scope="module")
+def begun():
+    return trained_for(4)
+
+
+@pytest.mark.slow
 def test_ten_images_are_learned_to_the_last_object(trained):
     assert trained.history["val_map50"][-1] == 1.0
     assert trained.history["val_map"][-1] > 0.6
@@ -72,6 +82,7 @@ def test_ten_images_are_learned_to_the_last_object(trained):
         assert trained.history[name][-1] < trained.history[name][0]
 
 
+@pytest.mark.slow
 def test_images_without_objects_stay_empty(trained):
     for batch in trained.batches:
         found = trained.detector.detect(batch["image"])
@@ -79,18 +90,18 @@ def test_images_without_objects_stay_empty(trained):
         np.testing.assert_array_equal(sure, batch["num_boxes"] > 0)
 
 
-def test_it_saves_and_loads(trained, tmp_path):
-    trained.detector.save(tmp_path / "detector.keras")
+def test_it_saves_and_loads(begun, tmp_path):
+    begun.detector.save(tmp_path / "detector.keras")
     loaded = keras.models.load_model(tmp_path / "detector.keras")
-    assert loaded.count_params() == trained.detector.count_params()
-    assert loaded.get_config()["iou_threshold"] == trained.detector.iou_threshold
-    batch = next(iter(trained.batches))["image"]
-    for name, values in trained.detector.detect(batch).items():
+    assert loaded.count_params() == begun.detector.count_params()
+    assert loaded.get_config()["iou_threshold"] == begun.detector.iou_threshold
+    batch = next(iter(begun.batches))["image"]
+    for name, values in begun.detector.detect(batch).items():
         np.testing.assert_allclose(loaded.detect(batch)[name], values, rtol=1e-5, atol=1e-4)
 
 
-def test_every_way_of_asking_gives_the_same(trained):
-    detector, batch = trained.detector, next(iter(trained.batches))["image"].numpy()
+def test_every_way_of_asking_gives_the_same(begun):
+    detector, batch = begun.detector, next(iter(begun.batches))["image"].numpy()
     found = detector.detect(batch)
     assert {name: values.dtype.name for name, values in found.items()} == {
         "boxes": "float32",

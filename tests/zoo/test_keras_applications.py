@@ -24,7 +24,7 @@ SIZE = (75, 107)
 NAMES = [name for name, row in PRETRAINED.items() if isinstance(row, FromKeras)]
 # There is one network for each special case: folded biases, colours in the order BGR, layers that are paired by their
 # order, and 1x1 convolutions as dense layers. EfficientNets have their own test.
-FAST = {"mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small", "resnet50", "xception"}
+FAST = {"mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small"}
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -3,7 +3,9 @@
 import csv
 import functools
 import importlib
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +18,26 @@ from zoo.surgery.feature_maps import features, levels
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 NAMES = zoo.list_models()
+
+
+# One variant stands for its family in the tests that would find nothing new in the others.
+FIRST = [names[0] for names in FAMILIES.values()]
+# Their graphs have more layers than the others, and take longer to build, to save, to load and to export.
+LONG = {
+    "cspresnet50",
+    "densenet121",
+    "inception_resnet_v2",
+    "inception_v3",
+    "inception_v4",
+    "resnext50_32x4d",
+    "se_resnet50",
+}
+EXPORTED = {"alexnet", "googlenet", "lenet5", "mobilenet_v1", "resnet18", "vgg11", "zfnet"}
+
+
+def fast(names: Iterable[str], chosen: Collection[str]) -> list[Any]:
+    """Returns the names as parameters, of which those that are not chosen are left to `make test-all`."""
+    return [name if name in chosen else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @functools.cache
@@ -53,7 +75,7 @@ def test_every_variant_has_a_published_count():
     assert set(published()) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", fast(NAMES, FIRST))
 def test_parameters_are_the_published_number(name):
     row = published()[name]
     expected = row["params"]
@@ -69,13 +91,7 @@ def test_parameters_are_the_published_number(name):
         assert count == int(expected)
 
 
-# One variant stands for its family in the tests that would find nothing new in the others.
-FIRST = [names[0] for names in FAMILIES.values()]
-# Each of these takes a minute to save, load and export, because its graph has more layers than the others.
-LONG = {"cspresnet50", "densenet121", "inception_resnet_v2", "inception_v3", "inception_v4", "se_resnet50"}
-
-
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", fast(FIRST, set(FIRST) - LONG))
 def test_every_trainable_weight_gets_a_gradient(name):
     model = small(name)
     x = images(model, 3)
@@ -90,7 +106,7 @@ def test_every_trainable_weight_gets_a_gradient(name):
     assert np.isfinite(float(loss))
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FIRST])
+@pytest.mark.parametrize("name", fast(FIRST, EXPORTED))
 def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
     model = small(name)
     x = images(model, 3)
@@ -108,7 +124,7 @@ def test_saved_and_exported_models_answer_as_the_model(name, tmp_path):
         np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", fast(FIRST, set(FIRST) - LONG))
 def test_taps_have_the_promised_strides(name):
     row = family_of(name).VARIANTS[name]
     # The image has twice its usual size, because the pixels that "valid" borders lose are a small part of a large map.
@@ -125,7 +141,7 @@ def test_taps_have_the_promised_strides(name):
     assert found
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", fast(FIRST, set(FIRST) - LONG))
 def test_no_top_ends_at_the_last_feature_map(name):
     row = family_of(name).VARIANTS[name]
     size = row.image_size
