@@ -1,13 +1,18 @@
 """`zoo audit` from the shell."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import transfer
+from pipelines import Data, write_scenes
 from transfer.cli.main import app
+from transfer.runs.held_out import read_for
 
 
 @pytest.fixture
@@ -50,3 +55,17 @@ def test_audit_of_what_is_not_there(tmp_path):
     done = CliRunner().invoke(app, ["audit", str(tmp_path / "nowhere")])
     assert done.exit_code == 1
     assert "no such folder" in done.stderr
+
+
+def test_the_list_for_annotated_data_is_what_fit_leaves_out(tmp_path, make_box_scenes):
+    train, valid = make_box_scenes(8), make_box_scenes(4, seed=1)
+    copied = (replace(train[0], name="copy.png"), *valid[1:])
+    write_scenes(Data(("ant", "bee"), train, copied, (), kind="boxes"), tmp_path / "data", layout="yolo")
+    listed = tmp_path / "list.txt"
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "data"), "--exclude-to", str(listed)])
+    assert done.exit_code == 1, done.output
+    (left_out,) = (line for line in listed.read_text().splitlines() if not line.startswith("#"))
+    settings = transfer.Detect(exclude=str(listed))
+    data = read_for(settings, "detect", str(tmp_path / "data"), valid=0.15, test=0.15)
+    assert len(data) == 11
+    assert Path(left_out).name not in {Path(scene.image).name for part in data.splits.values() for scene in part}

@@ -353,14 +353,17 @@ def test_export_a_run_and_verify_it(finished, tmp_path):
     assert "already holds" in " ".join(result.stderr.split())
 
 
-def test_quantising_needs_data_and_takes_the_runs_own(finished, tmp_path, make_photos):
+def test_quantising_needs_data_and_takes_the_runs_own(finished, tmp_path, make_photos, monkeypatch):
     from transfer.runs.exporting import export_run
     from transfer.runs.held_out import held_out
 
-    run, _ = finished
+    run, data = finished
     contract = load(run.folder).contract
     own = held_out(run.folder, None, contract).part
     assert 0 < len(own) < 36
+    monkeypatch.chdir(data.parent)
+    by_path = held_out(run.folder, f"./{data.name}", contract).part  # As `--int8-data` is written.
+    assert by_path.names == own.names, "no image that was trained on is measured or calibrated on"
     others = held_out(run.folder, str(make_photos(tmp_path / "others", per_class=4)), contract).part
     assert len(others) == 12
     for samples in (own, others):
