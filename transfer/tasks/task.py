@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from transfer.contract import Contract
+from transfer.measuring.table import as_number, as_percent
 from transfer.tasks.settings import Settings
 
 __all__ = ["Answer", "Arrays", "Difference", "Metric", "Options", "Task", "no_answer"]
@@ -95,9 +96,7 @@ class Metric:
         >>> Metric("accuracy", "accuracy", percent=True).text(0.948), Metric("map50", "mAP50").text(None)
         ('94.8%', '–')
         """
-        if value is None or not np.isfinite(value):
-            return "–"
-        return f"{100 * value:.1f}%" if self.percent else f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
+        return as_percent(value) if self.percent else as_number(value)
 
 
 class Task(ABC):

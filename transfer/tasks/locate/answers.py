@@ -79,7 +79,7 @@ class LocateTask(Task):
     settings = Locate
     contract = LocateContract
     metrics = (
-        Metric("accuracy_and_iou50", "right class and IoU of at least 0.5", percent=True),
+        Metric("accuracy_and_iou50", "accuracy with an IoU of at least 0.5", percent=True),
         Metric("accuracy", "accuracy", percent=True),
         Metric("mean_iou", "mean IoU"),
     )
