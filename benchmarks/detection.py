@@ -6,10 +6,8 @@
 
 The data (BCCD, MIT licence, Pascal VOC's layout) brings its own lists: 205 images to train with, 87 and 72. The photos
 have 480 rows and 640 columns; unless told otherwise they are shown at 288 x 384, which leaves no part of the canvas
-empty. The recipe is that of `zoo fit --task detect` on EfficientNet-Lite0, with flips
-in
-both directions, since cells have no upright. The weights of the last epoch are measured, so that the validation list
-chooses nothing.
+empty. The recipe is that of `zoo fit --task detect` on EfficientNet-Lite0, with flips in both directions, since cells
+have no upright. The weights of the last epoch are measured, so that the validation list chooses nothing.
 
 Prints COCO's table of the test list and the average precision of each class, and last one line of JSON. Figures that
 count stand in `benchmarks/RESULTS.md`, with their seeds.

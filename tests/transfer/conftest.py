@@ -259,7 +259,7 @@ def finished(tiny_run, shared):
         data = write_photos(folder / "my photos")
         (data / "sea" / "empty.jpg").write_bytes(b"")
         (data / "sea" / "words, \udcff.jpg").write_text("no picture")
-        settings = tiny_settings("classify", head_epochs=20, audit=True, formats="saved_model")
+        settings = tiny_settings("classify", audit=True, formats="saved_model")
         run = transfer.fit(data, folder / "run", settings, progress=False)
         return run.folder, run.metrics, data
 

@@ -281,6 +281,7 @@ def test_predict_with_files_that_are_no_model(cat, tmp_path):
     assert "is no model" in failed(zoo("predict", cat, cat))
 
 
+@pytest.mark.slow
 def test_names_that_are_no_unicode_are_printed_with_backslashes(finished, tmp_path):
     run, data = finished
     odd = os.fsencode(tmp_path) + b"/odd \xff.jpg"

@@ -16,7 +16,7 @@ from transfer.runs.configuration import read_config
 from transfer.runs.state import RunState
 from transfer.training.checkpoints import Checkpoint
 
-SETTINGS = tiny_settings("classify", head_epochs=2, epochs=2, unfreeze=0.5, seed=2)
+SETTINGS = tiny_settings("classify", head_epochs=1, epochs=2, unfreeze=0.5, seed=2)
 
 
 def fit(data, out, settings=SETTINGS, **options):
@@ -109,6 +109,7 @@ def test_a_state_that_cannot_be_written_does_not_stop_the_training(photos, tmp_p
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_repeated_from_its_configuration(interrupted, tmp_path):
     photos, out = interrupted
     fit(photos, out, resume=True)

@@ -160,7 +160,13 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(("name", "shape"), MODELS.items())
+SLOW = ("convnext_tiny", "efficientnet_b0", "vgg11")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [pytest.param(*row, marks=pytest.mark.slow if row[0] in SLOW else ()) for row in MODELS.items()],
+)
 def test_whole_networks_keep_what_tensorflows_graph_reads(name, shape):
     model = zoo.create_model(name, input_shape=shape)
     assert kept_by_rules(model) == pytest.approx(kept_by_tensorflow(model), rel=0.03)

@@ -68,8 +68,7 @@ def _signals_as_exceptions() -> Iterator[None]:
     """Raises `KeyboardInterrupt` at Ctrl-C, and `SystemExit` at a request to terminate.
 
     Where a library calls Python back (TensorFlow, for data from generators; the garbage collector), an exception can
-    get
-    lost. It is then raised again after `SECONDS`, until it has come through.
+    get lost. It is then raised again after `SECONDS`, until it has come through.
     """
     wanted: list[BaseException] = []
 

@@ -1,8 +1,7 @@
 """What the learning halves of tasks with labels share: classes, labels, numbers, and several of these at once.
 
 The image is cropped as its backbone wants it, a head stands on the pooled feature map, and `pipelines.batches` makes
-the
-batches.
+the batches.
 """
 
 from abc import abstractmethod

@@ -2,8 +2,7 @@
 
 The options of `zoo fit`, their help and defaults, `config.json`, `--config`, `--resume` and the call
 `transfer.fit("photos", "run", transfer.Detect(epochs=20))` are all made from these fields. `Settings` has what all
-tasks
-share. A task's own class inherits from it, changes defaults with `default`, and adds fields of its own.
+tasks share. A task's own class inherits from it, changes defaults with `default`, and adds fields of its own.
 """
 
 from collections.abc import Mapping, Sequence

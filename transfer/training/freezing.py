@@ -1,9 +1,8 @@
 """Which layers of a model train, and proof that the others stayed what they were.
 
 A classifier is a *trunk*, from the image to the last feature map, and a *head* above it. Nothing marks the border: it
-is
-read from the shapes, so that it is found again in a model that was saved and loaded. A detector names its trunk itself:
-it is the `backbone` that it was built on, and all other layers are its head.
+is read from the shapes, so that it is found again in a model that was saved and loaded. A detector names its trunk
+itself: it is the `backbone` that it was built on, and all other layers are its head.
 
 Batch norms of a pretrained trunk stay frozen, whatever is unfrozen: `trainable = False` is what keeps their moving
 statistics. (A call with `training=False` inside a functional model does not, since `fit` overrides it.)

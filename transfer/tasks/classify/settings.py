@@ -12,8 +12,7 @@ class Classify(Settings):
     """What `transfer.fit` can be asked for where each image has one class of several.
 
     The recipe "textbook" is that of Géron's "Hands-On Machine Learning", chapter 14: Xception, 3 epochs of the head
-    with
-    SGD at 0.1, and 10 epochs of the layers from index 56 on at 0.01. Unlike there, batch norms stay frozen.
+    with SGD at 0.1, and 10 epochs of the layers from index 56 on at 0.01. Unlike there, batch norms stay frozen.
 
     Example:
 
