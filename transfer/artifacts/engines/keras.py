@@ -1,6 +1,8 @@
-"""Keras: a model in memory, or a `.keras` file, compiled into a graph."""
+"""Keras: a model in memory, or a `.keras` file, compiled into a graph when it is asked."""
 
 import zipfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,18 @@ class KerasEngine(TensorFlowEngine):
         for name, dtype in types.items():
             function, signatures = made[name]
             signature = next(one for one in signatures if one[0].dtype == dtype)
-            traced[name] = freeze_graph(tf.function(function, autograph=False).get_concrete_function(*signature))
+            traced[name] = _traced_when_called(function, signature)
         super().__init__(traced, contract)
+
+
+def _traced_when_called(function: Callable[..., Any], signature: Any) -> Callable[[Any], dict[str, Any]]:
+    """Returns a function that is traced at its first call, since a model may be opened for one way in, or none."""
+
+    @cache
+    def traced() -> Callable[[Any], dict[str, Any]]:
+        return freeze_graph(tf.function(function, autograph=False).get_concrete_function(*signature))
+
+    return lambda images: traced()(images)
 
 
 def open_model(path: Path) -> KerasEngine:
