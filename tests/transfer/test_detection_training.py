@@ -313,6 +313,7 @@ def test_the_cache_agrees_with_no_cache_in_the_first_step(tune, make_box_scenes)
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_activations_are_stored_for_the_head_alone_unless_views_are_given(tune):
     short = Plan(0, 1, "c3")
     history = tune(detector(), plan=short)

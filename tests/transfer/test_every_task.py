@@ -204,7 +204,7 @@ class Frozen(keras.callbacks.Callback):
             assert same(weights, self.model.get_layer(name).get_weights()), name
 
 
-@pytest.mark.parametrize(("task", "cache"), tasks_and((True, False), ("classify", True), ("detect", False)))
+@pytest.mark.parametrize(("task", "cache"), tasks_and((True, False), ("classify", True)))
 def test_frozen_weights_stay_as_they_are(task, cache, tiny_data, tmp_path):
     settings = tiny_settings(task, epochs=1, head_epochs=1, unfreeze="c4", cache=cache)
     transfer.fit(tiny_data(task), tmp_path / "run", settings, progress=False, callbacks=[Frozen()])
@@ -240,7 +240,7 @@ def test_a_step_in_parts_is_nearly_the_whole_step(task, tiny_data, tmp_path, mon
             np.testing.assert_allclose(parts, whole, atol=2e-3)
 
 
-@pytest.mark.parametrize("task", tasks("classify", "detect"))
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_what_is_excluded_is_not_learned(task, tiny_data, tmp_path):
     data = learning_of(task).read(tiny_data(task), tiny_settings(task), valid=0.15, test=0.15, seed=0)
     left_out = [str(image) for image in list(data.train.images)[:3]]
@@ -250,7 +250,7 @@ def test_what_is_excluded_is_not_learned(task, tiny_data, tmp_path):
     assert run.metrics["num_images"] == len(data) - 3
 
 
-@pytest.mark.parametrize("task", tasks("classify", "detect"))
+@pytest.mark.parametrize("task", tasks("classify"))
 def test_a_trained_model_survives_a_failing_export(task, tiny_data, tmp_path, monkeypatch):
     from transfer.artifacts import exporting
 
@@ -296,7 +296,8 @@ def test_a_changed_file_is_found(task, tiny_export, tmp_path):
     assert "model.onnx" in result.output
 
 
-@pytest.mark.parametrize(("task", "quantize"), tasks_and(("float16", "int8"), ("classify", "int8"), ("detect", "int8")))
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["float16", "int8"])
 def test_quantised_artifacts_stay_within_their_bound(task, quantize, tiny_run, tmp_path):
     run = tiny_run(task)
     proof = export_run(

@@ -419,15 +419,12 @@ def with_varied_answers(model, crop):
     return model
 
 
-QUICK = ("efficientnet_lite0",)
 BACKBONES = ("efficientnet_lite0", "keras:MobileNetV2", "keras:EfficientNetB0", "keras:ResNet50V2", "keras:Xception")
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [(name, (71, 96)) if name in QUICK else pytest.param(name, (71, 96), marks=pytest.mark.slow) for name in BACKBONES]
-    + [pytest.param(name, None, marks=pytest.mark.slow) for name in BACKBONES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(71, 96), None])
+@pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_exports_with_proof(tmp_path, name, size):
     trunk = backbone(name, image_size=size, weights=None)
     model = with_varied_answers(classifier(trunk, len(NAMES)), trunk.crop)

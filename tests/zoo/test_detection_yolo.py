@@ -122,21 +122,21 @@ def test_every_way_of_asking_gives_the_same(begun):
     assert found["boxes"][..., 3].max() <= SIZE[0]
 
 
-def test_what_cannot_be_learned_stops_the_training(trained):
+def test_what_cannot_be_learned_stops_the_training(begun):
     def broken(**changes):
-        return next(iter(trained.batches)) | changes
+        return next(iter(begun.batches)) | changes
 
-    boxes = next(iter(trained.batches))["boxes"]
+    boxes = next(iter(begun.batches))["boxes"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="absolute pixels, got relative ones"):
-        trained.detector.fit(tf.data.Dataset.from_tensors(broken(boxes=boxes / 96)), verbose=0)
+        begun.detector.fit(tf.data.Dataset.from_tensors(broken(boxes=boxes / 96)), verbose=0)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected classes of 0..9"):
-        trained.detector.evaluate(tf.data.Dataset.from_tensors(broken(classes=tf.fill(boxes.shape[:2], 10))), verbose=0)
+        begun.detector.evaluate(tf.data.Dataset.from_tensors(broken(classes=tf.fill(boxes.shape[:2], 10))), verbose=0)
     with pytest.raises(ValueError, match='with an "image"'):
-        trained.detector.fit(tf.data.Dataset.from_tensors({"photo": boxes}), verbose=0)
+        begun.detector.fit(tf.data.Dataset.from_tensors({"photo": boxes}), verbose=0)
     with pytest.raises(ValueError, match=r"multiples of 32 pixels, the largest stride, got \(64, 90\)"):
-        trained.detector.detect(np.zeros((1, 64, 90, 3)))
+        begun.detector.detect(np.zeros((1, 64, 90, 3)))
     with pytest.raises(ValueError, match=r"expected images \[n, height, width, channels\], got \(64, 96, 3\)"):
-        trained.detector.detect(np.zeros((*SIZE, 3)))
+        begun.detector.detect(np.zeros((*SIZE, 3)))
 
 
 def naive_loss(outputs, truth, points, strides, num_classes):
