@@ -37,9 +37,7 @@ class CountedDataset:
             [tf.Variable(-1, dtype=tf.int64), *(_room(spec) for spec in keras.tree.flatten(self._spec))]
             for _ in range(REMEMBERED)
         ]
-        begin = tf.data.Dataset.range(1).map(lambda _: self._begun.assign_add(1))
-        numbers = begin.flat_map(lambda _: tf.data.Dataset.counter())
-        self.dataset = tf.data.Dataset.zip(dataset, numbers).map(self._remember)
+        self.dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.counter()).map(self._remember)
         if dataset.cardinality() >= 0:  # The endless numbers hide it.
             self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
 
@@ -54,8 +52,10 @@ class CountedDataset:
 
             return remember
 
+        # It is counted here, and not in a data set of its own, of which TensorFlow may compute the length in between.
+        begun = self._begun.assign_add(tf.cast(number == 0, tf.int64), read_value=False)
         done = tf.switch_case(tf.cast(number % REMEMBERED, tf.int32), [remember_in(room) for room in self._last])
-        with tf.control_dependencies([done]):
+        with tf.control_dependencies([begun, done]):
             return keras.tree.map_structure(tf.identity, batch)
 
     @property
