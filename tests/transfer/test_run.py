@@ -386,3 +386,15 @@ def test_a_run_is_said_to_differ_from_the_one_that_it_repeats(photos, tmp_path):
     assert different[1] == f"data: {photos} then, {moved} now"
     assert any(line.startswith("data_fingerprint: ") for line in different)
     assert f"versions of keras: 3.0 then, {keras.__version__} now" in different
+
+
+@pytest.mark.parametrize(("given", "formats"), [("onnx, keras", ("onnx",)), ("none", ()), (("litert",), ("litert",))])
+def test_formats_are_those_besides_the_keras_file(given, formats):
+    assert transfer.Classify(formats=given).formats == formats
+
+
+def test_an_unknown_format_is_refused_before_any_work(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "read_for", lambda *args, **options: pytest.fail("it looked at the data first"))
+    with pytest.raises(ValueError, match=r"formats are one or more of .*got keras, onyx"):
+        fit(photos, tmp_path / "run", formats="onyx")
+    assert {path.name for path in tmp_path.iterdir()} == {"my photos"}
