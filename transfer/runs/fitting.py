@@ -168,6 +168,7 @@ def fit(
         with clock("training"):
             history = _train(learning, settings, built, checked, parts, state, callbacks, progress)
             model = learning.kept(built, checked, settings)
+        announce(_kept_epoch(history))
         job = _Job(task, learning, settings, configuration, checked, replace(built, model=model), history, clock)
         with _nothing_lost(work, Path(out), job, state):
             metrics = job.finish(work)
@@ -250,6 +251,12 @@ def _train(
         callbacks=callbacks,
         progress=progress,
     )
+
+
+def _kept_epoch(history: History) -> str:
+    epoch, last = history.best["epoch"], len(history.rows)
+    reason = "" if epoch == last else ", the best one on the validation images"
+    return f"the model has the weights of epoch {epoch} of {last}{reason}"
 
 
 def _feature_cache(
