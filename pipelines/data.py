@@ -28,7 +28,8 @@ class Fault:
         line: Line in that file, from 1. `None` where the fault is the file as a whole.
         kind: One of a few words to count by: "missing image", "unreadable image", "other size", "unknown class",
             "no area", "outside", "clipped", "not a number", "broken", "encoding", "refused", "duplicate",
-            "no annotation", "not listed", "lossy", "excluded", "no label", "left out" (the default).
+            "no annotation", "not listed", "lossy", "excluded", "no label", "note" (how the reader understood the data,
+            where that is not obvious), "left out" (the default).
         kept: Whether the object or image was kept (changed as the reason says) rather than left out.
 
     Example:
@@ -373,6 +374,11 @@ class Data:
     def skipped(self) -> tuple[Fault, ...]:
         """The faults for which something was left out."""
         return tuple(fault for fault in self.faults if not fault.kept)
+
+    @property
+    def notes(self) -> tuple[Fault, ...]:
+        """How the reader understood the data, where that is not obvious."""
+        return tuple(fault for fault in self.faults if fault.kind == "note")
 
     @property
     def counts(self) -> dict[str, int]:

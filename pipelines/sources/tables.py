@@ -6,6 +6,7 @@ the first. A table that is not UTF-8 or lacks a column is an error, since nothin
 """
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pipelines.sources.columns import (
     kind_of_column,
 )
 from pipelines.sources.listing import Listing
-from pipelines.sources.split_names import split_of
+from pipelines.sources.split_columns import SplitColumn, WordColumn, find_split_column
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["TABLE_KINDS", "read_table"]
@@ -35,7 +36,6 @@ TABLE_KINDS = ("classes", "labels", "numbers", "several")
 # Names of columns that people use, in order of preference.
 _PATH_COLUMNS = ("path", "image_path", "filepath", "file_path", "filename", "file_name", "file", "image", "img", "name")
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "target", "labels", "tags", "y")
-_SPLIT_COLUMNS = ("split", "subset", "fold_name")
 
 
 def read_table(
@@ -63,8 +63,10 @@ def read_table(
             "several". By default the one with a usual name (label, class, ...), and for "several" every column but
             those of the path and the split. For "several", the kind of a target may follow its name, as in
             "age:numbers".
-        split: Column that says train, val or test. `None` takes "split" or "subset" if there is one. Without, the
-            images are divided by `pipelines.split`, class by class where there are classes.
+        split: Column that says train, val or test. `None` takes one with a usual name (split, subset, set, partition,
+            fold, ...), one such as `is_valid` that holds 0 and 1, or one that holds words for splits;
+            capitals do not matter. Notes in `Data.faults` say which was taken, and which likely ones were not. Without,
+            the images are divided by `pipelines.split`, class by class where there are classes.
         kind: "classes", one class for each image (the default); "labels", any number of labels, in columns of 0 and 1
             or in one column with "|", ";", "," or spaces between them; "numbers" to be predicted; or "several", several
             of these from one network. The kind of each of several targets is guessed: numbers that are not all whole,
@@ -107,28 +109,27 @@ def read_table(
         raise ValueError(f"read_table: expected `kind` as one of {', '.join(TABLE_KINDS)}; received {kind!r}")
     source, columns, lines = _columns(table)
     path_column = _choose(path, _PATH_COLUMNS, columns, source, "path")
-    split_column = split if split is not None else next((name for name in _SPLIT_COLUMNS if name in columns), None)
-    if split_column is not None:
-        split_column = _choose(split_column, (), columns, source, "split")
     chosen = [targets] if isinstance(targets, str) else list(targets)
-    if not chosen and kind == "several":
-        chosen = [name for name in columns if name not in (path_column, split_column)]
-    chosen = chosen or [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
-    rows = _Rows(
-        source,
-        lines,
-        columns[path_column],
-        None if split_column is None else columns[split_column],
-        _base(table, root),
-        path_column,
-    )
+    if not chosen and kind != "several":
+        chosen = [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
+    notes: list[Fault] = []
+    if split is not None:
+        split_column: SplitColumn | None = WordColumn(split, columns[_choose(split, (), columns, source, "split")])
+    else:
+        others = {path_column, *(_name_and_kind(target, columns)[0] for target in chosen)}
+        split_column, notes = find_split_column(columns, others, source)
+    if not chosen:
+        chosen = [
+            name for name in columns if name != path_column and (not split_column or name not in split_column.names)
+        ]
+    rows = _Rows(source, lines, columns[path_column], split_column, _base(table, root), path_column)
     encoder = _encoder(source, columns, chosen, kind, class_names)
     given, faults = rows.read(encoder, strict=strict)
     own_targets = encoder.targets if isinstance(encoder, TargetColumns) else ()
     for target in own_targets:
         if target.kind == "classes" and len(target.class_names) < 2:
             raise ValueError(f"{source}: expected two or more classes in {target.name!r}, found {target.class_names}")
-    listing = Listing(source, encoder.names, given, faults, kind, own_targets)
+    listing = Listing(source, encoder.names, given, notes + faults, kind, own_targets)
     return listing.divided(valid=valid, test=test, seed=seed, group_by=group_by)
 
 
@@ -209,7 +210,7 @@ class _Rows:
         source: What the table is called in messages.
         lines: Line of each row in the file, or its number.
         paths: Paths of the images.
-        splits: Words for the splits, or `None`.
+        split_of: The split of each row, or `None`.
         base: Folder that paths count from.
         path_column: Name of the column of the paths.
     """
@@ -217,7 +218,7 @@ class _Rows:
     source: str
     lines: Sequence[int]
     paths: Sequence[Any]
-    splits: Sequence[Any] | None
+    split_of: SplitColumn | None
     base: Path
     path_column: str
 
@@ -255,13 +256,7 @@ class _Rows:
         image = self.base / name
         if not image.is_file():
             raise ValueError(f"there is no {image}")
-        if self.splits is None:
-            return name, image, "train"
-        word = cell_text(self.splits[row])
-        split = split_of(word)
-        if split is None:
-            raise ValueError(f"split {word!r} is none of train, val and test")
-        return name, image, split
+        return name, image, "train" if self.split_of is None else self.split_of(row)
 
 
 def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
@@ -298,7 +293,9 @@ def _read_csv(path: Path) -> tuple[dict[str, list[str]], list[int]]:
             f"{path}:{line}: byte {contents[error.start]:#04x} is not UTF-8. Save the table as UTF-8"
         ) from error
     head = text.split("\n", 1)[0]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=head.count), strict=True)
+    # The csv module divides the text into rows: a cell may hold line breaks, and not all that Unicode calls a line ends
+    # a row.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
