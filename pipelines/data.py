@@ -28,8 +28,7 @@ class Fault:
         line: Line in that file, from 1. `None` where the fault is the file as a whole.
         kind: One of a few words to count by: "missing image", "unreadable image", "other size", "unknown class",
             "no area", "outside", "clipped", "not a number", "broken", "encoding", "refused", "duplicate",
-            "no annotation", "not listed", "lossy", "excluded", "no label", "note" (how the reader understood the data,
-            where that is not obvious), "left out" (the default).
+            "no annotation", "not listed", "lossy", "excluded", "no label", "trained on", "left out" (the default).
         kept: Whether the object or image was kept (changed as the reason says) rather than left out.
 
     Example:
@@ -305,6 +304,7 @@ class Data:
         kind: See above. By default it is "boxes" for scenes and "classes" for samples.
         class_ids: Numbers of the classes in the source, where they are not 0, 1, 2 and so on (as in COCO).
         targets: Of the kind "several", the targets, whose columns lie side by side in the labels `float32 [n, k]`.
+        notes: Sentences about how the data were read: as what they were recognised and why, and what was not used.
 
     Raises:
         ValueError: an unknown kind, or splits that are not of this kind.
@@ -324,6 +324,7 @@ class Data:
     kind: str = field(default="", kw_only=True)
     class_ids: tuple[int, ...] | None = field(default=None, kw_only=True)
     targets: tuple[Target, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         has_samples = isinstance(self.train, Samples)
@@ -342,6 +343,7 @@ class Data:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "faults", tuple(self.faults))
         object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "notes", tuple(self.notes))
 
     def __len__(self) -> int:
         return len(self.train) + len(self.valid) + len(self.test)
@@ -374,11 +376,6 @@ class Data:
     def skipped(self) -> tuple[Fault, ...]:
         """The faults for which something was left out."""
         return tuple(fault for fault in self.faults if not fault.kept)
-
-    @property
-    def notes(self) -> tuple[Fault, ...]:
-        """How the reader understood the data, where that is not obvious."""
-        return tuple(fault for fault in self.faults if fault.kind == "note")
 
     @property
     def counts(self) -> dict[str, int]:

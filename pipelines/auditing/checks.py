@@ -55,7 +55,7 @@ def audit(
     | label conflict (copies with different labels) | error | all copies |
     | class order (different from the model's) | error | |
     | annotations (faults that the reader reported, one finding for each kind) | warning | |
-    | notes (how the reader understood the data, where that is not obvious) | warning | |
+    | reading (how the data were read, and what was not used) | note | |
     | boxes outside the image, boxes without area | error | |
     | unknown ids in masks | error | |
     | exact duplicates, near duplicates (in one split) | warning | all but the first of each group |
@@ -98,7 +98,7 @@ def audit(
         *_duplicates(images, heads, fingerprints),
         *_suspicious(images, heads, fingerprints),
         *_classes(data.class_names, images.counts),
-        *_notes(data.notes),
+        *(Finding("reading", "note", note) for note in data.notes),
         *(_annotations(data) if data.kind == "boxes" else _left_out(data.skipped)),
         *_formats(images, heads),
     ]
@@ -240,16 +240,10 @@ def _left_out(skipped: Sequence[Fault]) -> Iterable[Finding]:
         yield Finding("left out", "warning", text, tuple((fault.place, fault.reason) for fault in skipped))
 
 
-def _notes(notes: Sequence[Fault]) -> Iterable[Finding]:
-    for note in notes:
-        yield Finding("notes", "warning", str(note), ((note.place, note.reason),))
-
-
 def _annotations(data: Data) -> Iterable[Finding]:
     by_kind = defaultdict(list)
     for fault in data.faults:
-        if fault.kind != "note":
-            by_kind[fault.kind].append(fault)
+        by_kind[fault.kind].append(fault)
     for kind, faults in by_kind.items():
         text = f'{_number(len(faults), "annotation has", "annotations have")} the fault "{kind}". '
         text += f"The first is {faults[0]}"

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from pipelines.data import Fault
 from pipelines.sources.columns import cell_text
 from pipelines.sources.image_files import listed
 from pipelines.sources.split_names import split_in, split_of
@@ -79,7 +78,7 @@ class FlagColumns:
 
 def find_split_column(
     columns: Mapping[str, Sequence[Any]], others: Collection[str], source: str
-) -> tuple[SplitColumn | None, list[Fault]]:
+) -> tuple[SplitColumn | None, list[str]]:
     """Finds the column of the splits, whatever the case of its name and of its values.
 
     It has a usual name; or else names such as `is_valid` and values such as 0 and 1; or else few values, among them
@@ -106,8 +105,8 @@ def find_split_column(
     found: SplitColumn = WordColumn(worded[0], columns[worded[0]]) if worded else FlagColumns(flags, columns)
     notes = [_unused(name, columns[name], source, found.names) for name in candidates if name not in found.names]
     if found.names[0] not in sure:
-        reason = f"the split of each row is taken from {listed(found.names)}: {_shown(columns[found.names[0]])}"
-        notes.insert(0, _note(source, reason))
+        shown = _shown(columns[found.names[0]])
+        notes.insert(0, f"{source}: the split of each row is taken from {listed(found.names)}; {shown}")
     return found, notes
 
 
@@ -139,18 +138,12 @@ def _flag(plain: str, cells: Sequence[Any]) -> str | None:
     return split_in(plain[match.end() :]) if match and values and values <= {*_YES, *_NO} else None
 
 
-def _unused(name: str, cells: Sequence[Any], source: str, instead: Sequence[str] = ()) -> Fault:
-    reason = f"column {name!r} may say which rows are held out, and is not used: "
+def _unused(name: str, cells: Sequence[Any], source: str, instead: Sequence[str] = ()) -> str:
+    reason = f"{source}: column {name!r} may say which rows are held out, and is not used: "
     if instead:
-        return _note(source, f"{reason}{listed(instead)} says it, too. Name the one to use with split=")
-    return _note(
-        source, f"{reason}{_shown(cells)} are not train, val and test. The rows are divided without regard to it"
-    )
+        return f"{reason}{listed(instead)} says it, too. Name the one to use with split="
+    return f"{reason}{_shown(cells)} are not train, val and test. The rows are divided without regard to it"
 
 
 def _shown(cells: Sequence[Any]) -> str:
     return f"its values {listed(sorted(_texts(cells)))}"
-
-
-def _note(source: str, reason: str) -> Fault:
-    return Fault(source, reason, line=1, kind="note", kept=True)

@@ -65,7 +65,7 @@ def read_table(
             "age:numbers".
         split: Column that says train, val or test. `None` takes one with a usual name (split, subset, set, partition,
             fold, ...), one such as `is_valid` that holds 0 and 1, or one that holds words for splits;
-            capitals do not matter. Notes in `Data.faults` say which was taken, and which likely ones were not. Without,
+            capitals do not matter. `Data.notes` says which was taken, and which likely ones were not. Without,
             the images are divided by `pipelines.split`, class by class where there are classes.
         kind: "classes", one class for each image (the default); "labels", any number of labels, in columns of 0 and 1
             or in one column with "|", ";", "," or spaces between them; "numbers" to be predicted; or "several", several
@@ -112,7 +112,7 @@ def read_table(
     chosen = [targets] if isinstance(targets, str) else list(targets)
     if not chosen and kind != "several":
         chosen = [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
-    notes: list[Fault] = []
+    notes: list[str] = []
     if split is not None:
         split_column: SplitColumn | None = WordColumn(split, columns[_choose(split, (), columns, source, "split")])
     else:
@@ -129,7 +129,7 @@ def read_table(
     for target in own_targets:
         if target.kind == "classes" and len(target.class_names) < 2:
             raise ValueError(f"{source}: expected two or more classes in {target.name!r}, found {target.class_names}")
-    listing = Listing(source, encoder.names, given, notes + faults, kind, own_targets)
+    listing = Listing(source, encoder.names, given, faults, kind, own_targets, notes=notes)
     return listing.divided(valid=valid, test=test, seed=seed, group_by=group_by)
 
 

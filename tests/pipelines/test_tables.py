@@ -98,7 +98,7 @@ def test_splits_of_the_table_are_used_whatever_their_case_and_word(folder, name)
     data = read_table(table, root=folder)
     assert [len(part) for part in data.splits.values()] == [8, 2, 2]
     assert data.skipped == ()
-    assert [fault.kind for fault in data.notes] == ["note"] * (name.lower() not in ("split", "subset"))
+    assert len(data.notes) == (name.lower() not in ("split", "subset"))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_likely_split_columns_that_are_not_used_are_named(folder):
     table = {"path": [f"photos/{i}.png" for i in range(12)], "label": ["cat", "dog"] * 6, "Fold": list(range(4)) * 3}
     data = read_table(table, root=folder, valid=0, test=0)
     assert len(data.train) == 12
-    assert "column 'Fold' may say which rows are held out, and is not used: its values '0', '1'" in str(data.notes[0])
-    assert [finding.kind for finding in audit(data, decode=False).findings if "Fold" in finding.message] == ["notes"]
+    assert "column 'Fold' may say which rows are held out, and is not used: its values '0', '1'" in data.notes[0]
+    assert [finding.kind for finding in audit(data, decode=False).findings if "Fold" in finding.message] == ["reading"]
     table |= {"split": ["train", "val"] * 6, "set": ["train"] * 9 + ["test"] * 3}
     data = read_table({**table, "label": ["cat"] * 6 + ["dog"] * 6}, root=folder)
     assert [len(part) for part in data.splits.values()] == [6, 6, 0]
-    assert ["column 'set' may" in str(note) for note in data.notes] == [True]
+    assert ["column 'set' may" in note for note in data.notes] == [True]
     named = read_table({**table, "label": ["cat"] * 6 + ["dog"] * 6}, root=folder, split="set", valid=0)
     assert ([len(part) for part in named.splits.values()], named.notes) == ([9, 0, 3], ())
     # A column that is learned is no split.

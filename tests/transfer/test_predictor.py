@@ -393,7 +393,7 @@ def test_of_a_copy_of_the_data_what_the_run_held_out_is_used(learned, tmp_path):
     (copy / "sea" / "words, \udcff.jpg").unlink()
     found = held_out(run, str(copy), contract)
     assert (found.split, found.part.names) == ("test", own)
-    assert "of these, what it held out is used" in str([fault for fault in found.faults if fault.kind == "note"])
+    assert "of these, what it held out is used" in str([fault for fault in found.faults if fault.kind == "trained on"])
     # A run of an earlier version has no list of what it was trained on, and yet a fingerprint.
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "trained_on.txt").unlink()

@@ -149,7 +149,7 @@ def fit(
         with clock("listing the data"):
             listed = _listed(name, learning, spec, settings)
         for note in listed.notes:
-            announce(str(note))
+            announce(note)
         with clock("building the model"), _computing_in(settings.precision):
             keras.utils.set_random_seed(settings.seed)
             built = learning.build(listed, settings)

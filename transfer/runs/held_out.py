@@ -59,7 +59,7 @@ def held_out(
     out. Of other data with splits of their own, they are the held-out splits, too; of other data without splits, they
     are all images. Data are recognised by the place that they lie in, however it is written, and by the contents of
     their images: of a copy, the splits are those that the run held out, and of data that share images with those that
-    it was trained on, these are left out. A note among the faults says so.
+    it was trained on, these are left out. A fault says so.
 
     Args:
         run: The run's folder, or an exported model.
@@ -95,7 +95,7 @@ def held_out(
         reason = (
             f"its images are those that {run} was trained on ({configuration.data}); of these, what it held out is used"
         )
-        faults += (Fault(spec, reason, kind="note", kept=True),)
+        faults += (Fault(spec, reason, kind="trained on", kept=True),)
     elif trained:
         part, left_out = _without(part, trained, spec, run)
         faults += left_out
@@ -144,7 +144,7 @@ def _without(part: Any, trained: set[str], spec: str, run: str | Path) -> tuple[
             "nothing about how good it is; name other photos"
         )
     reason = f"{run} was trained on {known.sum()} of {len(part)} images; they are left out"
-    return part[~known], (Fault(spec, reason, kind="note"),)
+    return part[~known], (Fault(spec, reason, kind="trained on"),)
 
 
 def _spread(part: Any, most: int | None) -> Any:
