@@ -6,6 +6,12 @@
     via      VGG Image Annotator JSON, versions 1 and 2                       read
     labelme  LabelMe JSON, one file for each image                            read
     masks    mask PNGs, indexed or colour-coded                               read
+    cvat     CVAT's XML of images, with shapes of several kinds               read
+    csv      tables of boxes, with names of columns or without                read
+    kitti    KITTI text, one file for each image                              read
+    createml    CreateML JSON                                                 read
+    openimages  Open Images CSV                                               read
+    imglab   dlib's ImgLab XML                                                read
 
 `pipelines.read_scenes` recognises the format of a folder. The readers themselves have arguments for the peculiarities
 of their format.

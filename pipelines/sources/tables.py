@@ -5,8 +5,6 @@ its label is empty or unknown, a target is no finite number, or its image was in
 the first. A table that is not UTF-8 or lacks a column is an error, since nothing in it can be trusted.
 """
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from pipelines.sources.columns import (
     cell_text,
     kind_of_column,
 )
+from pipelines.sources.csv_rows import read_rows
 from pipelines.sources.listing import Listing
 from pipelines.sources.split_columns import SplitColumn, WordColumn, find_split_column
 from pipelines.sources.splits import GroupBy
@@ -284,35 +283,13 @@ def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
 def _read_csv(path: Path) -> tuple[dict[str, list[str]], list[int]]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Expected a CSV file with column names in its first line")
-    contents = path.read_bytes()
-    try:
-        text = contents.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = contents.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}:{line}: byte {contents[error.start]:#04x} is not UTF-8. Save the table as UTF-8"
-        ) from error
-    head = text.split("\n", 1)[0]
-    # The csv module divides the text into rows: a cell may hold line breaks, and not all that Unicode calls a line ends
-    # a row.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        start = reader.line_num + 1
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append(row)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: is not valid CSV: {error}") from error
+    rows = list(read_rows(path))
+    header = rows[0][1] if rows else []
     if len(set(header)) < len(header):
         raise ValueError(f"{path}:1: expected column names that differ, received {header}")
     # Cells that a row lacks are empty, and so reported where they are needed.
-    columns = {name: [row[i] if i < len(row) else "" for row in rows] for i, name in enumerate(header)}
-    return columns, lines
+    columns = {name: [row[i] if i < len(row) else "" for _, row in rows[1:]] for i, name in enumerate(header)}
+    return columns, [line for line, _ in rows[1:]]
 
 
 def _choose(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], source: str, what: str) -> str:
