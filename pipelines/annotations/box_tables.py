@@ -14,6 +14,7 @@ from pipelines.annotations.assembling import Found
 from pipelines.annotations.box_columns import BoxColumns, box_columns
 from pipelines.annotations.entries import Entry, read_entries
 from pipelines.annotations.faults import Log
+from pipelines.annotations.values import stated_size
 from pipelines.data import Data
 from pipelines.sources.csv_rows import read_rows
 from pipelines.sources.split_columns import SplitColumn, find_split_column
@@ -99,7 +100,8 @@ def _entries(path: Path, log: Log) -> Iterator[Entry]:
             continue
         objects.setdefault(image, []).extend([] if found is None else [found])
         if image not in entries:
-            size = _size(cells, columns)
+            height, width = (_cell(cells, columns, part) for part in ("height", "width"))
+            size = stated_size(height, width, path, line, log)
             entries[image] = Entry(image, path, objects[image], line=line, size=size, part=part)
     yield from entries.values()
 
@@ -143,12 +145,3 @@ def _found(cells: Sequence[str], columns: BoxColumns, line: int) -> Found | None
         if index not in columns.places.values() and index < len(cells) and cells[index]
     }
     return Found(name, (a, b, c, d) if parts == _CORNERS else (a, b, a + c, b + d), line, attributes=others)
-
-
-def _size(cells: Sequence[str], columns: BoxColumns) -> tuple[int, int] | None:
-    """Returns the height and width of the image that a row states, or None."""
-    try:
-        height, width = (int(float(_cell(cells, columns, part))) for part in ("height", "width"))
-    except (ValueError, OverflowError):
-        return None
-    return (height, width) if min(height, width) > 0 else None

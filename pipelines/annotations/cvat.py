@@ -16,6 +16,7 @@ from pipelines.annotations.documents import Node, read_xml
 from pipelines.annotations.entries import Entry, read_entries
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import from_runs, outline_box, read_runs, to_runs
+from pipelines.annotations.values import identifier, stated_size
 from pipelines.data import Data
 from pipelines.sources.splits import GroupBy
 
@@ -77,9 +78,8 @@ def _entries(path: Path, log: Log) -> Iterator[Entry]:
         if not isinstance(node, Node) or not node.get("name"):
             log.add("broken", path, getattr(node, "line", None), "an image has no name; it is left out")
             continue
-        size = _size(node)
+        size = stated_size(node.get("height"), node.get("width"), path, node.line, log)
         objects = [found for shape in node if (found := _found(shape, size, path, log)) is not None]
-        number = node.get("id") or ""
         yield Entry(
             node.get("name") or "",
             path,
@@ -87,7 +87,7 @@ def _entries(path: Path, log: Log) -> Iterator[Entry]:
             line=node.line,
             size=size,
             part=node.get("subset"),
-            number=int(number) if number.isascii() and number.isdigit() else None,
+            number=identifier(node.get("id")) if node.get("id") else None,
         )
 
 
@@ -101,14 +101,6 @@ def _labels(root: Path, files: Sequence[Path], log: Log) -> Sequence[str] | None
             if name and not node.findtext("parent"):
                 names.setdefault(name)
     return list(names) or None
-
-
-def _size(node: Node) -> tuple[int, int] | None:
-    try:
-        size = int(node.get("height") or 0), int(node.get("width") or 0)
-    except ValueError:
-        return None
-    return size if min(size) > 0 else None
 
 
 def _found(node: Any, size: tuple[int, int] | None, path: Path, log: Log) -> Found | None:

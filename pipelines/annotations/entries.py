@@ -32,7 +32,7 @@ class Entry:
         size: Height and width that the file states, or None.
         part: Word for the split, if the file says it.
         relative: Whether boxes and outlines are in fractions of the image.
-        number: Number of the image in the file, or None.
+        number: Identifier of the image in the file, or None.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Entry:
     size: tuple[int, int] | None = None
     part: str | None = None
     relative: bool = False
-    number: int | None = None
+    number: int | str | None = None
 
 
 def read_entries(

@@ -13,6 +13,7 @@ from pipelines.annotations.assembling import Found
 from pipelines.annotations.documents import Node, read_xml
 from pipelines.annotations.entries import Entry, read_entries
 from pipelines.annotations.faults import Log
+from pipelines.annotations.values import read_flag
 from pipelines.data import Data
 from pipelines.sources.splits import GroupBy
 
@@ -90,6 +91,6 @@ def _found(node: Any, path: Path, log: Log) -> Found | None:
     parts = {part.get("name") or "": [part.get("x"), part.get("y")] for part in node.iterfind("part")}
     if parts:
         attributes["parts"] = parts
-    ignored = (node.get("ignore") or "").strip().lower() in ("1", "true", "yes")
+    ignored = read_flag(node.get("ignore"), "ignore", path, node.line, log)
     box = (left, top, left + width, top + height)
     return Found(name, box, node.line, difficult=ignored, attributes=attributes)

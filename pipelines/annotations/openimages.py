@@ -12,6 +12,7 @@ from pipelines.annotations.assembling import Found
 from pipelines.annotations.box_columns import plain
 from pipelines.annotations.entries import Entry, read_entries
 from pipelines.annotations.faults import Log
+from pipelines.annotations.values import read_flag
 from pipelines.data import Data
 from pipelines.sources.csv_rows import first_rows, read_rows
 from pipelines.sources.image_files import files_below
@@ -100,7 +101,7 @@ def _found(row: dict[str, str], names: dict[str, str], path: Path, line: int, lo
         log.add("broken", path, line, f"{label!r}: XMin, YMin, XMax and YMax are not four numbers; it is left out")
         return None
     attributes = {key: value for key, value in row.items() if key not in _PLACED and value not in ("", "0", "-1")}
-    is_group = row.get("isgroupof") == "1"
+    is_group = row.get("isgroupof") != "-1" and read_flag(row.get("isgroupof"), "IsGroupOf", path, line, log)
     return Found(names.get(label, label), (x1, y1, x2, y2), line, crowd=is_group, attributes=attributes)
 
 

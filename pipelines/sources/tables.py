@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.annotations.box_columns import box_columns
 from pipelines.data import Data, Fault, Samples, WrongKind
 from pipelines.sources.columns import (
     ClassColumn,
@@ -109,6 +110,8 @@ def read_table(
     source, columns, lines = _columns(table)
     path_column = _choose(path, _PATH_COLUMNS, columns, source, "path")
     chosen = [targets] if isinstance(targets, str) else list(targets)
+    if not chosen and split is None:
+        _refuse_boxes(columns, path_column, kind, source)
     if not chosen and kind != "several":
         chosen = [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
     notes: list[str] = []
@@ -130,6 +133,18 @@ def read_table(
             raise ValueError(f"{source}: expected two or more classes in {target.name!r}, found {target.class_names}")
     listing = Listing(source, encoder.names, given, faults, kind, own_targets, notes=notes)
     return listing.divided(valid=valid, test=test, seed=seed, group_by=group_by)
+
+
+def _refuse_boxes(columns: Mapping[str, Sequence[Any]], path_column: str, kind: str, source: str) -> None:
+    """Raises an error for a table with a row for each object, which is not one with a row for each image."""
+    paths = list(map(cell_text, columns[path_column]))
+    if len(set(paths)) < len(paths) and box_columns([list(columns)]) is not None:
+        raise WrongKind(
+            f"{source}: holds boxes, several for some images, and not one row for each image. Read it with "
+            f"pipelines.read_scenes({source!r})",
+            expected=kind,
+            actual="boxes",
+        )
 
 
 def _base(table: Any, root: str | os.PathLike[str] | None) -> Path:
