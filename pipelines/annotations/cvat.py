@@ -25,6 +25,7 @@ __all__ = ["read"]
 # Number of corners of the polygon that replaces an ellipse.
 _CORNERS = 32
 _AREAS = ("box", "polygon", "ellipse", "mask")
+_NO_OBJECTS = ("tag",)  # Words for the whole image.
 
 
 def read(
@@ -105,8 +106,8 @@ def _labels(root: Path, files: Sequence[Path], log: Log) -> Sequence[str] | None
 
 def _found(node: Any, size: tuple[int, int] | None, path: Path, log: Log) -> Found | None:
     name = (node.get("label") or "").strip()
-    if node.tag == "tag":
-        return None  # It is a word for the whole image.
+    if node.tag in _NO_OBJECTS:
+        return None
     if node.tag not in _AREAS:
         log.add("broken", path, node.line, f"{name!r}: a shape of the kind {node.tag!r} has no area; it is left out")
         return None

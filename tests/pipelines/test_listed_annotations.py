@@ -196,7 +196,7 @@ def test_tables_of_boxes(tmp_path, name):
     data = read_scenes(tmp_path / "boxes.CSV", valid=0, test=0)
     check_all(data)
     assert len(data.skipped) == (name == "makesense")
-    if name in ("corners", "sides"):  # tables without names of columns are no tables of labels in any case
+    if name == "corners":  # the others are no tables of labels in any case
         with pytest.raises(WrongKind, match=r"holds boxes, several for some images.*read_scenes"):
             read_data(tmp_path / "boxes.CSV")
 
