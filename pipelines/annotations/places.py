@@ -156,7 +156,8 @@ class PathIndex:
 
         def agreement(path: Path) -> tuple[int, int, int]:
             own = plain_folders(_folders(path, self.root))
-            return _common_end(own, claimed), _common_end(own, beside), -abs(len(own) - len(beside))
+            distance = 0 if near is None else abs(len(own) - len(beside))
+            return _common_end(own, claimed), _common_end(own, beside), -distance
 
         ranked = sorted(candidates, key=agreement, reverse=True)
         return ranked[0] if agreement(ranked[0]) > agreement(ranked[1]) else None

@@ -65,9 +65,9 @@ def _refuse_annotated(folder: Path, kind: str) -> None:
     recognition = recognise(folder)
     if recognition is not None:
         raise WrongKind(
-            f"{folder}: holds annotated images (layout {recognition.layout!r}: {recognition.reason}), not one folder for each class. "
-            f"Read it with pipelines.read_scenes({str(folder)!r}). If the folders are classes all the same, move the "
-            "annotations elsewhere",
+            f"{folder}: holds annotated images (layout {recognition.layout!r}: {recognition.reason}), not one folder "
+            f"for each class. Read it with pipelines.read_scenes({str(folder)!r}). If the folders are classes all the "
+            "same, move the annotations elsewhere",
             expected=kind,
             actual="boxes",
         )

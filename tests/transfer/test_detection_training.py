@@ -1,12 +1,15 @@
 """The recipe that detectors are trained by, through the engine that trains every network, and what is measured."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import Data, Scene
+from pipelines import Data, Fault, Scene
 from transfer.measuring.boxes import DetectionEvaluation
+from transfer.tasks import learning_of, settings_class
 from transfer.tasks.detect.batches import augmentation, training_batches
 from transfer.tasks.detect.objective import DetectionObjective
 from transfer.tasks.detect.settings import Detect
@@ -433,6 +436,35 @@ def test_data_without_boxes_are_refused(make_box_scenes):
         LEARNING.check(empty, "photos", Detect())
     with pytest.raises(ValueError, match="no validation images"):
         LEARNING.check(Data(("ant", "bee"), data.train, (), (), kind="boxes"), "photos", Detect())
+
+
+@pytest.mark.parametrize("name", ["detect", "locate"])
+def test_parts_without_usable_objects_are_refused_before_training(make_box_scenes, name):
+    learning, settings = learning_of(name), settings_class(name)()
+    data = boxes_data(make_box_scenes)
+    crowds = [replace(scene, crowd=np.ones(len(scene), bool)) for scene in data.valid]
+    with pytest.raises(ValueError, match=r"the 3 validation images have no objects to measure on \(\d+ objects: \d+ "):
+        learning.check(replace(data, valid=crowds), "photos", settings)
+    learning.check(replace(data, test=crowds), "photos", settings)
+    none = replace(data, valid=(), faults=(Fault("a.xml", "not valid XML", kind="broken"),))
+    with pytest.raises(ValueError, match=r"its own validation split can be used\. 1 faults .* the first: a.xml"):
+        learning.check(none, "photos", settings)
+    with pytest.raises(ValueError, match=r"valid=0 \(--valid 0\) takes none apart"):
+        learning.check(none, "photos", replace(settings, valid=0.0))
+
+
+def test_locating_leaves_out_objects_that_nothing_can_be_learned_from(tmp_path, make_box_scenes):
+    from transfer.tasks.locate.training import _with_objects
+
+    first, second, *others = make_box_scenes(4)
+    crowd = replace(first, crowd=np.ones(len(first), bool))
+    partly = replace(second, difficult=np.arange(len(second)) == 0)
+    data = Data(("ant", "bee"), (crowd, partly, others[0][:0], *others), kind="boxes")
+    for empty, count in ((False, 3), (True, 4)):
+        kept = _with_objects(data, empty=empty)
+        assert len(kept.train) == count
+        assert len(kept.train[0]) == len(second) - 1
+        assert "crowds, difficult or smaller than a pixel" in kept.faults[0].reason
 
 
 @pytest.mark.parametrize("portable", [False, True])

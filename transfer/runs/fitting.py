@@ -35,6 +35,7 @@ import platformdirs
 import tensorflow as tf
 
 from pipelines import Data, WrongKind, check_data, data_fingerprint
+from pipelines.usable import parts_without_objects
 from transfer.artifacts import exporting
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.writers.keras import write_keras
@@ -147,9 +148,7 @@ def fit(
         new_folder(out, overwrite=overwrite, contents=(*CONTENTS, EXPORTED)) as work,
     ):
         with clock("listing the data"):
-            listed = _listed(name, learning, spec, settings)
-        for note in listed.notes:
-            announce(note)
+            listed = _listed(name, learning, spec, settings, announce)
         with clock("building the model"), _computing_in(settings.precision):
             keras.utils.set_random_seed(settings.seed)
             built = learning.build(listed, settings)
@@ -177,14 +176,22 @@ def fit(
     return Run(Path(out), metrics)
 
 
-def _listed(name: str, learning: Learning, spec: str, settings: Settings) -> Data:
+def _listed(name: str, learning: Learning, spec: str, settings: Settings, announce: Announce) -> Data:
     try:
         data = read_for(settings, name, spec, valid=settings.valid, test=settings.test)
     except WrongKind as error:
         fits = [task for task in TASKS if learning_of(task).kind == error.actual]
         advice = " or ".join(f"--task {task}" for task in fits)
         raise ValueError(f"{error}" + (f" These data fit {advice}." if fits else "")) from error
+    for sentence in data.notes:
+        announce(sentence)
+    for kind, count in data.counts.items():
+        first = next(fault for fault in data.faults if fault.kind == kind)
+        announce(f"{count} of the fault {kind!r}; the first: {first}")
     learning.check(data, spec, settings)
+    without = parts_without_objects(data).get("test")
+    if without is not None:
+        announce(f"{without}, so that nothing is known about them")
     return data
 
 

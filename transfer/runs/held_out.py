@@ -26,11 +26,13 @@ class HeldOut:
         split: Which part of the data they are: "all", "test" or "valid".
         part: The images, with classes in the order of the run's model. All of them can be read.
         faults: What was wrong with annotations, and what could not be read.
+        notes: Sentences about how the data were read.
     """
 
     split: str
     part: Any
     faults: tuple[Fault, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_for(settings: Settings, task: str, spec: str, *, valid: float, test: float, excluded: bool = True) -> Data:
@@ -50,9 +52,14 @@ def read_for(settings: Settings, task: str, spec: str, *, valid: float, test: fl
 
 
 def held_out(
-    run: str | Path, spec: str | None, contract: Any, *, prefer: Sequence[str] = ("test", "valid"), most: int | None =
-    None
-) -> HeldOut:  # fmt: skip
+    run: str | Path,
+    spec: str | None,
+    contract: Any,
+    *,
+    layout: str | None = None,
+    prefer: Sequence[str] = ("test", "valid"),
+    most: int | None = None,
+) -> HeldOut:
     """Finds the images of some data that a run was not trained on.
 
     Of the very data that the run was trained on, these are the splits that it held out, without the files that it left
@@ -65,6 +72,7 @@ def held_out(
         run: The run's folder, or an exported model.
         spec: What the user named; None stands for the data that the run was trained on.
         contract: The model's contract.
+        layout: How annotations are stored. By default it is recognised, or as the run was told for its own data.
         prefer: The splits in the order in which they are looked for.
         most: Maximum number of images, spread evenly over the split; None takes all.
 
@@ -77,13 +85,14 @@ def held_out(
         raise FileNotFoundError(f"{run} does not say what it was trained on; name annotated images")
     spec = configuration.data if spec is None and configuration is not None else str(spec)
     settings = configuration.settings if configuration is not None else _defaults(contract)
-    own = (settings.valid, settings.test)
     same = configuration is not None and resolved(configuration.data) == resolved(spec)
     trained = None if same or configuration is None else _trained_on(folder)
+    own = settings if layout is None else replace(settings, layout=layout)
     by_name = not Path(spec).exists()
-    copy = configuration is not None and not same and not by_name and _is_copy(configuration, spec, trained)
+    copy = configuration is not None and not same and not by_name and _is_copy(configuration, own, spec, trained)
     divided = same or copy or by_name
-    shares = own if divided else (0.0, 0.0)
+    shares = (settings.valid, settings.test) if divided else (0.0, 0.0)
+    settings = own if same or copy else replace(settings, layout=layout)
     data = read_for(settings, contract.task, spec, valid=shares[0], test=shares[1], excluded=same)
     names = prefer if divided else (*prefer, "train")
     name = next((name for name in names if len(data.splits[name])), None)
@@ -103,7 +112,7 @@ def held_out(
     nothing = data.splits[name][:0]
     checked = check_data(replace(data, train=part, valid=nothing, test=nothing, faults=faults))
     aligned = learning_of(contract.task).align(checked, contract)
-    return HeldOut("all" if name == "train" else name, aligned.train, aligned.faults)
+    return HeldOut("all" if name == "train" else name, aligned.train, aligned.faults, aligned.notes)
 
 
 def write_trained_on(path: Path, part: Any) -> None:
@@ -117,9 +126,8 @@ def _trained_on(folder: Path) -> set[str] | None:
     return set(path.read_text("ascii").split()) if path.is_file() else None
 
 
-def _is_copy(configuration: Configuration, spec: str, trained: set[str] | None) -> bool:
+def _is_copy(configuration: Configuration, settings: Settings, spec: str, trained: set[str] | None) -> bool:
     """Tells whether data that lie elsewhere, divided as the run divides them, have its images in the same splits."""
-    settings = configuration.settings
     try:
         data = read_for(settings, configuration.task, spec, valid=settings.valid, test=settings.test, excluded=False)
     except ValueError:  # Data that cannot be divided so, such as those with one image of a class.
