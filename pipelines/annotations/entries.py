@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.faults import Log
-from pipelines.annotations.places import PathIndex, image_index, name_below, role_of
+from pipelines.annotations.places import PathIndex, image_index, name_below, role_of, root_of
 from pipelines.annotations.signatures import SIGNATURES, has_signature
 from pipelines.data import Data
 from pipelines.sources.image_files import files_below
@@ -79,7 +79,7 @@ def read_entries(
         ValueError: There are no annotated images to train on.
     """
     path = Path(source)
-    root = path.parent if path.is_file() else path
+    root = root_of(path)
     files = [path] if path.is_file() else _files(root, layout)
     index = image_index(root)
     by_name = len(files) > 1 and not SIGNATURES[layout].of_one_image
@@ -92,7 +92,7 @@ def read_entries(
             draft = _draft(entry, own, index)
             parts[own or role_of(draft.image, root)].append(draft)
             used.add(draft.image)
-    for image in index.paths:
+    for image in index.paths if path.is_dir() else ():
         if image not in used:
             log.add("no annotation", image, None, "no file of annotations names the image; it is left out")
     names = class_names if class_names is not None else own_names(root, files, log)

@@ -177,7 +177,7 @@ def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> di
     lists = root / "ImageSets" / "Segmentation"
     for role, name in splits_among(path.stem for path in lists.glob("*.txt")).items():
         path = lists / f"{name}.txt"
-        for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
+        for number, line in enumerate((read_text(path, log) or "").split("\n"), start=1):
             if line.strip() in by_name:
                 roles.setdefault(role, []).append(by_name[line.strip()])
             elif line.strip():
@@ -191,7 +191,7 @@ def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
     for name in ("labelmap.txt", "class_dict.csv", "classes.csv"):
         path = root / name
         text = (read_text(path, log) or "") if path.is_file() else ""
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
             row = line.split(":")[:2] if name.endswith(".txt") else next(csv.reader([line]))
@@ -214,7 +214,7 @@ def _indexed(
     if class_names is not None:
         return list(class_names), range(len(class_names))
     if (root / "classes.txt").is_file():
-        names = [line.strip() for line in (read_text(root / "classes.txt", log) or "").splitlines() if line.strip()]
+        names = [line.strip() for line in (read_text(root / "classes.txt", log) or "").split("\n") if line.strip()]
         return names, range(len(names))
     values: set[int] = set()
     for mask in masks:

@@ -123,7 +123,7 @@ def _class_names(settings: dict[str, Any], description: Path | None, root: Path,
     for place in (*_NAME_LISTS, *(path.name for path in sorted(root.glob("*.names")))):
         if (root / place).is_file():
             text = read_text(root / place, log) or ""
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in text.split("\n") if line.strip()]
     return None
 
 
@@ -191,7 +191,7 @@ def _entry_places(entry: Any, root: Path, settings: dict[str, Any], description:
 def _darknet_lists(root: Path) -> tuple[Path | None, dict[str, list[Path]]]:
     """Returns Darknet's `obj.data`, and the lists of images that it names, or else those in the folder itself."""
     for data in sorted([*root.glob("*.data"), *root.glob("*/*.data")]):
-        lines = (line.partition("=") for line in data.read_text("utf-8-sig", errors="replace").splitlines())
+        lines = (line.partition("=") for line in data.read_text("utf-8-sig", errors="replace").split("\n"))
         entries = {key.strip(): value.strip() for key, _, value in lines if value.strip()}
         places = {}
         for split, key in splits_among(entries).items():
@@ -236,7 +236,7 @@ def _images_of(place: Path, base: Path, index: PathIndex) -> Iterator[_Place]:
         for path in images_below(place):
             yield _Place(path, path.relative_to(place).as_posix())
         return
-    for number, line in enumerate(place.read_text("utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(place.read_text("utf-8-sig").split("\n"), start=1):
         entry = line.strip()
         if entry:
             candidates = [base / entry, place.parent / entry]
