@@ -47,6 +47,7 @@ kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueEr
     repeated           Objects of one class have the same box. All are kept.
     tiny               All boxes of the image are smaller than a pixel, as fractions of its size are. They are kept.
     clipped            The object is partly outside of the image. Its box is cut at the edge, and its outline is kept.
+    edges              Masks have values at edges alone, as anti-aliasing makes them. They are ignored.
     lossy              (Writers.) The format has no place for some information, which is not written.
 
 An image that loses all its objects is kept as an image without objects. A box that overshoots by at most a hundredth

@@ -120,6 +120,6 @@ def check_round_trip(layout, data):
 
 def check_by_the_rule(root):
     """Other tools look for a text file in `labels` instead of the last `images` of a path."""
-    for image in (root / "images").rglob("*.png"):
+    for image in filter(Path.is_file, (root / "images").rglob("*.png")):
         before, _, after = f"/{image.relative_to(root).as_posix()}".rpartition("/images/")
         assert Path(f"{root}{before}/labels/{after}").with_suffix(".txt").is_file()
