@@ -5,7 +5,6 @@ The format is described at https://cocodataset.org/#format-data. The parts of an
 `attributes`. The general `info`, `licenses` and supercategories are not kept.
 """
 
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from pipelines.annotations.assembling import Draft, Found, assemble
+from pipelines.annotations.coco_places import ImagePlaces, own_role
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
 from pipelines.annotations.layouts import is_coco
 from pipelines.annotations.outlines import outline_mask, read_polygons, read_runs
-from pipelines.annotations.places import PathIndex, divided_by_image, image_index, name_below, role_of, root_of
+from pipelines.annotations.places import divided_by_image, name_below, root_of
 from pipelines.annotations.values import identifier, read_flag, stated_size
 from pipelines.data import Data, Fault, Scene
 from pipelines.sources.image_files import files_below
-from pipelines.sources.split_names import split_in
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["find_files", "read", "write"]
@@ -87,13 +86,13 @@ def read(
     if class_names is not None:
         by_name = {name: number for number, name in categories.items()}
         ids = [by_name.get(name) for name in class_names]
-    places = _Places(Path(images) if images is not None else None, root)
+    places = ImagePlaces(Path(images) if images is not None else None, root)
     drafts = {
         role: _drafts(file, document, categories, places, log)
         for role, (file, document) in documents.items()
         if document is not None
     }
-    if len(drafts) == 1 and all(_own_role(file, root) is None for file in files.values()):
+    if len(drafts) == 1 and all(own_role(file, root) is None for file in files.values()):
         drafts = divided_by_image(next(iter(drafts.values())), places.index.root, log)
     names = class_names if class_names is not None else [categories[number] for number in ids if number is not None]
     return assemble(
@@ -123,7 +122,7 @@ def find_files(folder: Path, log: Log) -> dict[str, Path]:
     chosen = [file for file in files if file.name.startswith("instances")] or files
     found: dict[str, Path] = {}
     for file in chosen:
-        role = _own_role(file, folder)
+        role = own_role(file, folder)
         if role is None:
             continue
         if role in found:
@@ -142,7 +141,7 @@ def find_files(folder: Path, log: Log) -> dict[str, Path]:
     for file in files:
         if file not in found.values():
             why = "no word in its name or folders tells its split (train, val, test)"
-            if _own_role(file, folder) is not None:
+            if own_role(file, folder) is not None:
                 why = "the files called instances come first"
             reason = (
                 f"{used} {'is' if len(found) == 1 else 'are'} read, and this file is not, since {why}; to read it "
@@ -151,10 +150,6 @@ def find_files(folder: Path, log: Log) -> dict[str, Path]:
             log.add("not listed", file, None, reason)
             log.note(f"{file.relative_to(folder)} is not used: {reason}.")
     return found
-
-
-def _own_role(file: Path, root: Path) -> str | None:
-    return split_in(file.stem) or role_of(file, root)
 
 
 def _is_coco(value: Any) -> bool:
@@ -199,7 +194,7 @@ def _without_unused_twins(categories: Mapping[int | str, str], used: set[int | s
 
 
 def _drafts(
-    file: Path, document: Json, categories: Mapping[int | str, str], places: "_Places", log: Log
+    file: Path, document: Json, categories: Mapping[int | str, str], places: ImagePlaces, log: Log
 ) -> list[Draft]:
     entries = _images(file, document, log)
     found: dict[int | str, list[Found]] = {number: [] for number in entries}
@@ -279,49 +274,6 @@ def _key(value: Any) -> int | str | None:
         return identifier(value)
     except (ValueError, OverflowError):
         return None
-
-
-class _Places:
-    """Where the images of COCO files are.
-
-    Args:
-        images: Folder that names are relative to, or None to search the images.
-        root: Folder of the data.
-    """
-
-    def __init__(self, images: Path | None, root: Path) -> None:
-        self._images = images
-        self._root = root
-
-    @functools.cached_property
-    def index(self) -> PathIndex:
-        return image_index(self._images or self._root)
-
-    @functools.cache  # noqa: B019 (there is one object for each data set)
-    def folders(self, file: Path) -> tuple[Path, ...]:
-        """Returns the folders in which images may be: first those with the name of the split, then the usual ones."""
-        if self._images is not None:
-            return (self._images,)
-        role = _own_role(file, self._root)
-        words = [file.stem.removeprefix("instances_"), *({"valid": ("val", "valid")}.get(role or "", (role,)))]
-        bases = (self._root, file.parent.parent if file.parent != self._root else self._root)
-        usual = [base / "images" / word for base in bases for word in words if word]
-        usual += [base / word for base in bases for word in words if word]
-        usual += [file.parent / "images", *(base / "images" for base in bases), file.parent, self._root]
-        return tuple(place for place in dict.fromkeys(usual) if place.is_dir())
-
-    def find(self, name: str, file: Path) -> tuple[Path | None, bool]:
-        """Returns the image that a file names, and whether it is in one of the folders; else it is found by name."""
-        stated = next((path for folder in self.folders(file) if (path := folder / name).is_file()), None)
-        if stated is not None:
-            return stated, True
-        return self.index.find(name, role=_own_role(file, self._root)), False
-
-    def candidates(self, name: str, file: Path) -> list[Path]:
-        return self.index.candidates(name, role=_own_role(file, self._root))
-
-    def expected(self, name: str, file: Path) -> Path:
-        return self.folders(file)[0] / name
 
 
 def _found(

@@ -71,7 +71,7 @@ def test_audit_says_as_what_annotations_were_recognised_and_takes_a_layout(tmp_p
     (finding,) = [found for found in json.loads(done.stdout)["findings"] if found["kind"] == "no objects"]
     assert finding["message"] == "The 2 validation images have no objects to measure on (there are none at all)"
     picture = str(tmp_path / "grid.png")
-    done = CliRunner().invoke(app, ["preview", str(tmp_path / "photos" / "voc"), "--layout", "yolo", "--out", picture])
+    done = CliRunner().invoke(app, ["preview", str(tmp_path / "photos" / "voc"), "--layout", "via", "--out", picture])
     assert done.exit_code == 1  # what is named by hand is not guessed again
     for command in ("fit", "evaluate", "export", "audit", "preview"):
         assert "--layout" in CliRunner().invoke(app, [command, "--help"], terminal_width=200).stdout
