@@ -92,7 +92,7 @@ def read_entries(
             draft = _draft(entry, own, index)
             parts[own or role_of(draft.image, root)].append(draft)
             used.add(draft.image)
-    for image in index.paths if path.is_dir() else ():
+    for image in index.paths:
         if image not in used:
             log.add("no annotation", image, None, "no file of annotations names the image; it is left out")
     names = class_names if class_names is not None else own_names(root, files, log)
