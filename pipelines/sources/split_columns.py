@@ -41,7 +41,7 @@ class WordColumn:
     """
 
     def __init__(self, name: str, cells: Sequence[Any]) -> None:
-        self.names = (name,)
+        self.names: tuple[str, ...] = (name,)
         self._cells = cells
 
     def __call__(self, row: int) -> str:
@@ -61,7 +61,7 @@ class FlagColumns:
     """
 
     def __init__(self, splits: Mapping[str, str], columns: Mapping[str, Sequence[Any]]) -> None:
-        self.names = tuple(splits)
+        self.names: tuple[str, ...] = tuple(splits)
         self._splits = splits
         self._columns = columns
 
