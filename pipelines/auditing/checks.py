@@ -59,14 +59,13 @@ def audit(
     | class order (different from the model's) | error | |
     | no objects (to learn from, to validate on; a warning for the test images) | error | |
     | annotations (faults that the reader reported, one finding for each kind) | warning | |
-    | reading (how the data were read, and what was not used) | note | |
     | boxes outside the image, boxes without area | error | |
     | unknown ids in masks | error | |
     | exact duplicates, near duplicates (in one split) | warning | all but the first of each group |
     | constant (an image of a single colour) | warning | all |
     | few images, imbalance, similar names (of classes that differ by case, space or Unicode form) | warning | |
     | wrong suffix, several frames, tiny, long (`LONG` times as long as wide), left out by the reader | warning | |
-    | orientation tags, colour modes, formats, reading (what the data were recognised as, and why) | note | |
+    | orientation tags, colour modes, formats, reading (what the data were recognised as, why, and what was not used) | note | |
 
     Args:
         data: What `pipelines.read_data` or `pipelines.read_scenes` returned.
