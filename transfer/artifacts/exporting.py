@@ -50,6 +50,7 @@ from transfer.artifacts.writers.source import Source
 from transfer.artifacts.writers.table import QUANTIZABLE, WRITERS
 from transfer.contract import TOLERANCE, Agreement, Check, Contract, ExportError, Proof
 from transfer.models.sequential import as_functional
+from transfer.tasks import learning_of
 from transfer.tasks.task import Arrays
 
 __all__ = ["CONTENTS", "check_formats", "export", "fingerprint", "write_and_prove"]
@@ -182,7 +183,7 @@ def write_and_prove(
     _write_texts(folder, contract)
     for name in set(formats) & {"keras"}:
         _write(name, source, folder)
-    reference = _reference(source.network, contract, encoded)
+    reference = _reference(model, source.network, contract, encoded)
     trained = None
     if labelled is not None and quantize != "none":
         trained = answers_on(labelled, contract, _graph(source.network))
@@ -290,12 +291,14 @@ def _check_outputs(outputs: Arrays, contract: Contract) -> None:
             )
 
 
-def _reference(network: Network, contract: Contract, encoded: Sequence[bytes]) -> Reference:
-    """Asks the trained model by another road than the artifacts': everything runs eagerly."""
+def _reference(model: keras.Model, network: Network, contract: Contract, encoded: Sequence[bytes]) -> Reference:
+    """Asks the trained model by another road than the artifacts': everything runs eagerly, and the model as given."""
+    called = learning_of(contract.task).called
     photos = [np.asarray(decode_image(contents)) for contents in encoded]
 
     def answer(images: Sequence[np.ndarray]) -> Arrays:
-        outputs = network(np.stack([contract.preparation(image) for image in images]))
+        pixels = np.stack([contract.preparation(image) for image in images])
+        outputs = {**network(pixels), **called(model, contract, pixels)}
         arrays = {name: np.asarray(values) for name, values in outputs.items()}
         _check_outputs(arrays, contract)
         return {name: arrays[name] for name in contract.outputs()}

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from zoo.layers import BlockLayer
+from zoo.surgery.state import copy_state
 
 __all__ = ["Call", "Graph", "Replacement", "copied", "graph_of", "rebuild"]
 
@@ -100,8 +101,8 @@ def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | N
 
 
 # The replacement of an operation in a rebuilt model: a layer, or None for the operation's first input; and the weights
-# of the layer.
-Replacement = tuple[keras.Operation | None, Sequence[Any]]
+# of the layer, or None for the whole state of the operation that it replaces.
+Replacement = tuple[keras.Operation | None, Sequence[Any] | None]
 
 
 def rebuild(
@@ -111,7 +112,7 @@ def rebuild(
     input_shape: Any = None,
     graph: Graph | None = None,
 ) -> keras.Model:
-    """Returns a new model with the same graph: new layers, with copies of the weights. The given model does not change.
+    """Returns a new model with the same graph: new layers, with copies of their state. The given model does not change.
 
     Args:
         model: A functional or sequential model. Models inside of it are dissolved, so that the new one is flat.
@@ -151,7 +152,7 @@ def rebuild(
             replacements[id(operation)] = new
             output = new(*args, **kwargs)
             if isinstance(new, keras.layers.Layer):
-                new.set_weights(weights)
+                copy_state(operation, new) if weights is None else new.set_weights(weights)
             return output
 
     return keras.Model(inputs, _walk(model, inputs, build), name=model.name)
@@ -160,11 +161,11 @@ def rebuild(
 def _copy(operation: keras.Operation, path: str, names: set[str]) -> Replacement:
     """Copies an operation. It keeps its name, unless another operation has that name."""
     new = copied(operation, name=operation.name if operation.name not in names else path.replace("/", "_"))
-    return new, operation.get_weights() if isinstance(operation, keras.layers.Layer) else []
+    return new, None
 
 
 def copied(operation: keras.Operation, **changes: Any) -> Any:
-    """Returns a new operation with the configuration of another, apart from `changes`. It has no weights yet."""
+    """Returns a new operation with the configuration of another, apart from `changes`. It has no state yet."""
     return type(operation).from_config({**operation.get_config(), **changes})
 
 

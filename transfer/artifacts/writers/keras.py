@@ -8,6 +8,7 @@ import keras
 from transfer.artifacts.writers.source import Source
 from transfer.contract import Contract
 from transfer.models.sequential import as_functional
+from zoo.surgery.state import copy_state
 
 __all__ = ["write", "write_keras"]
 
@@ -32,7 +33,7 @@ def write_keras(model: keras.Model, folder: Path, contract: Contract) -> None:
 def _uncompiled(model: keras.Model) -> keras.Model:
     if not type(model).__module__.startswith("keras."):  # The methods of its class are worth keeping.
         copy = type(model).from_config(model.get_config())
-        copy.set_weights(model.get_weights())
+        copy_state(model, copy)
         return copy
     model = as_functional(model)
     return keras.Model(model.inputs[0], model.output, name=model.name)
