@@ -60,18 +60,20 @@ class SavedModelEngine(TensorFlowEngine):
         super().__init__(endpoints, contract)
 
 
-def freeze_graph(function: Any) -> Callable[[Any], dict[str, Any]]:
-    """Turns the variables of a traced function into constants, which TensorFlow then folds and fuses.
+def freeze_graph(function: Any) -> Callable[..., dict[str, Any]]:
+    """Turns the variables of a traced function, and tensors from outside of it, into constants.
+
+    TensorFlow then folds and fuses them.
 
     Args:
-        function: A concrete function that takes one tensor and returns a dict of tensors.
+        function: A concrete function that takes tensors and returns a dict of tensors.
 
     Returns:
         A function that does the same.
     """
     frozen = convert_variables_to_constants_v2(function)
     names = sorted(function.structured_outputs)
-    return lambda images: dict(zip(names, frozen(images), strict=True))
+    return lambda *tensors: dict(zip(names, frozen(*tensors), strict=True))
 
 
 @contextmanager
