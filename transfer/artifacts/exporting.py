@@ -50,6 +50,7 @@ from transfer.artifacts.writers.source import Source
 from transfer.artifacts.writers.table import QUANTIZABLE, WRITERS
 from transfer.contract import TOLERANCE, Agreement, Check, Contract, ExportError, Proof
 from transfer.models.sequential import as_functional
+from transfer.probabilities import check_probabilities
 from transfer.tasks import learning_of
 from transfer.tasks.task import Arrays
 
@@ -277,7 +278,7 @@ def _check_fit(model: keras.Model, contract: Contract) -> None:
 
 
 def _check_outputs(outputs: Arrays, contract: Contract) -> None:
-    """Checks that the network gives what the contract says."""
+    """Checks that the network gives what the contract says: these shapes, and probabilities where it says so."""
     for name, output in contract.outputs().items():
         if name not in outputs:
             raise ValueError(f"the contract names the output {name!r}, and the model gives {', '.join(outputs)}")
@@ -289,6 +290,8 @@ def _check_outputs(outputs: Arrays, contract: Contract) -> None:
                 f"the contract says that {name!r} has the shape {list(output.shape)} for each image, and the model "
                 f"gives {list(shape)}; give the contract that the model was made for"
             )
+        if not output.internal:
+            check_probabilities(outputs[name], output.values, f"the outputs {name!r} of a {contract.task} contract")
 
 
 def _reference(model: keras.Model, network: Network, contract: Contract, encoded: Sequence[bytes]) -> Reference:

@@ -6,6 +6,7 @@
 `regressor`         numbers                            `objective=Regression()`
 `several_heads`     a dict of these, from one trunk    `objective=Objectives({...})`
 `swap_head`         a trained trunk, another softmax   `fine_tune(...)`
+`with_activation`   a model of logits, with a softmax  `fine_tune(...)`
 ==================  =================================  ===============================
 
 All models are flat: every layer of the trunk is a layer of them.
@@ -18,11 +19,12 @@ import keras
 import numpy as np
 
 from transfer.models.backbones import Backbone
+from transfer.models.sequential import as_functional
 from zoo import heads as tops
 from zoo.surgery.feature_maps import strides
 from zoo.surgery.graph import rebuild
 
-__all__ = ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head"]
+__all__ = ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head", "with_activation"]
 
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
@@ -290,6 +292,35 @@ def swap_head(
     trunk = rebuild(keras.Model(model.input, model.get_layer(maps[-1]).output, name=model.name))
     head = Head(num_classes, activation, hidden, dropout)
     return keras.Model(trunk.input, head(tops.pooled(trunk.output, pooling), seed=seed), name=model.name)
+
+
+def with_activation(model: keras.Model, activation: str = "softmax") -> keras.Model:
+    """Puts a softmax or a sigmoid behind a model that gives logits, so that it gives probabilities.
+
+    Args:
+        model: A functional or sequential model with one output, float `[n, k]`.
+        activation: "softmax", the default, for one class of several; "sigmoid" for labels by themselves.
+
+    Returns:
+        A model, not compiled, that shares all layers with the given one and ends with the activation, in float32.
+
+    Raises:
+        ValueError: The activation is neither of the two, or the model has several outputs.
+
+    Example:
+
+    >>> image = keras.Input((4, 6, 3))
+    >>> model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image)))
+    >>> with_activation(model)(np.zeros((1, 4, 6, 3))).numpy().tolist()
+    [[0.5, 0.5]]
+    """
+    if activation not in ("softmax", "sigmoid"):
+        raise ValueError(f"activation is softmax or sigmoid, got {activation!r}")
+    model = as_functional(model)
+    if len(model.outputs) != 1:
+        raise ValueError(f"expected a model with one output of logits, and {model.name} has {len(model.outputs)}")
+    layer = keras.layers.Activation(activation, dtype="float32", name=activation)
+    return keras.Model(model.inputs[0], layer(model.outputs[0]), name=model.name)
 
 
 def _on_trunk(backbone: Backbone, head: Head, pooling: str, seed: int) -> keras.Model:

@@ -24,7 +24,7 @@ from transfer.training.guard import TrainingDiverged
 from transfer.training.history import History, Phase
 from transfer.training.job import Job
 from transfer.training.normalised_images import warn_if_normalised
-from transfer.training.objective_interface import Objective, SelfValidating
+from transfer.training.objective_interface import ChecksOutputs, Objective, SelfValidating
 from transfer.training.objectives import ONE_LABEL, SingleLabel
 from transfer.training.optimization import ADAM, Optimization
 from transfer.training.phase_data import PhaseData, stored_phases
@@ -34,6 +34,7 @@ from transfer.training.progress import Progress
 __all__ = ["History", "Phase", "Plan", "TrainingDiverged", "fine_tune"]
 
 TWO_PHASES = Plan()
+LOOKED_AT = 4  # images, whose outputs are checked
 
 
 def fine_tune(
@@ -81,7 +82,8 @@ def fine_tune(
         What happened, epoch by epoch.
 
     Raises:
-        ValueError: The arguments, the data sets or the checkpoint do not fit the model.
+        ValueError: The arguments, the data sets or the checkpoint do not fit the model, or the model's outputs are not
+            what the loss takes, such as logits.
         FrozenWeightsChanged: A weight that was frozen is not what it was.
         TrainableChanged: A callback changed what is to train, without compiling.
         TrainingDiverged: The loss became NaN or infinite. The model then has the best weights so far, or those that it
@@ -147,7 +149,7 @@ def _check_arguments(objective: Objective, plan: Plan, class_weight: Mapping[int
 
 
 def _check_validation(model: keras.Model, valid: tf.data.Dataset | None, objective: Objective) -> None:
-    """Checks that there are validation data where they are needed, and looks at some of them."""
+    """Checks that there are validation data where they are needed, and looks at some of them and at the answers."""
     name = type(objective).__name__
     if isinstance(objective, SelfValidating):
         if valid is not None:
@@ -158,6 +160,9 @@ def _check_validation(model: keras.Model, valid: tf.data.Dataset | None, objecti
     _check_data(model, valid, "valid", objective)
     images, labels = next(iter(valid))
     objective.check_values(labels, model, "valid")
+    if isinstance(objective, ChecksOutputs):
+        outputs = model(images[:LOOKED_AT], training=False)
+        objective.check_outputs(keras.tree.map_structure(keras.ops.convert_to_numpy, outputs), model.name)
     warn_if_normalised(images, name="valid", values=values_of(model))
 
 

@@ -44,6 +44,8 @@ class SingleLabel(OneOutput):
     0.1
     """
 
+    values = "shares"
+
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
 
@@ -108,6 +110,8 @@ class MultiLabel(OneOutput):
     >>> type(MultiLabel(focal_gamma=2.0).loss()).__name__
     'BinaryFocalCrossentropy'
     """
+
+    values = "probabilities"
 
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
@@ -291,6 +295,10 @@ class Objectives:
             raise ValueError(f"{name} has to have a dict of labels for {names}; got {received}")
         for output, tensor in model.output.items():
             self.objectives[output].check_spec(spec[output], tensor.shape[-1], f"{name} for {output!r}")
+
+    def check_outputs(self, outputs: Any, name: str) -> None:
+        for output, objective in self.objectives.items():
+            objective.check_outputs(outputs[output], f"{name} for {output!r}")
 
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
         for output, tensor in model.output.items():

@@ -30,6 +30,8 @@ class SoftLabel(OneOutput):
     ValueError: the labels of train have to be shares of the classes, float [n, 2]; got (None,) of int32. ...
     """
 
+    values = "shares"
+
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:

@@ -71,7 +71,7 @@ class ClassifyContract(Contract):
     def outputs(self) -> dict[str, Output]:
         k = len(self.class_names)
         return {
-            "probabilities": Output((k,), meaning="the probability of each class; they sum to 1"),
+            "probabilities": Output((k,), meaning="the probability of each class; they sum to 1", values="shares"),
             "embedding": Output((None,), meaning="what the last layer is given", internal=True),
         }
 

@@ -102,7 +102,7 @@ class DetectContract(Contract):
         return {
             "boxes": Output((m, 4), meaning="xyxy in pixels of the photo, padded with zeros", boxes=True),
             "classes": Output((m,), "int32", meaning="the number of each class, padded with -1"),
-            "scores": Output((m,), meaning="in 0..1, highest first, padded with zeros"),
+            "scores": Output((m,), meaning="in 0..1, highest first, padded with zeros", values="probabilities"),
             "valid": Output((), "int32", meaning="how many detections are real"),
             "candidate_boxes": Output((None, 4), meaning="before suppression", boxes=True, internal=True),
             "candidate_scores": Output((None, k), meaning="before suppression", internal=True),

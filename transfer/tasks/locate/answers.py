@@ -63,11 +63,12 @@ class LocateContract(Contract):
 
     def outputs(self) -> dict[str, Output]:
         outputs = {
-            "probabilities": Output((len(self.class_names),), meaning="the probability of each class"),
+            "probabilities": Output((len(self.class_names),), meaning="the probability of each class", values="shares"),
             "box": Output((4,), meaning="xyxy in pixels of the photo", boxes=True),
         }
         if self.objectness:
-            outputs["objectness"] = Output((1,), meaning="the probability that there is an object")
+            meaning = "the probability that there is an object"
+            outputs["objectness"] = Output((1,), meaning=meaning, values="probabilities")
         return {**outputs, "embedding": Output((None,), meaning="what the last layer is given", internal=True)}
 
 

@@ -59,7 +59,7 @@ class TagContract(Contract):
     def outputs(self) -> dict[str, Output]:
         k = len(self.class_names)
         return {
-            "probabilities": Output((k,), meaning="the probability of each label by itself"),
+            "probabilities": Output((k,), meaning="the probability of each label by itself", values="probabilities"),
             "embedding": Output((None,), meaning="what the last layer is given", internal=True),
         }
 
