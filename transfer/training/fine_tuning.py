@@ -6,7 +6,7 @@ and Ruder 2018, "Universal Language Model Fine-tuning", section 3.3 (gradual unf
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,6 +18,7 @@ from transfer.training import freezing
 from transfer.training.batch_norms import re_estimate_batch_norms
 from transfer.training.callbacks import BestWeights
 from transfer.training.checkpoints import Checkpoint
+from transfer.training.class_weights import ClassWeight, numbered_weights
 from transfer.training.counted_data import CountedDataset
 from transfer.training.feature_cache import FeatureCache
 from transfer.training.guard import TrainingDiverged
@@ -45,7 +46,7 @@ def fine_tune(
     objective: Objective = ONE_LABEL,
     plan: Plan = TWO_PHASES,
     optimization: Optimization = ADAM,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: ClassWeight | None = None,
     seed: int = 0,
     cache: FeatureCache | bool = True,
     checkpoint: str | Path | Checkpoint | None = None,
@@ -65,7 +66,9 @@ def fine_tune(
         objective: What the model is trained for; see `transfer.training.objectives`. Defaults to a single label.
         plan: The phases: what trains in each of them, how long, and how fast; and what becomes of the batch norms.
         optimization: The optimizer, and its learning rate over time and depth. Defaults to Adam at a constant rate.
-        class_weight: How much an image counts by its class, for a single label; see `pipelines.class_weights`.
+        class_weight: How much an image counts by its class, for a single label: the weights by the number of the class,
+            or by its name where the objective or `train.class_names` has the names; or one weight for each class, as
+            `pipelines.class_weights` computes them.
         seed: Seed of the model's own randomness, such as dropout. The order and the augmentation of images are decided
             by the data sets.
         cache: Whether and how activations of the frozen layers are stored, so that these run once for each image and
@@ -100,7 +103,8 @@ def fine_tune(
     >>> [(row["phase"], row["epoch"]) for row in history.rows]
     [('head', 1)]
     """
-    _check_arguments(objective, plan, class_weight)
+    _check_arguments(objective, plan)
+    weights = None if class_weight is None else _class_weights(class_weight, model, train, objective)
     _check_data(model, train, "train", objective)
     _check_validation(model, valid, objective)
     for stage in plan.stages:  # A part that the model does not have is refused before any training.
@@ -124,9 +128,7 @@ def fine_tune(
         extraction_seconds = time.perf_counter() - start
         bar.done = sum(len(phase.rows) for phase in phases) + (0 if position is None else position.epoch)
         best = BestWeights(model)
-        job = Job(
-            model, objective, plan, optimization, class_weight, seed, callbacks, bar, counted, state, best, phases
-        )
+        job = Job(model, objective, plan, optimization, weights, seed, callbacks, bar, counted, state, best, phases)
         for number in range(len(phases), len(plan.stages)):
             data = stored.get(number) or PhaseData(model, counted.dataset, valid)
             job.run(data, position)
@@ -135,12 +137,19 @@ def fine_tune(
     return History(tuple(phases), extraction_seconds, not_cached, objective)
 
 
-def _check_arguments(objective: Objective, plan: Plan, class_weight: Mapping[int, float] | None) -> None:
-    if class_weight is not None and not isinstance(objective, SingleLabel):
+def _class_weights(
+    weights: ClassWeight, model: keras.Model, train: tf.data.Dataset, objective: Objective
+) -> dict[int, float]:
+    if not isinstance(objective, SingleLabel):
         raise ValueError(
             f"class_weight is for a single label for each image, and the objective is {type(objective).__name__}; "
             "weigh its loss, or balance the data"
         )
+    names = objective.class_names or getattr(train, "class_names", ())  # Keras' own data sets have names, too.
+    return numbered_weights(weights, model.outputs[0].shape[-1], names)
+
+
+def _check_arguments(objective: Objective, plan: Plan) -> None:
     if plan.patience is not None and isinstance(objective, SelfValidating):
         raise ValueError(
             f"patience ends a phase that gets no better in validation, and {type(objective).__name__} does not measure "

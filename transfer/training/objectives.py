@@ -11,7 +11,7 @@ like. `fine_tune(..., objective=...)` takes one, and `transfer.models.heads` has
 ===============  ==============================  ==========================================================
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ class SingleLabel(OneOutput):
         label_smoothing: Share in [0, 1) of each label that is spread evenly over all classes. Defaults to 0.
         focal_gamma: Exponent of the focal loss, 0 or more: the larger it is, the less do answers count that are right
             already. Defaults to 0, which is plain cross-entropy. See `zoo.losses.SparseFocalCrossentropy`.
+        class_names: The names of the classes in the order of the outputs, by which weights of classes may be given.
+            There are none by default.
 
     Example:
 
@@ -48,6 +50,7 @@ class SingleLabel(OneOutput):
 
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
+    class_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check_loss(self.label_smoothing, self.focal_gamma)
