@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from zoo.layers import BlockLayer
+from zoo.surgery.flattening import functional
 from zoo.surgery.state import copy_state
 
 __all__ = ["Call", "Graph", "Replacement", "copied", "graph_of", "rebuild"]
@@ -170,19 +171,10 @@ def copied(operation: keras.Operation, **changes: Any) -> Any:
 
 
 def _functional(model: Any, input_shape: Any = None) -> keras.Model:
-    """Returns the model itself if it has a graph, and a sequential model as a functional one of the same layers."""
-    if isinstance(model, keras.Sequential):
-        if not model.built:
-            if input_shape is None:
-                raise ValueError(f"{model.name} has not been built yet, so its shapes are open: give its input_shape")
-            model = keras.Sequential([keras.Input(input_shape), *(copied(layer) for layer in model.layers)])
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if isinstance(model, keras.Model) and isinstance(model, keras.Function):
-        return model
-    raise ValueError(
-        f"expected a functional or sequential keras.Model, got {type(model).__name__}: a subclass of keras.Model with "
-        "a call() of its own has no graph to look at. Build it as keras.Model(inputs, outputs)"
-    )
+    """Returns a model with a graph; a sequential model that was not built gets an input of that shape."""
+    if isinstance(model, keras.Sequential) and not model.built and input_shape is not None:
+        model = keras.Sequential([keras.Input(input_shape), *(copied(layer) for layer in model.layers)])
+    return functional(model)
 
 
 def _symbolic_inputs(model: keras.Model, input_shape: Any, batch_size: int | None) -> Any:
