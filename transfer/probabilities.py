@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["NotProbabilities", "Values", "check_probabilities"]
+__all__ = ["NotProbabilities", "Values", "check_probabilities", "of_two_classes"]
 
 # "shares" are the probabilities of classes of which one is true: in 0..1, with the sum 1. "probabilities" are in 0..1,
 # each by itself. "numbers" may be any.
@@ -58,6 +58,24 @@ def check_probabilities(outputs: Any, values: Values, what: str) -> None:
         f"{high:.4g} with sums in {sums.min():.4g}..{sums.max():.4g}. "
         + (alone if inside and array.any() else _advice("softmax", "SingleLabel"))
     )
+
+
+def of_two_classes(outputs: Any) -> Any:
+    """Returns the probabilities of two classes, where a sigmoid of one unit gives only that of the second.
+
+    Args:
+        outputs: `[n, 1]` or `[n, 2]`: an array, or a tensor of Keras, which may be symbolic.
+
+    >>> of_two_classes(np.array([[0.25]])).tolist()
+    [[0.75, 0.25]]
+    """
+    if outputs.shape[-1] != 1:
+        return outputs
+    if isinstance(outputs, np.ndarray):
+        return np.concatenate([1 - outputs, outputs], axis=-1)
+    import keras
+
+    return keras.ops.concatenate([1 - outputs, outputs], axis=-1)
 
 
 def _advice(activation: str, objective: str) -> str:

@@ -25,6 +25,7 @@ from transfer.artifacts.quantisation import Labelled, check_agreement, points_lo
 from transfer.artifacts.writers.onnx_graphs import to_onnx
 from transfer.artifacts.writers.table import WRITERS
 from transfer.contract import ExportError
+from transfer.predict.loading import load
 from transfer.tasks.classify.answers import ClassifyContract
 from transfer.tasks.contracts import read_contract
 from transfer.tasks.regress.answers import RegressContract
@@ -434,3 +435,23 @@ def test_constants_and_adapted_layers_are_exported(tmp_path, name):
     contract = ClassifyContract(("a", "b"), preparation=EvaluationCrop((8, 12)))
     proof = export(constants(), tmp_path / "out", contract, formats=[name])
     assert proof.max_abs_diff < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a[1]", "x\\y {1,2}", "two\nlines", "bytes \udcff", "b*?"])
+def test_every_format_is_written_and_read_wherever_it_lies(tmp_path, name):
+    contract = ClassifyContract(("a", "b"), preparation=EvaluationCrop((8, 12)))
+    export(constants(), tmp_path / name / "run", contract, formats=list(FORMATS))
+    (tmp_path / f"{name} moved").mkdir()
+    moved = (tmp_path / name / "run").rename(tmp_path / f"{name} moved" / "run [2]")
+    assert all(verdict.checks for verdict in verify(moved))
+    image = np.zeros((8, 12, 3), "uint8")
+    answers = [load(moved, engine=row.engine).predict(image)[0].predictions[0].score for row in FORMATS.values()]
+    np.testing.assert_allclose(answers, answers[0], atol=1e-5)
+
+
+def test_what_cannot_be_read_is_named_by_its_own_path(tmp_path):
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "a[1]" / "model.onnx").write_text("nothing")
+    with pytest.raises(ValueError, match=r"a\[1\]/model\.onnx cannot be read"):
+        open_artifact(tmp_path / "a[1]" / "model.onnx")

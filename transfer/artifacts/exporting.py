@@ -37,6 +37,7 @@ from transfer.artifacts.engines.table import FORMATS, open_artifact
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.manifest import MANIFEST, write_manifest
 from transfer.artifacts.photos import Photo, encoded_photo, proof_photos
+from transfer.artifacts.plain_paths import plain_path
 from transfer.artifacts.proof import PROOF, Reference, largest_difference, prove
 from transfer.artifacts.quantisation import (
     QUANTIZATIONS,
@@ -49,10 +50,12 @@ from transfer.artifacts.quantisation import (
 from transfer.artifacts.writers.source import Source
 from transfer.artifacts.writers.table import QUANTIZABLE, WRITERS
 from transfer.contract import TOLERANCE, Agreement, Check, Contract, ExportError, Proof
-from transfer.models.sequential import as_functional
+from transfer.keras_settings import check_keras_settings
+from transfer.models.precision import in_float32
 from transfer.probabilities import check_probabilities
 from transfer.tasks import learning_of
 from transfer.tasks.task import Arrays
+from zoo.surgery.flattening import functional
 
 __all__ = ["CONTENTS", "check_formats", "export", "fingerprint", "write_and_prove"]
 
@@ -172,6 +175,10 @@ def write_and_prove(
         ExportError: As `export` raises it; its `artifact` and its `check` say what failed.
         ModuleNotFoundError, ValueError: As `export` raises them.
     """
+    check_keras_settings()
+    given, model = model, functional(model)
+    if (single := in_float32(model)) is not model:
+        given = model = single  # In 16 bits the model itself is less sure than what the proof allows.
     _check_fit(model, contract)
     check_formats(formats)
     _check_quantizing(formats, quantize, labelled)
@@ -179,12 +186,12 @@ def write_and_prove(
     built_in = proof_photos()
     encoded = built_in + [encoded_photo(photo, index) for index, photo in enumerate(photos)]
     calibrated = Labelled(calibration) if calibration is not None else labelled and labelled.spread(CALIBRATED_ON)
-    source = Source(as_functional(model), contract, quantize, calibrated)
+    source = Source(model, contract, quantize, calibrated)
 
     _write_texts(folder, contract)
     for name in set(formats) & {"keras"}:
         _write(name, source, folder)
-    reference = _reference(model, source.network, contract, encoded)
+    reference = _reference(given, source.network, contract, encoded)
     trained = None
     if labelled is not None and quantize != "none":
         trained = answers_on(labelled, contract, _graph(source.network))
@@ -322,7 +329,8 @@ def _write_texts(folder: Path, contract: Contract) -> None:
 def _write(name: str, source: Source, folder: Path) -> None:
     artifact = FORMATS[name].files[0]
     try:
-        WRITERS[name](source, folder / artifact)
+        with plain_path(folder / artifact) as path:
+            WRITERS[name](source, path)
     except Exception as error:  # Each converter has its own classes of errors.
         raise ExportError(f"{artifact} cannot be written: {_sentence(error)}", artifact=artifact) from error
 

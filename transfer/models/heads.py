@@ -13,15 +13,16 @@ All models are flat: every layer of the trunk is a layer of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import keras
 import numpy as np
 
 from transfer.models.backbones import Backbone
-from transfer.models.sequential import as_functional
+from transfer.python_values import as_python
 from zoo import heads as tops
 from zoo.surgery.feature_maps import strides
+from zoo.surgery.flattening import flat, functional, output_of
 from zoo.surgery.graph import rebuild
 
 __all__ = ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head", "with_activation"]
@@ -59,6 +60,8 @@ class Head:
     deviation: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_python(getattr(self, f.name)))
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}; got {self.activation!r}")
         if self.activation == "softmax" and self.units < 2:
@@ -263,7 +266,7 @@ def swap_head(
     ones included.
 
     Args:
-        model: Any functional model on images, such as a trained classifier, or one of `keras.applications` with its
+        model: Any model on images, such as a trained classifier, or one of `keras.applications` with its
             top.
         num_classes: Number of classes of the new head.
         activation: "softmax", the default; "sigmoid" for any number of labels for each image; or "linear" for numbers.
@@ -286,10 +289,11 @@ def swap_head(
     >>> swap_head(trained, 5).output_shape, trained.output_shape
     ((None, 5), (None, 1000))
     """
+    model = flat(model)
     maps = [layer for layer in strides(model) if not isinstance(model.get_layer(layer), keras.layers.InputLayer)]
     if not maps:
         raise ValueError(f"{model.name} has no feature map whose size depends on the image's, so nothing to keep")
-    trunk = rebuild(keras.Model(model.input, model.get_layer(maps[-1]).output, name=model.name))
+    trunk = rebuild(keras.Model(model.input, output_of(model, maps[-1]), name=model.name))
     head = Head(num_classes, activation, hidden, dropout)
     return keras.Model(trunk.input, head(tops.pooled(trunk.output, pooling), seed=seed), name=model.name)
 
@@ -316,7 +320,7 @@ def with_activation(model: keras.Model, activation: str = "softmax") -> keras.Mo
     """
     if activation not in ("softmax", "sigmoid"):
         raise ValueError(f"activation is softmax or sigmoid, got {activation!r}")
-    model = as_functional(model)
+    model = functional(model)
     if len(model.outputs) != 1:
         raise ValueError(f"expected a model with one output of logits, and {model.name} has {len(model.outputs)}")
     layer = keras.layers.Activation(activation, dtype="float32", name=activation)

@@ -14,7 +14,9 @@ import tensorflow as tf
 from pipelines import Data, augmentation, batches, read_data
 from transfer.models.backbones import Backbone, backbone
 from transfer.models.embedding import embedding_of
+from transfer.probabilities import of_two_classes
 from transfer.tasks.learning import Built, Learning
+from zoo.surgery.flattening import flat
 from zoo.surgery.state import copy_state
 
 __all__ = ["LabelledLearning", "network_of"]
@@ -69,6 +71,7 @@ class LabelledLearning(Learning):
         return None
 
     def network(self, model: keras.Model, contract: Any, *, portable: bool) -> Callable[[tf.Tensor], dict[str, Any]]:
+        model = flat(model)
         return network_of(model, _public(model.output, contract))
 
     def called(self, model: keras.Model, contract: Any, images: tf.Tensor) -> dict[str, Any]:
@@ -79,7 +82,11 @@ def _public(outputs: Any, contract: Any) -> dict[str, Any]:
     """Returns what a model gives by the names that the contract has for it."""
     names = [name for name, output in contract.outputs().items() if not output.internal]
     by_name = outputs if isinstance(outputs, dict) else dict(zip(names, keras.tree.flatten(outputs), strict=True))
-    return {name: by_name[name] for name in names}
+    return {
+        name: of_two_classes(by_name[name]) if (output.values, output.shape) == ("shares", (2,)) else by_name[name]
+        for name, output in contract.outputs().items()
+        if not output.internal
+    }
 
 
 def network_of(model: keras.Model, outputs: dict[str, Any]) -> Callable[[tf.Tensor], dict[str, Any]]:

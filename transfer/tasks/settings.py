@@ -7,7 +7,10 @@ tasks share. A task's own class inherits from it, changes defaults with `default
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from numbers import Integral
 from typing import Any, ClassVar, Self
+
+from transfer.python_values import as_python
 
 __all__ = ["Setting", "Settings", "default", "read_list", "read_size", "setting", "settings_of"]
 
@@ -188,6 +191,8 @@ class Settings:
                           advanced=True)  # fmt: skip
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_python(getattr(self, f.name)))
         object.__setattr__(self, "unfreeze", _read_part(self.unfreeze))
         object.__setattr__(self, "image_size", read_size(self.image_size))
         for name in ("weights", "exclude", "memory"):
@@ -254,7 +259,7 @@ def read_size(size: Any) -> Size | None:
     if size is None:
         return None
     try:
-        numbers = str(size).lower().split("x") if isinstance(size, int | str) else list(size)
+        numbers = str(size).lower().split("x") if isinstance(size, Integral | str) else list(size)
         sides = tuple(int(number) for number in numbers)
         if len(sides) not in (1, 2) or min(sides) < 8:
             raise ValueError

@@ -13,6 +13,7 @@ from pipelines.colours import class_colour
 from pipelines.prepare.letterbox import FILL, Letterbox
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import draw
+from transfer.python_values import read_names
 from transfer.tasks.detect.comparison import MAX_CANDIDATES, agreement, compare, limited
 from transfer.tasks.detect.settings import Detect
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -87,8 +88,8 @@ class DetectContract(Contract):
     backbone: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         check_names(self.class_names)
         check_thresholds(self.thresholds, self.class_names)
         check_settings(self.iou_threshold, self.score_threshold, self.max_detections)

@@ -10,6 +10,7 @@ from PIL import Image
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import caption
 from transfer.probabilities import Values
+from transfer.python_values import read_names
 from transfer.tasks.heads.settings import Heads
 from transfer.tasks.scores import Prediction, compare_numbers, prediction_rows, ranked, reaching
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -41,9 +42,9 @@ class HeadFacts:
     deviations: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", read_names(self.names))
         object.__setattr__(self, "deviations", tuple(self.deviations))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         check_names(self.names, what=f"name of {self.name!r}: a")
         check_thresholds(self.thresholds, self.names)
         if self.kind not in KINDS:
