@@ -11,7 +11,7 @@ from transfer.measuring.classes import Evaluation
 from transfer.measuring.heads import HeadEvaluation, HeadsEvaluation
 from transfer.measuring.labels import MultiLabelEvaluation
 from transfer.measuring.numbers import RegressionEvaluation
-from transfer.probabilities import check_probabilities
+from transfer.probabilities import check_probabilities, of_two_classes
 from transfer.training.objectives import MultiLabel, Objectives, OneOutput, Regression, SingleLabel
 
 __all__ = ["evaluate", "measure", "run_over"]
@@ -84,6 +84,8 @@ def measure(
     [3.0]
     """
     labels, outputs = run_over(model, dataset, mirror=mirror)
+    if type(objective) is SingleLabel and len(names) == 2:
+        outputs = of_two_classes(outputs)
     for part, output in _parts(objective, outputs):
         check_probabilities(output, part.values, f"the outputs of {model.name} for {type(part).__name__}")
     if not isinstance(objective, Objectives):

@@ -157,6 +157,9 @@ class Job:
         # twice, and because a state that is restored needs variables to go into.
         optimizer.build(data.model.trainable_variables)
         data.model._symbolic_build(data_batch=data.batch_spec())
+        if self.callbacks and data.model is not self.model:
+            # Keras' callbacks look among the metrics of the model that they are given, which has to know them.
+            self.model._symbolic_build(data_batch=self.data.dataset.element_spec)
         used = self.optimization.average_momentum(total) > 0
         return AveragedWeights(optimizer, data.model.trainable_variables, used=used)
 

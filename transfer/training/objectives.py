@@ -13,12 +13,13 @@ like. `fine_tune(..., objective=...)` takes one, and `transfer.models.heads` has
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer.probabilities import Values
 from transfer.training.objective_interface import Objective, OneOutput, with_validation
 from zoo.losses import SparseFocalCrossentropy
 
@@ -46,7 +47,7 @@ class SingleLabel(OneOutput):
     0.1
     """
 
-    values = "shares"
+    values: ClassVar[Values] = "shares"
 
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
@@ -114,7 +115,7 @@ class MultiLabel(OneOutput):
     'BinaryFocalCrossentropy'
     """
 
-    values = "probabilities"
+    values: ClassVar[Values] = "probabilities"
 
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
