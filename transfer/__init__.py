@@ -20,7 +20,7 @@ _EXPORTS = {
     "measuring.numbers": ["RegressionEvaluation"],
     "models.backbone_tables": ["list_backbones", "register_backbone"],
     "models.backbones": ["Backbone", "backbone"],
-    "models.heads": ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head"],
+    "models.heads": ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head", "with_activation"],
     "predict.embeddings": ["nearest"],
     "predict.loading": ["load"],
     "predict.predictor": ["Predictor"],

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from pipelines.prepare.kinds import preparation_from_dict
 from pipelines.prepare.preparation import Preparation
+from transfer.probabilities import Values
 
 __all__ = [
     "BATCH_SIZES",
@@ -103,6 +104,8 @@ class Output:
         boxes: Whether its last axis holds boxes (xyxy). They are in pixels of the canvas where the model is given
             prepared images, and in pixels of the photo where it is given photos.
         internal: Whether only the proof and the predictor need it: the endpoint for photos leaves it out.
+        values: What its numbers are: "shares", the probabilities of classes of which one is true; "probabilities", each
+            by itself; or "numbers", the default.
     """
 
     shape: tuple[int | None, ...]
@@ -110,6 +113,7 @@ class Output:
     meaning: str = ""
     boxes: bool = False
     internal: bool = False
+    values: Values = "numbers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +163,12 @@ class Contract:
                 "image_bytes": {"shape": [None], "dtype": "string", "formats": ["JPEG", "PNG", "GIF", "BMP", "WebP"]},
             },
             "outputs": {
-                name: {"shape": [None, *output.shape], "dtype": output.dtype, "meaning": output.meaning}
+                name: {
+                    "shape": [None, *output.shape],
+                    "dtype": output.dtype,
+                    "meaning": output.meaning,
+                    "values": output.values,
+                }
                 for name, output in self.outputs().items()
             },
             "fingerprint": self.fingerprint,

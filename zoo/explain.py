@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.surgery.feature_maps import last_feature_map
+from zoo.surgery.flattening import flat, input_of, output_of
 
 __all__ = ["grad_cam"]
 
@@ -28,8 +29,8 @@ def grad_cam(
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", equations 1 and 2.
 
     Args:
-        model: A functional classifier with the output `[n, num_classes]`, whose convolutions are layers of the model
-            itself and not of a model inside it.
+        model: A classifier with the output `[n, num_classes]`; see `zoo.surgery.flattening.flat` for the models that
+            can be looked at.
         images: Images `[n, h, w, 3]` in 0..255, uint8 or float.
         class_index: Index of the class to explain: one for each image, or one for all images. Defaults to the classes
             that the model predicts.
@@ -53,6 +54,7 @@ def grad_cam(
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(f"images are [n, height, width, channels], got {images.shape}: give one image as images[None]")
+    model = flat(model)
     if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
         shapes = [output.shape for output in model.outputs]
         raise ValueError(f"Grad-CAM needs a classifier with one output [n, num_classes], got the outputs {shapes}")
@@ -94,7 +96,7 @@ def _checked_classes(class_index, num_images: int, num_classes: int) -> np.ndarr
 def _feature_map(model: keras.Model, layer: str | None):
     if layer is not None and layer not in {candidate.name for candidate in model.layers}:
         raise ValueError(f"{model.name} has no layer {layer!r}; its last feature map is {last_feature_map(model)!r}")
-    output = model.get_layer(layer or last_feature_map(model)).output
+    output = output_of(model, layer or last_feature_map(model))
     if len(output.shape) != 4:
         raise ValueError(
             f"layer {layer!r} returns the shape {output.shape}, and Grad-CAM needs a map [n, height, width, channels]"
@@ -107,8 +109,8 @@ def _before_squashing(model: keras.Model) -> tuple[keras.KerasTensor, Callable]:
     last = model.layers[-1]
     squashes = getattr(last, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
     if isinstance(last, keras.layers.Softmax) or (isinstance(last, keras.layers.Activation) and squashes):
-        return last.input, tf.identity
+        return input_of(model, last.name), tf.identity
     if isinstance(last, keras.layers.Dense) and squashes:
         bias = last.bias if last.use_bias else 0.0
-        return last.input, lambda x: tf.matmul(tf.cast(x, last.kernel.dtype), last.kernel) + bias
-    return model.output, tf.identity
+        return input_of(model, last.name), lambda x: tf.matmul(tf.cast(x, last.kernel.dtype), last.kernel) + bias
+    return model.outputs[0], tf.identity

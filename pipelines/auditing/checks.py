@@ -65,7 +65,7 @@ def audit(
     | constant (an image of a single colour) | warning | all |
     | few images, imbalance, similar names (of classes that differ by case, space or Unicode form) | warning | |
     | wrong suffix, several frames, tiny, long (`LONG` times as long as wide), left out by the reader | warning | |
-    | orientation tags, colour modes, formats, reading (what the data were recognised as, why, and what was not used) | note | |
+    | orientation tags, colour modes, formats, reading (as what the data were read, and what was not used) | note | |
 
     Args:
         data: What `pipelines.read_data` or `pipelines.read_scenes` returned.

@@ -279,12 +279,13 @@ def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
         source = os.fspath(table)
         cells, lines = _read_csv(Path(source).expanduser())
         return source, dict(cells), lines
-    if hasattr(table, "columns") and hasattr(table, "index"):  # a data frame, of whichever library
-        columns: dict[str, Sequence[Any]] = {str(name): list(table[name]) for name in table.columns}
-        source = "data frame"
-    elif isinstance(table, Mapping):
+    columns: dict[str, Sequence[Any]]
+    if isinstance(table, Mapping):
         columns = {str(name): list(values) for name, values in table.items()}
         source = "table"
+    elif hasattr(table, "columns") and hasattr(table, "__getitem__"):  # a data frame, of whichever library
+        columns = {str(name): list(table[name]) for name in table.columns}
+        source = "data frame"
     else:
         raise ValueError(
             f"read_table: expected a CSV file, a data frame or a dict of columns, received {type(table).__name__}"

@@ -229,6 +229,20 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@keras.saving.register_keras_serializable("test_export")
+class AnswersByItself(keras.Model):
+    """A model with a graph whose class computes something else when it is called."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=training)[:, ::-1]
+
+
+def test_the_proof_compares_with_the_model_as_given(tmp_path):
+    plain = tiny()
+    with pytest.raises(ExportError, match=r"model\.keras, endpoint cropped.* the trained model says"):
+        export(AnswersByItself(plain.inputs[0], plain.outputs[0]), tmp_path / "out", CONTRACT, formats=["keras"])
+
+
 def sabotage(monkeypatch, name, change):
     """Exports with one endpoint changed."""
     original = saved_model.endpoints

@@ -3,6 +3,7 @@ import os
 import pytest
 
 from transfer.artifacts.folders import new_folder
+from transfer.artifacts.plain_paths import plain_path
 
 
 def test_a_folder_appears_only_when_the_block_is_done(tmp_path):
@@ -131,3 +132,27 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
         (work / "a.txt").write_text("a")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "a.txt").read_text() == "a"
+
+
+# Every character that a file system allows
+UNUSUAL = ["a[1]", "x\\y {1,2}", "b*?", "two\nlines", "bytes \udcff", "[", "ü:c;&$(x)~'\"#%"]
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_plain_path_leads_to_the_file_and_to_what_lies_beside_it(tmp_path, name):
+    folder = tmp_path / name / "run"
+    folder.mkdir(parents=True)
+    (folder / "model.xml").write_text("net")
+    with plain_path(folder / "model.xml") as path:
+        assert not set("[]{}*?\\") & set(str(path))
+        assert str(path).isprintable()
+        assert path.name == "model.xml"
+        path.with_suffix(".bin").write_text("weights")
+        assert path.read_text() == "net"
+    assert (folder / "model.bin").read_text() == "weights"
+    assert (path == folder / "model.xml") == (name == UNUSUAL[-1])
+
+
+def test_a_usual_path_is_left_as_it_is(tmp_path):
+    with plain_path(tmp_path / "a run, ü" / "model.onnx") as path:
+        assert path == tmp_path / "a run, ü" / "model.onnx"

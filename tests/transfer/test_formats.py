@@ -10,6 +10,7 @@ import zipfile
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tensorflow as tf
 
@@ -21,8 +22,10 @@ from transfer.artifacts.exporting import export
 from transfer.artifacts.manifest import MANIFEST, check_files, read_manifest
 from transfer.artifacts.proof import Reference, prove, verify
 from transfer.artifacts.quantisation import Labelled, check_agreement, points_lost
+from transfer.artifacts.writers.onnx_graphs import to_onnx
 from transfer.artifacts.writers.table import WRITERS
 from transfer.contract import ExportError
+from transfer.predict.loading import load
 from transfer.tasks.classify.answers import ClassifyContract
 from transfer.tasks.contracts import read_contract
 from transfer.tasks.regress.answers import RegressContract
@@ -398,3 +401,57 @@ def test_an_answer_that_is_no_number_is_no_proof(everywhere):
     engine.outputs = lambda way, images: {"probabilities": np.full((len(images), 4), np.nan, "float32")}
     with pytest.raises(ExportError, match=r"cropped, batch of 1, photo 0 .*nan"):
         prove(engine, "model.onnx", Reference.load(folder / "proof.npz"), 1e-4)
+
+
+# Tensors and state that are no weights
+
+
+def constants():
+    """A classifier with constants in its graph, and a layer that computes with more than its weights."""
+    image = keras.Input((8, 12, 3))
+    x = keras.applications.resnet.preprocess_input(image)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.random.default_rng(0).normal(20, 60, (4, 8, 12, 3)))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(normalization(x)))
+    x = keras.layers.Dense(2, "softmax")(keras.layers.GlobalMaxPooling2D()(x))
+    return keras.Model(image, x)
+
+
+def test_constants_from_outside_of_a_function_lie_inside_its_onnx_graph():
+    captured = tf.constant([1.0, 2.0])
+    inputs = [tf.TensorSpec((None, 2), name="x"), tf.TensorSpec((None, 2), name="y")]
+    model = to_onnx(lambda x, y: {"b": x * captured, "a": x + y}, inputs)
+    assert [place.name for place in model.graph.input] == ["x", "y"]
+    assert sorted(place.name for place in model.graph.output) == ["a", "b"]
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    x, y = np.float32([[3, 4]]), np.float32([[10, 20]])
+    answers = session.run(["a", "b"], {"x": x, "y": y})
+    np.testing.assert_array_equal(answers, [[[13, 24]], [[3, 8]]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("keras", "saved_model")])
+def test_constants_and_adapted_layers_are_exported(tmp_path, name):
+    contract = ClassifyContract(("a", "b"), preparation=EvaluationCrop((8, 12)))
+    proof = export(constants(), tmp_path / "out", contract, formats=[name])
+    assert proof.max_abs_diff < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a[1]", "x\\y {1,2}", "two\nlines", "bytes \udcff", "b*?"])
+def test_every_format_is_written_and_read_wherever_it_lies(tmp_path, name):
+    contract = ClassifyContract(("a", "b"), preparation=EvaluationCrop((8, 12)))
+    export(constants(), tmp_path / name / "run", contract, formats=list(FORMATS))
+    (tmp_path / f"{name} moved").mkdir()
+    moved = (tmp_path / name / "run").rename(tmp_path / f"{name} moved" / "run [2]")
+    assert all(verdict.checks for verdict in verify(moved))
+    image = np.zeros((8, 12, 3), "uint8")
+    answers = [load(moved, engine=row.engine).predict(image)[0].predictions[0].score for row in FORMATS.values()]
+    np.testing.assert_allclose(answers, answers[0], atol=1e-5)
+
+
+def test_what_cannot_be_read_is_named_by_its_own_path(tmp_path):
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "a[1]" / "model.onnx").write_text("nothing")
+    with pytest.raises(ValueError, match=r"a\[1\]/model\.onnx cannot be read"):
+        open_artifact(tmp_path / "a[1]" / "model.onnx")

@@ -74,7 +74,7 @@ def test_freeze_leaves_the_head_and_a_reloaded_model_knows_its_trunk(tmp_path):
     assert trunk(model)[-1].name == "add"
     freeze(model)
     assert training(model) == ["predictions"]
-    assert [layer.name for layer in frozen_layers(model)] == [
+    assert list(frozen_layers(model)) == [
         "conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "excite",
     ]  # fmt: skip
 
@@ -167,14 +167,23 @@ def test_a_refused_part_changes_nothing():
     assert training(model) == ["predictions"]
 
 
-def test_a_nested_trunk_is_refused():
-    """Its batch norms could not be told from outside."""
+def test_a_model_inside_counts_like_the_layers_that_it_holds():
     base = keras.Model(*(lambda m: (m.input, m.get_layer("add").output))(small_classifier()), name="base")
     image = keras.Input((H, W, 3))
     x = keras.layers.GlobalAveragePooling2D()(base(image))
-    model = keras.Model(image, keras.layers.Dense(3)(x))
-    with pytest.raises(ValueError, match=r"has a model inside it \('base'\).*flat"):
-        freeze(model)
+    model = keras.Model(image, keras.layers.Dense(3, name="top")(x))
+    base.trainable = False
+    unfreeze(model, "conv3")
+    trained = [weight.path for weight in model.trainable_weights]
+    assert "conv3/kernel" in trained
+    assert not any(path.startswith(("conv1", "conv2", "bn")) for path in trained)
+    freeze(model)
+    assert [weight.path for weight in model.trainable_weights] == ["top/kernel", "top/bias"]
+    assert [path for path in frozen_layers(model) if "bn" in path] == ["base/bn1", "base/bn2", "base/bn3"]
+    before = fingerprints(frozen_layers(model))
+    base.get_layer("bn2").moving_mean.assign_add([1, 0, 0, 0, 0, 0])
+    with pytest.raises(FrozenWeightsChanged, match="base/bn2"):
+        raise_if_changed(model, before)
 
 
 def test_a_layer_can_be_named_for_it_and_what_comes_after_it():

@@ -67,3 +67,19 @@ def test_statistics_that_move_are_found(model):
     touch = keras.callbacks.LambdaCallback(on_train_end=lambda _: model.get_layer("norm").moving_mean.assign([1.0] * 4))
     with pytest.raises(FrozenWeightsChanged, match="norm"):
         fit(model, touch)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_layer_that_is_frozen_inside_of_a_model_is_watched(inside):
+    layers = [keras.Input((3,)), keras.layers.Dense(2, name="base")]
+    trunk = keras.Sequential(layers, name="trunk")
+    model = keras.Sequential([keras.Input((3,)), trunk, keras.layers.Dense(1)])
+    frozen = trunk.layers[0] if inside else trunk
+    frozen.trainable = False
+    model.compile("sgd", "mse")
+    change = keras.callbacks.LambdaCallback(on_train_end=lambda _: trunk.layers[0].bias.assign([1.0, 2.0]))
+    with pytest.raises(FrozenWeightsChanged, match="trunk/base"):
+        model.fit(np.zeros((4, 3)), np.zeros((4, 1)), callbacks=[change, Guard()], verbose=0)
+    let_go = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: setattr(frozen, "trainable", True))
+    with pytest.raises(TrainableChanged, match="trunk/base"):
+        model.fit(np.zeros((4, 3)), np.zeros((4, 1)), callbacks=[let_go, Guard()], verbose=0)

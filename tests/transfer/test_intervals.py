@@ -51,4 +51,15 @@ def test_f1_intervals_equal_those_of_drawing_the_images_again():
 def test_a_class_without_images_has_no_f1():
     found = f1_intervals(np.array([0, 3]), np.array([0, 3]), np.array([0, 3]), 3)
     assert all(np.isnan(found[0]))
-    assert found[1] == (1, 1)
+
+
+@pytest.mark.parametrize(("hits", "predicted", "support"), [(0, 0, 1), (0, 3, 0), (0, 2, 4), (1, 1, 1), (20, 20, 20)])
+def test_an_interval_of_f1_is_no_point_where_all_answers_are_alike(hits, predicted, support):
+    [found] = f1_intervals(np.array([hits]), np.array([predicted]), np.array([support]), 40)
+    recall = share_interval(hits, support) if support else share_interval(hits, predicted)
+    exact = 1.0 if hits else 0.0
+    assert found.low <= exact <= found.high
+    assert found.high - found.low > 0.05
+    if hits:
+        assert found.low == pytest.approx(2 * recall.low / (1 + recall.low))
+        assert found.high == pytest.approx(1)

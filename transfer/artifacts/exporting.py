@@ -37,6 +37,7 @@ from transfer.artifacts.engines.table import FORMATS, open_artifact
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.manifest import MANIFEST, write_manifest
 from transfer.artifacts.photos import Photo, encoded_photo, proof_photos
+from transfer.artifacts.plain_paths import plain_path
 from transfer.artifacts.proof import PROOF, Reference, largest_difference, prove
 from transfer.artifacts.quantisation import (
     QUANTIZATIONS,
@@ -49,8 +50,12 @@ from transfer.artifacts.quantisation import (
 from transfer.artifacts.writers.source import Source
 from transfer.artifacts.writers.table import QUANTIZABLE, WRITERS
 from transfer.contract import TOLERANCE, Agreement, Check, Contract, ExportError, Proof
-from transfer.models.sequential import as_functional
+from transfer.keras_settings import check_keras_settings
+from transfer.models.precision import in_float32
+from transfer.probabilities import check_probabilities
+from transfer.tasks import learning_of
 from transfer.tasks.task import Arrays
+from zoo.surgery.flattening import functional
 
 __all__ = ["CONTENTS", "check_formats", "export", "fingerprint", "write_and_prove"]
 
@@ -170,6 +175,10 @@ def write_and_prove(
         ExportError: As `export` raises it; its `artifact` and its `check` say what failed.
         ModuleNotFoundError, ValueError: As `export` raises them.
     """
+    check_keras_settings()
+    given, model = model, functional(model)
+    if (single := in_float32(model)) is not model:
+        given = model = single  # In 16 bits the model itself is less sure than what the proof allows.
     _check_fit(model, contract)
     check_formats(formats)
     _check_quantizing(formats, quantize, labelled)
@@ -177,12 +186,12 @@ def write_and_prove(
     built_in = proof_photos()
     encoded = built_in + [encoded_photo(photo, index) for index, photo in enumerate(photos)]
     calibrated = Labelled(calibration) if calibration is not None else labelled and labelled.spread(CALIBRATED_ON)
-    source = Source(as_functional(model), contract, quantize, calibrated)
+    source = Source(model, contract, quantize, calibrated)
 
     _write_texts(folder, contract)
     for name in set(formats) & {"keras"}:
         _write(name, source, folder)
-    reference = _reference(source.network, contract, encoded)
+    reference = _reference(given, source.network, contract, encoded)
     trained = None
     if labelled is not None and quantize != "none":
         trained = answers_on(labelled, contract, _graph(source.network))
@@ -276,7 +285,7 @@ def _check_fit(model: keras.Model, contract: Contract) -> None:
 
 
 def _check_outputs(outputs: Arrays, contract: Contract) -> None:
-    """Checks that the network gives what the contract says."""
+    """Checks that the network gives what the contract says: these shapes, and probabilities where it says so."""
     for name, output in contract.outputs().items():
         if name not in outputs:
             raise ValueError(f"the contract names the output {name!r}, and the model gives {', '.join(outputs)}")
@@ -288,14 +297,18 @@ def _check_outputs(outputs: Arrays, contract: Contract) -> None:
                 f"the contract says that {name!r} has the shape {list(output.shape)} for each image, and the model "
                 f"gives {list(shape)}; give the contract that the model was made for"
             )
+        if not output.internal:
+            check_probabilities(outputs[name], output.values, f"the outputs {name!r} of a {contract.task} contract")
 
 
-def _reference(network: Network, contract: Contract, encoded: Sequence[bytes]) -> Reference:
-    """Asks the trained model by another road than the artifacts': everything runs eagerly."""
+def _reference(model: keras.Model, network: Network, contract: Contract, encoded: Sequence[bytes]) -> Reference:
+    """Asks the trained model by another road than the artifacts': everything runs eagerly, and the model as given."""
+    called = learning_of(contract.task).called
     photos = [np.asarray(decode_image(contents)) for contents in encoded]
 
     def answer(images: Sequence[np.ndarray]) -> Arrays:
-        outputs = network(np.stack([contract.preparation(image) for image in images]))
+        pixels = np.stack([contract.preparation(image) for image in images])
+        outputs = {**network(pixels), **called(model, contract, pixels)}
         arrays = {name: np.asarray(values) for name, values in outputs.items()}
         _check_outputs(arrays, contract)
         return {name: arrays[name] for name in contract.outputs()}
@@ -316,7 +329,8 @@ def _write_texts(folder: Path, contract: Contract) -> None:
 def _write(name: str, source: Source, folder: Path) -> None:
     artifact = FORMATS[name].files[0]
     try:
-        WRITERS[name](source, folder / artifact)
+        with plain_path(folder / artifact) as path:
+            WRITERS[name](source, path)
     except Exception as error:  # Each converter has its own classes of errors.
         raise ExportError(f"{artifact} cannot be written: {_sentence(error)}", artifact=artifact) from error
 

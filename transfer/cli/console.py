@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from transfer.keras_settings import check_backend
+
 __all__ = [
     "Engine",
     "Json",
@@ -102,6 +104,7 @@ SECONDS = 5.0
 
 def load_tensorflow() -> None:
     """Imports TensorFlow, without what its C++ libraries write to stderr before they have read their log level."""
+    check_backend()
     with without_chatter():
         import tensorflow  # noqa: F401
 

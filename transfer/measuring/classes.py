@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from transfer.measuring.calibration import cooled, find_temperature
 from transfer.measuring.intervals import Interval, f1_intervals, share_interval
 from transfer.measuring.table import Table, as_percent, count
+from transfer.python_values import read_names
 
 __all__ = ["Bin", "Evaluation", "Intervals", "calibration_error", "reliability"]
 
@@ -109,7 +110,7 @@ class Evaluation:
     probabilities: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
         num_classes = len(self.class_names)
         if self.labels.ndim != 1 or not len(self.labels):
             raise ValueError(f"expected at least one label, as [n], got {list(self.labels.shape)}")

@@ -57,6 +57,9 @@ def f1_intervals(
     A bootstrap draws as many images again, with replacement. All that F1 needs of an image is whether it is of the
     class and whether the class was predicted, so that drawing images is drawing from these four kinds.
 
+    Where all answers about a class are right, or none is, each draw gives the same. F1 is then computed of Wilson's
+    interval for the share of right answers among the images that are of the class or were predicted to be.
+
     Source: Efron 1979, "Bootstrap Methods: Another Look at the Jackknife"; the percentile interval.
 
     Args:
@@ -80,9 +83,18 @@ def f1_intervals(
         if not share[:3].any():
             intervals.append(Interval(np.nan, np.nan))
             continue
+        if share[0] == 0 or not share[1:3].any():
+            intervals.append(_f1_of_one_kind(int(hits[index]), int(kinds[index].sum()), level))
+            continue
         drawn = np.random.default_rng([seed, index]).multinomial(total, share, size=RESAMPLES)
         right, wrong = 2 * drawn[:, 0], drawn[:, 1] + drawn[:, 2]
         scores = right / np.maximum(right + wrong, 1)
         low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
         intervals.append(Interval(float(low), float(high)))
     return intervals
+
+
+def _f1_of_one_kind(hits: int, total: int, level: float) -> Interval:
+    """Returns the interval of F1, which is `2 j / (1 + j)` for a share `j` of right answers."""
+    low, high = (2 * share / (1 + share) for share in share_interval(hits, total, level=level))
+    return Interval(low, high)

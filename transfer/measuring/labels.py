@@ -12,6 +12,7 @@ from transfer.measuring.calibration import choose_thresholds, cooled, find_tempe
 from transfer.measuring.classes import Bin, calibration_error, reliability
 from transfer.measuring.intervals import Interval, f1_intervals, share_interval
 from transfer.measuring.table import Table, as_number, as_percent, defined
+from transfer.python_values import read_names
 
 __all__ = ["MultiLabelEvaluation"]
 
@@ -46,7 +47,7 @@ class MultiLabelEvaluation:
     thresholds: Any = 0.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
         width = len(self.class_names)
         if self.labels.ndim != 2 or self.labels.shape[1] != width or not len(self.labels):
             raise ValueError(f"expected labels [n, {width}], a column for each class, got {list(self.labels.shape)}")

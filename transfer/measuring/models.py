@@ -1,6 +1,6 @@
 """Runs a Keras model over a data set in inference mode, and evaluates what it says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ from transfer.measuring.classes import Evaluation
 from transfer.measuring.heads import HeadEvaluation, HeadsEvaluation
 from transfer.measuring.labels import MultiLabelEvaluation
 from transfer.measuring.numbers import RegressionEvaluation
+from transfer.probabilities import check_probabilities, of_two_classes
 from transfer.training.objectives import MultiLabel, Objectives, OneOutput, Regression, SingleLabel
 
 __all__ = ["evaluate", "measure", "run_over"]
@@ -72,7 +73,7 @@ def measure(
         with one of these for each head.
 
     Raises:
-        ValueError: The data set is empty, or labels or outputs do not fit the names.
+        ValueError: The data set is empty, labels or outputs do not fit the names, or outputs are no probabilities.
 
     Example:
 
@@ -83,6 +84,10 @@ def measure(
     [3.0]
     """
     labels, outputs = run_over(model, dataset, mirror=mirror)
+    if type(objective) is SingleLabel and len(names) == 2:
+        outputs = of_two_classes(outputs)
+    for part, output in _parts(objective, outputs):
+        check_probabilities(output, part.values, f"the outputs of {model.name} for {type(part).__name__}")
     if not isinstance(objective, Objectives):
         return _evaluation(objective, names, labels, outputs)
     heads = objective.objectives
@@ -126,6 +131,15 @@ def run_over(model: keras.Model, dataset: Iterable[tuple[tf.Tensor, Any]], *, mi
         tf.nest.map_structure(lambda *batches: np.concatenate(batches), *values) for values in (labels, outputs)
     )
     return all_labels, all_outputs
+
+
+def _parts(objective: OneOutput | Objectives, outputs: Any) -> Iterator[tuple[OneOutput, Any]]:
+    """Yields each objective with the outputs that it is for."""
+    if isinstance(objective, Objectives):
+        for name, part in objective.objectives.items():
+            yield part, outputs[name]
+    else:
+        yield objective, outputs
 
 
 def _evaluation(objective: OneOutput, names: Sequence[str], labels: Any, outputs: Any) -> HeadEvaluation:

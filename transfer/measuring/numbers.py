@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 
 from transfer.measuring.intervals import LEVEL, RESAMPLES, Interval
 from transfer.measuring.table import Table, as_number, defined
+from transfer.python_values import read_names
 
 __all__ = ["RegressionEvaluation"]
 
@@ -40,7 +41,7 @@ class RegressionEvaluation:
     predictions: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", read_names(self.names))
         shape = (len(self.labels), len(self.names))
         if self.labels.shape != shape or self.predictions.shape != shape or not len(self.labels):
             raise ValueError(

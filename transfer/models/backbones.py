@@ -19,6 +19,7 @@ import keras
 
 import zoo
 from pipelines.prepare.crop import EvaluationCrop
+from transfer.keras_settings import check_keras_settings
 from transfer.models.backbone_tables import (
     KERAS_APPLICATIONS,
     KERAS_CV,
@@ -31,6 +32,7 @@ from transfer.models.backbone_tables import (
 from transfer.models.keras_cv_backbones import build_configured
 from transfer.models.keras_hub_backbones import build_preset
 from transfer.models.normalisation import normalising_copy, values_of
+from transfer.python_values import as_python
 from zoo.models import Variant, family_of
 from zoo.surgery.feature_maps import levels
 from zoo.weights.pretrained import PRETRAINED, FromPackage, Pretrained
@@ -108,6 +110,7 @@ def backbone(
     >>> trunk.model.output_shape, trunk.crop.size
     ((None, 2, 3, 1280), (64, 96))
     """
+    check_keras_settings()
     if channels < 1:
         raise ValueError(f"an image has at least 1 channel, got channels={channels}")
     if name.startswith("keras_hub:"):
@@ -152,7 +155,8 @@ def backbone(
 
 def _size(size: int | tuple[int, int] | None, default: int) -> tuple[int, int]:
     size = default if size is None else size
-    return (size, size) if isinstance(size, int) else size
+    size = as_python(size)
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _application(name: str, row: Application, shape: tuple[int, int, int], weights: str | None) -> keras.Model:

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from zoo.surgery.flattening import input_of
+
 __all__ = ["embedding_of"]
 
 
@@ -13,7 +15,7 @@ def embedding_of(model: keras.Model) -> Any:
     A model without dense layers has the input of its last layer averaged over all places instead.
 
     Args:
-        model: A functional or sequential model, built already.
+        model: A flat functional model.
 
     Returns:
         A `KerasTensor` of the shape `[None, features]`, from which a further model can be made.
@@ -30,7 +32,7 @@ def embedding_of(model: keras.Model) -> Any:
     {'probabilities': (None, 2), 'embedding': (None, 5)}
     """
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-    embedding = (dense[-1] if dense else model.layers[-1]).input
+    embedding = input_of(model, (dense[-1] if dense else model.layers[-1]).name)
     if len(embedding.shape) > 2:
         embedding = keras.ops.mean(embedding, axis=tuple(range(1, len(embedding.shape) - 1)))
     return embedding

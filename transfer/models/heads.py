@@ -6,23 +6,26 @@
 `regressor`         numbers                            `objective=Regression()`
 `several_heads`     a dict of these, from one trunk    `objective=Objectives({...})`
 `swap_head`         a trained trunk, another softmax   `fine_tune(...)`
+`with_activation`   a model of logits, with a softmax  `fine_tune(...)`
 ==================  =================================  ===============================
 
 All models are flat: every layer of the trunk is a layer of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import keras
 import numpy as np
 
 from transfer.models.backbones import Backbone
+from transfer.python_values import as_python
 from zoo import heads as tops
 from zoo.surgery.feature_maps import strides
+from zoo.surgery.flattening import flat, functional, output_of
 from zoo.surgery.graph import rebuild
 
-__all__ = ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head"]
+__all__ = ["Head", "classifier", "multi_label", "regressor", "several_heads", "swap_head", "with_activation"]
 
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
@@ -57,6 +60,8 @@ class Head:
     deviation: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_python(getattr(self, f.name)))
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}; got {self.activation!r}")
         if self.activation == "softmax" and self.units < 2:
@@ -261,7 +266,7 @@ def swap_head(
     ones included.
 
     Args:
-        model: Any functional model on images, such as a trained classifier, or one of `keras.applications` with its
+        model: Any model on images, such as a trained classifier, or one of `keras.applications` with its
             top.
         num_classes: Number of classes of the new head.
         activation: "softmax", the default; "sigmoid" for any number of labels for each image; or "linear" for numbers.
@@ -284,12 +289,42 @@ def swap_head(
     >>> swap_head(trained, 5).output_shape, trained.output_shape
     ((None, 5), (None, 1000))
     """
+    model = flat(model)
     maps = [layer for layer in strides(model) if not isinstance(model.get_layer(layer), keras.layers.InputLayer)]
     if not maps:
         raise ValueError(f"{model.name} has no feature map whose size depends on the image's, so nothing to keep")
-    trunk = rebuild(keras.Model(model.input, model.get_layer(maps[-1]).output, name=model.name))
+    trunk = rebuild(keras.Model(model.input, output_of(model, maps[-1]), name=model.name))
     head = Head(num_classes, activation, hidden, dropout)
     return keras.Model(trunk.input, head(tops.pooled(trunk.output, pooling), seed=seed), name=model.name)
+
+
+def with_activation(model: keras.Model, activation: str = "softmax") -> keras.Model:
+    """Puts a softmax or a sigmoid behind a model that gives logits, so that it gives probabilities.
+
+    Args:
+        model: A functional or sequential model with one output, float `[n, k]`.
+        activation: "softmax", the default, for one class of several; "sigmoid" for labels by themselves.
+
+    Returns:
+        A model, not compiled, that shares all layers with the given one and ends with the activation, in float32.
+
+    Raises:
+        ValueError: The activation is neither of the two, or the model has several outputs.
+
+    Example:
+
+    >>> image = keras.Input((4, 6, 3))
+    >>> model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image)))
+    >>> with_activation(model)(np.zeros((1, 4, 6, 3))).numpy().tolist()
+    [[0.5, 0.5]]
+    """
+    if activation not in ("softmax", "sigmoid"):
+        raise ValueError(f"activation is softmax or sigmoid, got {activation!r}")
+    model = functional(model)
+    if len(model.outputs) != 1:
+        raise ValueError(f"expected a model with one output of logits, and {model.name} has {len(model.outputs)}")
+    layer = keras.layers.Activation(activation, dtype="float32", name=activation)
+    return keras.Model(model.inputs[0], layer(model.outputs[0]), name=model.name)
 
 
 def _on_trunk(backbone: Backbone, head: Head, pooling: str, seed: int) -> keras.Model:

@@ -1,21 +1,23 @@
 """What counts as a photo, or as several, and reading them ahead of the model."""
 
+import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from pipelines.prepare.photos import SUFFIXES, decode
 
 __all__ = ["Photo", "Photos", "named_photos", "names_in_common", "photos_in", "pixels_of", "read_ahead"]
 
-# A path, an encoded file, or an RGB array [h, w, 3].
-Photo = str | Path | bytes | np.ndarray
+# A path, an encoded file or an open one, an image of Pillow, or an RGB array [h, w, 3]; a tensor is an array.
+Photo = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 # A list, a generator or any other iterable of photos, or an array [n, h, w, 3].
 Photos = Sequence[Photo] | Iterable[Photo] | np.ndarray
 
@@ -28,7 +30,7 @@ def pixels_of(photo: Photo, *, max_pixels: int | None = None) -> np.ndarray:
     """Returns the pixels of a photo, whatever it comes as.
 
     Args:
-        photo: A path, an encoded file, or an array `[h, w, 3]`.
+        photo: A path, an encoded file or an open one, an image of Pillow, or an array or a tensor `[h, w, 3]`.
         max_pixels: Files of more pixels are refused before they are unpacked.
 
     Returns:
@@ -40,11 +42,42 @@ def pixels_of(photo: Photo, *, max_pixels: int | None = None) -> np.ndarray:
     >>> pixels_of(np.zeros((4, 5, 3), np.uint8)).shape
     (4, 5, 3)
     """
+    if isinstance(photo, Image.Image):
+        return _pixels_of_pillow(photo)
+    if isinstance(photo, bytes):
+        return decode(photo, max_pixels=max_pixels)
+    if isinstance(photo, str | Path):
+        return decode(Path(photo).read_bytes(), max_pixels=max_pixels)
+    if not isinstance(photo, np.ndarray) and _is_array(photo):
+        photo = np.asarray(photo)
     if isinstance(photo, np.ndarray):
         if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
             raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
         return photo
-    return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), max_pixels=max_pixels)
+    if not _is_open_file(photo):
+        raise TypeError(f"expected a path, a file, an image or an array for each photo, got {type(photo).__name__}")
+    contents = photo.read()
+    if not isinstance(contents, bytes):
+        raise ValueError("was opened as text; open it with mode 'rb'")
+    return decode(contents, max_pixels=max_pixels)
+
+
+def _is_array(photo: object) -> bool:
+    return hasattr(photo, "__array__") and hasattr(photo, "shape")
+
+
+def _is_open_file(photo: object) -> bool:
+    return callable(getattr(photo, "read", None)) and not isinstance(photo, str | Path | bytes)
+
+
+def _pixels_of_pillow(image: Image.Image) -> np.ndarray:
+    """Returns the upright pixels of an image of Pillow; transparency and 16 bits become what they become of a file."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode not in ("LA", "PA", "P", "RGBA", "I;16", "I"):
+        return np.array(image.convert("RGB"))
+    file = io.BytesIO()
+    (image.convert("RGBA") if image.mode == "PA" else image).save(file, "PNG")
+    return decode(file.getvalue())
 
 
 def named_photos(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
@@ -59,14 +92,18 @@ def named_photos(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
     several: Iterable[Photo]
     if isinstance(photos, str | Path) and Path(photos).is_dir():
         several = photos_in(photos)
-    elif isinstance(photos, str | Path | bytes) or (
-        isinstance(photos, np.ndarray) and photos.ndim != 4 and photos.dtype.kind in "buif"
-    ):
+    elif isinstance(photos, str | Path | bytes | Image.Image):
         several = [photos]
+    elif _is_open_file(photos):
+        several = [cast(BinaryIO, photos)]
+    elif _is_array(photos):
+        array = np.asarray(photos)
+        several = [array] if array.ndim != 4 and array.dtype.kind in "buif" else array
     else:
         several = photos
     for index, photo in enumerate(several):
-        yield (str(photo) if isinstance(photo, str | Path) else f"photo {index}"), photo
+        name = getattr(photo, "name", None) if _is_open_file(photo) else photo
+        yield (str(name) if isinstance(name, str | Path) else f"photo {index}"), photo
 
 
 def photos_in(folder: str | Path) -> list[Path]:

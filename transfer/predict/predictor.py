@@ -32,7 +32,8 @@ class _Views:
 class Predictor:
     """A model with all that it takes to ask it about photos as they come. `transfer.load` makes one.
 
-    Photos may be a path, an encoded file, or an RGB array `[h, w, 3]` (uint8, or floats in 0..255); a list, a generator
+    Photos may be a path, an encoded file or an open one, an image of Pillow, or an RGB array or a tensor `[h, w, 3]`
+    (uint8, or floats in 0..255); a list, a generator
     or another iterable of these; an array `[n, h, w, 3]`; or a folder, which stands for the images in it.
 
     Attributes:

@@ -40,6 +40,7 @@ from transfer.artifacts import exporting
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.writers.keras import write_keras
 from transfer.contract import Proof, installed_versions
+from transfer.keras_settings import check_keras_settings
 from transfer.predict.loading import EXPORTED
 from transfer.report.card import model_card
 from transfer.report.page import write as write_report
@@ -132,6 +133,7 @@ def fit(
             the folder that the message names, and `zoo export` can be repeated on it.
         transfer.TrainingDiverged: The loss is not a number any more.
     """
+    check_keras_settings()
     settings = settings_class(next(iter(TASKS)))() if settings is None else settings
     name = task_of_settings(settings)
     task, learning = task_of(name), learning_of(name)

@@ -14,7 +14,10 @@ import tensorflow as tf
 from pipelines import Data, augmentation, batches, read_data
 from transfer.models.backbones import Backbone, backbone
 from transfer.models.embedding import embedding_of
+from transfer.probabilities import of_two_classes
 from transfer.tasks.learning import Built, Learning
+from zoo.surgery.flattening import flat
+from zoo.surgery.state import copy_state
 
 __all__ = ["LabelledLearning", "network_of"]
 
@@ -43,7 +46,7 @@ class LabelledLearning(Learning):
             return built.model
         trunk = backbone(settings.backbone, image_size=settings.image_size, weights=None)
         model = self.model(trunk, data, settings)
-        model.set_weights(built.model.get_weights())
+        copy_state(built.model, model)
         return model
 
     def augmentation(self, data: Data, settings: Any) -> list[keras.layers.Layer]:
@@ -68,9 +71,22 @@ class LabelledLearning(Learning):
         return None
 
     def network(self, model: keras.Model, contract: Any, *, portable: bool) -> Callable[[tf.Tensor], dict[str, Any]]:
-        names = [name for name, output in contract.outputs().items() if not output.internal]
-        outputs = model.output if isinstance(model.output, dict) else dict(zip(names, model.outputs, strict=True))
-        return network_of(model, {name: outputs[name] for name in names})
+        model = flat(model)
+        return network_of(model, _public(model.output, contract))
+
+    def called(self, model: keras.Model, contract: Any, images: tf.Tensor) -> dict[str, Any]:
+        return _public(model(images, training=False), contract)
+
+
+def _public(outputs: Any, contract: Any) -> dict[str, Any]:
+    """Returns what a model gives by the names that the contract has for it."""
+    names = [name for name, output in contract.outputs().items() if not output.internal]
+    by_name = outputs if isinstance(outputs, dict) else dict(zip(names, keras.tree.flatten(outputs), strict=True))
+    return {
+        name: of_two_classes(by_name[name]) if (output.values, output.shape) == ("shares", (2,)) else by_name[name]
+        for name, output in contract.outputs().items()
+        if not output.internal
+    }
 
 
 def network_of(model: keras.Model, outputs: dict[str, Any]) -> Callable[[tf.Tensor], dict[str, Any]]:

@@ -197,6 +197,23 @@ class Learning(ABC):
             pixels of the canvas. It can be traced into a graph, and it runs in inference mode.
         """
 
+    def called(self, model: keras.Model, contract: Any, images: tf.Tensor) -> dict[str, Any]:
+        """Calls a model as its user gave it, for the proof.
+
+        The network that is exported is put together of the model's layers. A class with a `call` of its own may compute
+        something else.
+
+        Args:
+            model: The model as it was given.
+            contract: The contract.
+            images: Prepared images, float32 `[n, height, width, 3]`.
+
+        Returns:
+            Those outputs that the model gives by itself, by name. There are none where all outputs are made of the
+            model's by further steps.
+        """
+        return {}
+
     def portable_part(self, model: keras.Model) -> keras.Model:
         """Returns the part of the model whose batch norms can be folded: itself, as a plain functional model."""
         return model

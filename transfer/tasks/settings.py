@@ -11,6 +11,8 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
+from transfer.python_values import as_python
+
 __all__ = ["Setting", "Settings", "default", "read_list", "read_part", "read_size", "setting", "settings_of"]
 
 Part = str | int | float | tuple[str | int | float, ...]
@@ -190,6 +192,8 @@ class Settings:
                           advanced=True)  # fmt: skip
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_python(getattr(self, f.name)))
         object.__setattr__(self, "unfreeze", read_part(self.unfreeze))
         object.__setattr__(self, "image_size", read_size(self.image_size))
         for name in ("weights", "exclude", "memory"):
@@ -256,7 +260,7 @@ def read_size(size: Any) -> Size | None:
     if size is None:
         return None
     try:
-        numbers = str(size).lower().split("x") if isinstance(size, int | str) else list(size)
+        numbers = str(size).lower().split("x") if isinstance(size, Integral | str) else list(size)
         sides = tuple(int(number) for number in numbers)
         if len(sides) not in (1, 2) or min(sides) < 8:
             raise ValueError

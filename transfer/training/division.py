@@ -36,7 +36,8 @@ def divide(model: keras.Model) -> Division | None:
     """Finds the constant part of a model as its layers are frozen now.
 
     A layer is constant if it neither trains nor draws at random, and if its inputs are constant. Batch norms are
-    constant if they are frozen: their moving statistics do not move then.
+    constant if they are frozen: their moving statistics do not move then. A layer of a class of your own whose `call`
+    takes `training` is not constant, since it may compute another thing in training.
 
     Args:
         model: A functional and flat model. One that computes its own loss has a method `part(inputs, outputs)`, as
@@ -103,6 +104,18 @@ def _tensors(operation: keras.Operation, model: keras.Model) -> tuple[list, list
     return nodes[0].input_tensors, nodes[0].output_tensors
 
 
+# Packages whose layers show in other ways (random generators, `trainable`) whether they differ in training.
+KNOWN = ("keras", "keras_hub", "keras_cv", "zoo", "transfer", "pipelines")
+
+
+def _may_differ_in_training(layer: keras.layers.Layer) -> bool:
+    """Tells whether a layer of someone's own is told whether it is in training, so that it may compute another thing.
+
+    Keras tells it even where it is frozen.
+    """
+    return layer._call_has_training_arg and type(layer).__module__.partition(".")[0] not in KNOWN
+
+
 def _is_constant(operation: keras.Operation) -> bool:
     if not isinstance(operation, keras.layers.Layer):
         return True
@@ -112,4 +125,6 @@ def _is_constant(operation: keras.Operation) -> bool:
         return not operation.trainable
     if isinstance(operation, DropPath):
         return not operation.trainable or operation.rate == 0
+    if any(map(_may_differ_in_training, operation._flatten_layers())):
+        return False
     return not any(variable.path.endswith("seed_generator_state") for variable in operation.variables)

@@ -51,7 +51,7 @@ def extract(
     """
     first_pass = iter(train)
     first = next(first_pass)
-    images, some_labels = first
+    images, some_labels, *weights = first
     batch_size = len(images)
     views = cache.views or VIEWS
     room = {"train": views * _count(train, batch_size), "valid": 0 if valid is None else _count(valid, batch_size)}
@@ -63,7 +63,7 @@ def extract(
         )
     few, outputs = _border_and_outputs(division, model, images[:COMPARED])
     store = None
-    if cache.folder is not None:
+    if cache.folder is not None and not weights:  # Weights belong to one training, and are not kept.
         key = f"{cache.key} {views} {cache.dtype}" + (" training only" if valid is None else "")
         store = FeatureStore(cache.folder, key, cache.limit, division.trunk)
         few = [array.astype(cache.dtype, copy=False) for array in few]
@@ -126,19 +126,23 @@ def _features(
     """Runs frozen layers over some passes through the data; there is room for a number of images."""
     arrays = [np.empty((room, *array.shape[1:]), array.dtype) for array in probe]
     batches: list[Any] = []
+    weights: list[np.ndarray] = []
     end = 0
-    for images, labels in chain.from_iterable(passes):
+    for images, labels, *own_weights in chain.from_iterable(passes):
         start, end = end, end + len(images)
         for array, values in zip(arrays, run(images), strict=True):
             array[start:end] = values
         batches.append(keras.tree.map_structure(np.asarray, labels))
+        weights += map(np.asarray, own_weights)
         done(len(images))
 
     def by_pass(array: np.ndarray) -> np.ndarray:
         return array[:end].reshape(number, end // number, *array.shape[1:])
 
     labels = keras.tree.map_structure(lambda *parts: by_pass(_joined(parts)), *batches)
-    return Features(tuple(map(by_pass, arrays)), labels, batch_size)
+    return Features(
+        tuple(map(by_pass, arrays)), labels, batch_size, by_pass(np.concatenate(weights)) if weights else None
+    )
 
 
 def _joined(parts: tuple[np.ndarray, ...]) -> np.ndarray:

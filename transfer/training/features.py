@@ -21,11 +21,13 @@ class Features:
         labels: `[passes, images, ...]`, or a structure of such arrays, since passes differ in their order. Labels of
             different lengths, such as the boxes of images, are padded with zeros.
         batch_size: The batch size of the data that the activations were computed from.
+        weights: How much each image counts, `[passes, images]`; None where all count alike.
     """
 
     arrays: tuple[np.ndarray, ...]
     labels: Any
     batch_size: int
+    weights: np.ndarray | None = None
 
     @property
     def passes(self) -> int:
@@ -64,12 +66,15 @@ class FeatureBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(self.features.images / self.features.batch_size) - self.first
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         start = (self.first + index) * self.features.batch_size
         chosen = self.order[start : start + self.features.batch_size]
         number = self.epoch % self.features.passes
         arrays = tuple(array[number][chosen].astype("float32", copy=False) for array in self.features.arrays)
-        return alone(arrays), keras.tree.map_structure(lambda array: array[number][chosen], self.features.labels)
+        labels = keras.tree.map_structure(lambda array: array[number][chosen], self.features.labels)
+        if self.features.weights is None:
+            return alone(arrays), labels
+        return alone(arrays), labels, self.features.weights[number][chosen]
 
     def on_epoch_end(self) -> None:
         """Goes on to the next pass, in another order."""

@@ -6,45 +6,52 @@ and Ruder 2018, "Universal Language Model Fine-tuning", section 3.3 (gradual unf
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer.keras_settings import check_keras_settings
 from transfer.models.normalisation import values_of
 from transfer.training import freezing
 from transfer.training.batch_norms import re_estimate_batch_norms
+from transfer.training.binary_label import fitting_objective
 from transfer.training.callbacks import BestWeights
 from transfer.training.checkpoints import Checkpoint
+from transfer.training.class_weights import ClassWeight, numbered_weights
 from transfer.training.counted_data import CountedDataset
+from transfer.training.datasets import as_dataset
 from transfer.training.feature_cache import FeatureCache
 from transfer.training.guard import TrainingDiverged
 from transfer.training.history import History, Phase
 from transfer.training.job import Job
 from transfer.training.normalised_images import warn_if_normalised
-from transfer.training.objective_interface import Objective, SelfValidating
+from transfer.training.objective_interface import ChecksOutputs, Objective, SelfValidating
 from transfer.training.objectives import ONE_LABEL, SingleLabel
 from transfer.training.optimization import ADAM, Optimization
 from transfer.training.phase_data import PhaseData, stored_phases
 from transfer.training.plan import Plan
 from transfer.training.progress import Progress
+from zoo.surgery.flattening import flat
 
 __all__ = ["History", "Phase", "Plan", "TrainingDiverged", "fine_tune"]
 
 TWO_PHASES = Plan()
+LOOKED_AT = 4  # images, whose outputs are checked
 
 
 def fine_tune(
     model: keras.Model,
-    train: tf.data.Dataset,
-    valid: tf.data.Dataset | None,
+    train: Any,
+    valid: Any,
     *,
     objective: Objective = ONE_LABEL,
     plan: Plan = TWO_PHASES,
     optimization: Optimization = ADAM,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: ClassWeight | None = None,
     seed: int = 0,
     cache: FeatureCache | bool = True,
     checkpoint: str | Path | Checkpoint | None = None,
@@ -57,14 +64,20 @@ def fine_tune(
     frozen weights, batch norms' statistics among them, are compared with what they were before it.
 
     Args:
-        model: A flat model, such as `transfer.classifier` makes, or a detector.
-        train: Batches of (float32 `[b, height, width, 3]` in 0..255, labels), of a finite number. The labels are as the
-            objective wants them: class numbers, int `[b]`, for a single label.
+        model: A model such as `transfer.classifier` makes, or a detector. Of sequential models, models with models
+            inside, and subclasses, a flat model of the same layers is trained (see `zoo.surgery.flattening.flat`); it
+            is also what callbacks see.
+        train: A finite number of batches of (images `[b, height, width, 3]` in 0..255, labels), or of (images, labels,
+            weights of the images), as a `tf.data.Dataset`; or arrays, a `PyDataset` and so on, as
+            `transfer.training.datasets.as_dataset` takes them. The labels are as the objective wants them: class
+            numbers, int `[b]`, for a single label.
         valid: The same for validation; None where the objective measures the model itself.
         objective: What the model is trained for; see `transfer.training.objectives`. Defaults to a single label.
         plan: The phases: what trains in each of them, how long, and how fast; and what becomes of the batch norms.
         optimization: The optimizer, and its learning rate over time and depth. Defaults to Adam at a constant rate.
-        class_weight: How much an image counts by its class, for a single label; see `pipelines.class_weights`.
+        class_weight: How much an image counts by its class, for a single label: the weights by the number of the class,
+            or by its name where the objective or `train.class_names` has the names; or one weight for each class, as
+            `pipelines.class_weights` computes them.
         seed: Seed of the model's own randomness, such as dropout. The order and the augmentation of images are decided
             by the data sets.
         cache: Whether and how activations of the frozen layers are stored, so that these run once for each image and
@@ -81,7 +94,8 @@ def fine_tune(
         What happened, epoch by epoch.
 
     Raises:
-        ValueError: The arguments, the data sets or the checkpoint do not fit the model.
+        ValueError: The arguments, the data sets or the checkpoint do not fit the model, or the model's outputs are not
+            what the loss takes, such as logits.
         FrozenWeightsChanged: A weight that was frozen is not what it was.
         TrainableChanged: A callback changed what is to train, without compiling.
         TrainingDiverged: The loss became NaN or infinite. The model then has the best weights so far, or those that it
@@ -98,7 +112,13 @@ def fine_tune(
     >>> [(row["phase"], row["epoch"]) for row in history.rows]
     [('head', 1)]
     """
-    _check_arguments(objective, plan, class_weight)
+    check_keras_settings()
+    _check_arguments(objective, plan)
+    model = flat(model)
+    objective = fitting_objective(objective, model)
+    train = as_dataset(train, "train", shuffle=True, seed=seed)
+    valid = None if valid is None else as_dataset(valid, "valid")
+    weights = None if class_weight is None else _class_weights(class_weight, model, train, objective)
     _check_data(model, train, "train", objective)
     _check_validation(model, valid, objective)
     for stage in plan.stages:  # A part that the model does not have is refused before any training.
@@ -122,9 +142,7 @@ def fine_tune(
         extraction_seconds = time.perf_counter() - start
         bar.done = sum(len(phase.rows) for phase in phases) + (0 if position is None else position.epoch)
         best = BestWeights(model)
-        job = Job(
-            model, objective, plan, optimization, class_weight, seed, callbacks, bar, counted, state, best, phases
-        )
+        job = Job(model, objective, plan, optimization, weights, seed, callbacks, bar, counted, state, best, phases)
         for number in range(len(phases), len(plan.stages)):
             data = stored.get(number) or PhaseData(model, counted.dataset, valid)
             job.run(data, position)
@@ -133,12 +151,21 @@ def fine_tune(
     return History(tuple(phases), extraction_seconds, not_cached, objective)
 
 
-def _check_arguments(objective: Objective, plan: Plan, class_weight: Mapping[int, float] | None) -> None:
-    if class_weight is not None and not isinstance(objective, SingleLabel):
+def _class_weights(
+    weights: ClassWeight, model: keras.Model, train: tf.data.Dataset, objective: Objective
+) -> dict[int, float]:
+    if not isinstance(objective, SingleLabel):
         raise ValueError(
             f"class_weight is for a single label for each image, and the objective is {type(objective).__name__}; "
             "weigh its loss, or balance the data"
         )
+    if len(train.element_spec) == 3:
+        raise ValueError("train has weights of its images, and there is class_weight, too; give one of the two")
+    names = objective.class_names or getattr(train, "class_names", ())  # Keras' own data sets have names, too.
+    return numbered_weights(weights, max(2, model.outputs[0].shape[-1]), names)
+
+
+def _check_arguments(objective: Objective, plan: Plan) -> None:
     if plan.patience is not None and isinstance(objective, SelfValidating):
         raise ValueError(
             f"patience ends a phase that gets no better in validation, and {type(objective).__name__} does not measure "
@@ -147,7 +174,7 @@ def _check_arguments(objective: Objective, plan: Plan, class_weight: Mapping[int
 
 
 def _check_validation(model: keras.Model, valid: tf.data.Dataset | None, objective: Objective) -> None:
-    """Checks that there are validation data where they are needed, and looks at some of them."""
+    """Checks that there are validation data where they are needed, and looks at some of them and at the answers."""
     name = type(objective).__name__
     if isinstance(objective, SelfValidating):
         if valid is not None:
@@ -156,8 +183,11 @@ def _check_validation(model: keras.Model, valid: tf.data.Dataset | None, objecti
     if valid is None:
         raise ValueError(f"expected validation data, since {name} does not measure the model itself; got valid=None")
     _check_data(model, valid, "valid", objective)
-    images, labels = next(iter(valid))
+    images, labels, *_ = next(iter(valid))
     objective.check_values(labels, model, "valid")
+    if isinstance(objective, ChecksOutputs):
+        outputs = model(images[:LOOKED_AT], training=False)
+        objective.check_outputs(keras.tree.map_structure(keras.ops.convert_to_numpy, outputs), model.name)
     warn_if_normalised(images, name="valid", values=values_of(model))
 
 
@@ -165,12 +195,14 @@ def _check_data(model: keras.Model, dataset: tf.data.Dataset, name: str, objecti
     images = model.inputs[0].shape
     expected = f"batches of (float32 {[*images]}, labels), as pipelines.batches makes them"
     spec = dataset.element_spec
-    if not (isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[0], tf.TensorSpec)):
+    if not (isinstance(spec, tuple) and len(spec) in (2, 3) and isinstance(spec[0], tf.TensorSpec)):
         raise ValueError(f"{name} has to be {expected}; got {spec}")
     if dataset.cardinality() in (0, tf.data.INFINITE_CARDINALITY):
         raise ValueError(f"{name} has to be a finite number of {expected}; it is empty, or repeats for ever")
     if not tf.TensorShape(images).is_compatible_with(spec[0].shape):
         raise ValueError(f"{name} has to be {expected}; got images {spec[0].shape}")
+    if len(spec) == 3 and not (isinstance(spec[2], tf.TensorSpec) and spec[2].shape.rank == 1):
+        raise ValueError(f"the weights of {name} have to be one number for each image, [n]; got {spec[2]}")
     objective.check_labels(spec[1], model, name)
 
 

@@ -9,19 +9,21 @@ statistics. (A call with `training=False` inside a functional model does not, si
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 
 import keras
 
 from transfer.tasks.settings import read_part
 from zoo.surgery.feature_maps import last_feature_map, levels
+from zoo.surgery.flattening import flat
 
 __all__ = [
     "FrozenWeightsChanged",
     "fingerprints",
     "freeze",
     "frozen_layers",
+    "layers_at_any_depth",
     "raise_if_changed",
     "trunk",
     "trunk_levels",
@@ -39,22 +41,16 @@ def trunk(model: keras.Model) -> list[keras.layers.Layer]:
     Of a detector, these are the layers of its `backbone`.
 
     Raises:
-        ValueError: The model has no feature map, or a trunk that is a model inside a model: freezing a part of it, and
-            recognising its batch norms, takes a flat graph.
+        ValueError: The model has no feature map, or it has no graph, or none that can be made flat
+            (`zoo.surgery.flattening.flat`).
     """
     backbone = _own_backbone(model)
     if backbone is not None:
         own = {id(layer) for layer in model.layers}
         return [layer for layer in backbone.layers if id(layer) in own]
+    model = flat(model)
     end = model.layers.index(model.get_layer(last_feature_map(model)))
-    layers = model.layers[: end + 1]
-    nested = [layer.name for layer in layers if isinstance(layer, keras.Model)]
-    if nested:
-        raise ValueError(
-            f"{model.name} has a model inside it ({nested[0]!r}); expected a flat one, such as transfer.classifier "
-            "makes, or keras.applications with input_tensor"
-        )
-    return layers
+    return model.layers[: end + 1]
 
 
 def trunk_levels(model: keras.Model) -> dict[str, str]:
@@ -83,7 +79,7 @@ def unfreeze(model: keras.Model, part: str | float, *, batch_norms: bool = False
     Compile the model afterwards: what a compiled model trains does not change (`fine_tune` compiles).
 
     Args:
-        model: A flat functional classifier, or a detector.
+        model: A classifier, or a detector. Layers of models inside of it count like its own.
         part: "none"; "all"; a level such as "c4", for what lies above level c3 (the layers that make the maps of stride
             16 and deeper); the name of a layer of the trunk, for this layer and those after it; an integer, for the
             layer with this index in the trunk and those after it, as in `model.layers[56:]`; or a float in 0..1, for
@@ -106,6 +102,7 @@ def unfreeze(model: keras.Model, part: str | float, *, batch_norms: bool = False
     >>> [layer.trainable for layer in (model.layers[55], *model.layers[56:58])]
     [False, True, True]
     """
+    outer, model = model, flat(model)
     layers = trunk(model)
     first = _first_trainable(model, layers, part)
     frozen = {
@@ -113,7 +110,9 @@ def unfreeze(model: keras.Model, part: str | float, *, batch_norms: bool = False
         for index, layer in enumerate(layers)
         if index < first or (isinstance(layer, keras.layers.BatchNormalization) and not batch_norms)
     }
-    model.trainable = True
+    for container in outer._flatten_layers():
+        if isinstance(container, keras.Model):
+            container.trainable = True
     # Layer by layer: setting what the model already has is ignored on this backend, and does not reach its layers.
     for layer in model.layers:
         layer.trainable = id(layer) not in frozen
@@ -149,22 +148,48 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
     return layers.index(model.get_layer(below[-1])) + 1 if below else 0
 
 
-def frozen_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the layers that have weights and do not train, batch norms among them."""
-    return [layer for layer in model.layers if layer.weights and not layer.trainable]
+def layers_at_any_depth(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer, bool]]:
+    """Yields each layer that has weights, and those inside of models, wrappers and blocks.
+
+    Yields:
+        Its path in the model, such as "trunk/conv"; the layer; and whether it trains, which it does only if all that it
+        is inside of train.
+    """
+
+    def visit(parent: keras.layers.Layer, path: str, trains: bool) -> Iterator[tuple[str, keras.layers.Layer, bool]]:
+        for layer in parent._flatten_layers(include_self=False, recursive=False):
+            own = f"{path}{layer.name}"
+            its = trains and layer.trainable
+            if layer.weights and not isinstance(layer, keras.Model):
+                yield own, layer, its
+            yield from visit(layer, f"{own}/", its)
+
+    yield from visit(model, "", model.trainable)
 
 
-def fingerprints(layers: Iterable[keras.layers.Layer]) -> dict[str, list[str]]:
+def frozen_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Returns the layers that have weights and do not train, batch norms among them, at any depth, by their paths."""
+    frozen: dict[str, keras.layers.Layer] = {}
+    for path, layer, trains in layers_at_any_depth(model):
+        if not trains and path.rpartition("/")[0] not in frozen:  # Those inside of it are frozen with it.
+            frozen[path] = layer
+    return frozen
+
+
+def fingerprints(layers: Mapping[str, keras.layers.Layer]) -> dict[str, list[str]]:
     """Computes a digest of each weight of each layer, moving statistics included.
 
     Two digests are equal if and only if the weights are bit-identical.
 
+    Args:
+        layers: The layers by their paths, as `frozen_layers` returns them.
+
     Returns:
-        Layer name -> digests, in the order of the layer's weights.
+        Path of a layer -> digests, in the order of the layer's weights.
     """
     return {
-        layer.name: [hashlib.blake2b(weight.numpy().tobytes()).hexdigest() for weight in layer.weights]
-        for layer in layers
+        path: [hashlib.blake2b(weight.numpy().tobytes()).hexdigest() for weight in layer.weights]
+        for path, layer in layers.items()
     }
 
 
@@ -178,8 +203,8 @@ def raise_if_changed(model: keras.Model, before: dict[str, list[str]]) -> None:
     Raises:
         FrozenWeightsChanged: A weight is not bit-identical; the message names the layers.
     """
-    after = fingerprints(model.get_layer(name) for name in before)
-    changed = [name for name in before if before[name] != after[name]]
+    after = fingerprints({path: layer for path, layer, _ in layers_at_any_depth(model) if path in before})
+    changed = [path for path in before if before[path] != after.get(path)]
     if changed:
         shown = ", ".join(changed[:10]) + (f" and {len(changed) - 10} more" if len(changed) > 10 else "")
         raise FrozenWeightsChanged(

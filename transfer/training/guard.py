@@ -73,8 +73,8 @@ class Guard(keras.callbacks.Callback):
         trained = {variable.path for variable in optimizer._trainable_variables}
         trainable = {variable.path for variable in self.model.trainable_variables}
         layers = [
-            layer.name
-            for layer in self.model.layers
+            path
+            for path, layer, _ in freezing.layers_at_any_depth(self.model)
             if any((variable.path in trained) != (variable.path in trainable) for variable in layer.weights)
         ]
         if layers:
@@ -82,8 +82,8 @@ class Guard(keras.callbacks.Callback):
 
 
 def trainable_layers(model: keras.Model) -> dict[str, bool]:
-    """Returns for each layer with weights, by its name, whether it trains."""
-    return {layer.name: layer.trainable for layer in model.layers if layer.weights}
+    """Returns for each layer with weights, at any depth and by its path, whether it trains."""
+    return {path: trains for path, _, trains in freezing.layers_at_any_depth(model)}
 
 
 def raise_if_trainable_changed(model: keras.Model, before: dict[str, bool]) -> None:
@@ -93,7 +93,7 @@ def raise_if_trainable_changed(model: keras.Model, before: dict[str, bool]) -> N
         TrainableChanged: Another layer trains now.
     """
     now = trainable_layers(model)
-    changed = [name for name in before if now[name] != before[name]]
+    changed = [path for path in before if now.get(path) != before[path]]
     if changed:
         raise TrainableChanged(_message(changed))
 

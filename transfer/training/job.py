@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -35,7 +35,7 @@ class Job:
         objective: What it is trained for.
         plan: The phases.
         optimization: The optimizer's settings.
-        class_weight: How much an image counts by its class, or None.
+        class_weight: How much an image counts by the number of its class, or None.
         seed: Decides the order of stored activations.
         callbacks: The user's callbacks.
         progress: The bar.
@@ -50,7 +50,7 @@ class Job:
     objective: Objective
     plan: Plan
     optimization: Optimization
-    class_weight: Mapping[int, float] | None
+    class_weight: dict[int, float] | None
     seed: int
     callbacks: Sequence[keras.callbacks.Callback]
     progress: Progress
@@ -105,7 +105,7 @@ class Job:
                     epochs=end,
                     steps_per_epoch=steps,
                     validation_steps=valid_steps,
-                    class_weight=self.class_weight and dict(self.class_weight),
+                    class_weight=self.class_weight,
                     callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
@@ -157,6 +157,9 @@ class Job:
         # twice, and because a state that is restored needs variables to go into.
         optimizer.build(data.model.trainable_variables)
         data.model._symbolic_build(data_batch=data.batch_spec())
+        if self.callbacks and data.model is not self.model:
+            # Keras' callbacks look among the metrics of the model that they are given, which has to know them.
+            self.model._symbolic_build(data_batch=self.data.dataset.element_spec)
         return AveragedWeights(optimizer, data.model, momentum=self.optimization.average_momentum(total))
 
     def _restore(self, data: PhaseData, begin: Position) -> None:

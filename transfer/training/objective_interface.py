@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import keras
 import numpy as np
 
-__all__ = ["Objective", "OneOutput", "SelfValidating", "with_validation"]
+from transfer.probabilities import Values, check_probabilities
+
+__all__ = ["ChecksOutputs", "Objective", "OneOutput", "SelfValidating", "with_validation"]
 
 
 class Objective(Protocol):
@@ -76,8 +78,27 @@ class SelfValidating(Protocol):
         """
 
 
+@runtime_checkable
+class ChecksOutputs(Protocol):
+    """An objective that knows what a model's outputs have to be."""
+
+    def check_outputs(self, outputs: Any, name: str) -> None:
+        """Raises a `ValueError` where outputs are not what the loss takes.
+
+        Args:
+            outputs: What the model gives for some images, before any training.
+            name: The name of the model, for the message.
+        """
+
+
 class OneOutput(ABC):
-    """What objectives for models with one output have in common."""
+    """What objectives for models with one output have in common.
+
+    Attributes:
+        values: What numbers the output holds.
+    """
+
+    values: ClassVar[Values] = "numbers"
 
     @property
     @abstractmethod
@@ -117,6 +138,11 @@ class OneOutput(ABC):
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
         """Raises a `ValueError` where labels have values that the objective does not know."""
         self.check_array(np.asarray(labels), model.outputs[0].shape[-1], name)
+
+    def check_outputs(self, outputs: Any, name: str) -> None:
+        """Raises a `NotProbabilities` where outputs are not what the loss takes."""
+        if not getattr(self.loss(), "from_logits", False):
+            check_probabilities(outputs, self.values, f"the outputs of {name} for {type(self).__name__}")
 
     @abstractmethod
     def check_spec(self, spec: Any, width: int, name: str) -> None:

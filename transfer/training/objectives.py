@@ -11,14 +11,15 @@ like. `fine_tune(..., objective=...)` takes one, and `transfer.models.heads` has
 ===============  ==============================  ==========================================================
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer.probabilities import Values
 from transfer.training.objective_interface import Objective, OneOutput, with_validation
 from zoo.losses import SparseFocalCrossentropy
 
@@ -35,6 +36,8 @@ class SingleLabel(OneOutput):
         label_smoothing: Share in [0, 1) of each label that is spread evenly over all classes. Defaults to 0.
         focal_gamma: Exponent of the focal loss, 0 or more: the larger it is, the less do answers count that are right
             already. Defaults to 0, which is plain cross-entropy. See `zoo.losses.SparseFocalCrossentropy`.
+        class_names: The names of the classes in the order of the outputs, by which weights of classes may be given.
+            There are none by default.
 
     Example:
 
@@ -44,8 +47,11 @@ class SingleLabel(OneOutput):
     0.1
     """
 
+    values: ClassVar[Values] = "shares"
+
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
+    class_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check_loss(self.label_smoothing, self.focal_gamma)
@@ -108,6 +114,8 @@ class MultiLabel(OneOutput):
     >>> type(MultiLabel(focal_gamma=2.0).loss()).__name__
     'BinaryFocalCrossentropy'
     """
+
+    values: ClassVar[Values] = "probabilities"
 
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
@@ -291,6 +299,10 @@ class Objectives:
             raise ValueError(f"{name} has to have a dict of labels for {names}; got {received}")
         for output, tensor in model.output.items():
             self.objectives[output].check_spec(spec[output], tensor.shape[-1], f"{name} for {output!r}")
+
+    def check_outputs(self, outputs: Any, name: str) -> None:
+        for output, objective in self.objectives.items():
+            objective.check_outputs(outputs[output], f"{name} for {output!r}")
 
     def check_values(self, labels: Any, model: keras.Model, name: str) -> None:
         for output, tensor in model.output.items():

@@ -120,10 +120,11 @@ class Optimization:
         groups: dict[float, list[str]] = {}
         for layer, factor in layer_rates(model, self.layer_decay).items():
             if model.get_layer(layer).trainable_weights:
-                groups.setdefault(factor, []).append(layer)
+                own = (variable.path for variable in model.get_layer(layer).trainable_weights)
+                groups.setdefault(factor, []).extend(own)
         by_path = {
-            f"({'|'.join(map(re.escape, names))})/.*": self._optimizer(factor * learning_rate, steps)
-            for factor, names in groups.items()
+            f"({'|'.join(map(re.escape, paths))})$": self._optimizer(factor * learning_rate, steps)
+            for factor, paths in groups.items()
             if factor != 1
         }
         head = self._optimizer(learning_rate, steps)

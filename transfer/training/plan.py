@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
 
+from transfer.python_values import as_python
 from transfer.tasks.settings import read_part
 
 __all__ = ["Plan", "Stage"]
@@ -69,6 +70,8 @@ class Plan:
     batch_norms: str = "frozen"
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_python(getattr(self, f.name)))
         for name in ("head_epochs", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a number of epochs, 0 or more; got {getattr(self, name)}")

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer.probabilities import Values
 from transfer.training.objective_interface import OneOutput, with_validation
 
 __all__ = ["SoftLabel"]
@@ -29,6 +30,8 @@ class SoftLabel(OneOutput):
     Traceback (most recent call last):
     ValueError: the labels of train have to be shares of the classes, float [n, 2]; got (None,) of int32. ...
     """
+
+    values: ClassVar[Values] = "shares"
 
     label_smoothing: float = 0.0
 

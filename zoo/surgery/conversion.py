@@ -1,6 +1,6 @@
 """Conversion of trained models: classifiers that take images of any size, and batch norms folded into other layers.
 
-Each function returns a new flat model with copies of the weights, which is not compiled. The given model does not
+Each function returns a new flat model with copies of the layers' state, which is not compiled. The given model does not
 change.
 """
 
@@ -138,7 +138,7 @@ class _Head:
             return pooled, []
         last = len(call.output.shape) - 1
         if isinstance(layer, ALONG_AN_AXIS) and layer.axis in (-1, last, [-1], [last]):
-            return copied(layer, axis=-1), layer.get_weights()
+            return copied(layer, axis=-1), None
         if isinstance(layer, L.Conv2D) and layer.kernel_size == (1, 1):
             return None
         raise ValueError("it has no convolutional form: put it behind the model, or take a head of dense layers")
@@ -191,6 +191,8 @@ def _is_along_channels(layer: keras.layers.Layer) -> bool:
 
 def _as_convolution(dense: keras.layers.Dense, window: tuple[int, int]) -> Replacement:
     """Returns a convolution that covers a window of the map, with the weights of a dense layer on that window."""
+    if not _has_plain_weights(dense):
+        raise ValueError("its weights are quantised or have a low-rank part (LoRA): convert the model before that")
     convolution = L.Conv2D(
         dense.units,
         window,
@@ -284,6 +286,8 @@ class _Folding:
         """Tells whether a layer with weights is on the other side of the tensor, and both are used nowhere else."""
         if layer is None or type(layer.operation) not in LINEAR or self.times[id(layer.operation)] > 1:
             return False
+        if not _has_plain_weights(layer.operation):
+            return False
         alone = len(self.consumers[id(tensor)]) == 1 and id(tensor) not in self.outputs
         channels_last = getattr(layer.operation, "data_format", "channels_last") == "channels_last"
         return alone and channels_last and norm.operation.axis in (-1, len(norm.output.shape) - 1)
@@ -336,6 +340,11 @@ def _scale_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray,
     values = {weight.name: keras.ops.convert_to_numpy(weight).astype("float64") for weight in norm.weights}
     scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
     return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
+
+
+def _has_plain_weights(layer: keras.layers.Layer) -> bool:
+    """Tells whether a layer computes with its kernels as they are: not quantised, and without LoRA."""
+    return getattr(layer, "quantization_mode", None) is None and not getattr(layer, "lora_enabled", False)
 
 
 def _has_no_activation(layer: keras.layers.Layer) -> bool:

@@ -10,6 +10,8 @@ from typing import cast
 
 import keras
 
+from zoo.surgery.flattening import flat, functional, output_of
+
 __all__ = ["features", "last_feature_map", "levels", "strides"]
 
 DEEPEST = 7  # number of the deepest level that is looked for
@@ -23,15 +25,15 @@ def strides(model: keras.Model) -> dict[str, float]:
     are left out, and so are layers that scale height and width differently.
 
     Args:
-        model: A functional model with one image input `[n, height, width, channels]`; height and width may be None.
+        model: A model with one image input `[n, height, width, channels]`; height and width may be None.
 
     Returns:
         A dict from the name of each layer to its stride, in the order of the layers. A stride is below 1 where a layer
             enlarges the input.
 
     Raises:
-        ValueError: If the model is not functional, if its input is not a batch of images, or if it has layers that work
-            on only one size of image.
+        ValueError: If the model has no graph (`zoo.surgery.flattening.functional`), if its input is no batch of images,
+            or if it has layers that work on only one size of image.
 
     Example:
 
@@ -41,8 +43,7 @@ def strides(model: keras.Model) -> dict[str, float]:
     >>> strides(keras.Model(image, x))
     {'stem': 2.0, 'pool': 4.0}
     """
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        raise ValueError(f"expected a functional keras.Model, got {type(model).__name__}; build one with keras.Model")
+    model = functional(model)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = [tensor.shape for tensor in model.inputs]
         raise ValueError(f"expected one input [n, height, width, channels], got {shapes}")
@@ -65,7 +66,7 @@ def levels(model: keras.Model) -> dict[str, str]:
     Padding layers do not count: their maps are those of the layer before, with a border.
 
     Args:
-        model: A functional model with one image input `[n, height, width, channels]`; height and width may be None.
+        model: A model with one image input `[n, height, width, channels]`; height and width may be None.
 
     Returns:
         A dict from "c1", "c2", ... (stride 2, 4, ...) to the name of a layer. Levels that the model does not have are
@@ -86,7 +87,7 @@ def features(model: keras.Model, levels: Sequence[str] = ("c3", "c4", "c5")) -> 
     """Returns the same layers as a model whose outputs are the feature maps of several levels.
 
     Args:
-        model: A functional model with one image input `[n, height, width, channels]`; height and width may be None.
+        model: A model with one image input `[n, height, width, channels]`; height and width may be None.
         levels: Names of levels, see `zoo.surgery.feature_maps.levels`. Defaults to c3, c4 and c5.
 
     Returns:
@@ -102,31 +103,32 @@ def features(model: keras.Model, levels: Sequence[str] = ("c3", "c4", "c5")) -> 
     >>> {level: map.shape[1:3] for level, map in features(model).output.items()}
     {'c3': (8, 12), 'c4': (4, 6), 'c5': (2, 3)}
     """
+    model = flat(model)
     known = _last_at_each_level(model)
     unknown = [level for level in levels if level not in known]
     if unknown:
         raise ValueError(f"{model.name} has no level {', '.join(unknown)}; it has {', '.join(known)}")
-    return keras.Model(
-        model.input, {level: model.get_layer(known[level]).output for level in levels}, name=f"{model.name}_features"
-    )
+    maps = {level: output_of(model, known[level]) for level in levels}
+    return keras.Model(model.input, maps, name=f"{model.name}_features")
 
 
 def last_feature_map(model: keras.Model) -> str:
     """Returns the name of the last layer with a 4-D output, where the trunk of a classifier ends.
 
     Args:
-        model: A model with a list of layers.
+        model: A model; see `zoo.surgery.flattening.functional`.
 
     Raises:
-        ValueError: If no layer has a 4-D output.
+        ValueError: If no layer has a 4-D output, or if the model has no graph.
 
     >>> image = keras.Input((7, 9, 3))
     >>> x = keras.layers.Conv2D(4, 3, name="conv")(image)
     >>> last_feature_map(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)))
     'conv'
     """
+    model = functional(model)
     for layer in reversed(model.layers):
-        if not isinstance(layer, keras.layers.InputLayer) and _is_map(layer.output):
+        if not isinstance(layer, keras.layers.InputLayer) and _is_map(output_of(model, layer.name)):
             return layer.name
     raise ValueError(f"{model.name} has no layer with an output [n, height, width, channels]")
 
@@ -134,6 +136,7 @@ def last_feature_map(model: keras.Model) -> str:
 def _last_at_each_level(model: keras.Model) -> dict[str, str]:
     names = {2.0**n: f"c{n}" for n in range(1, DEEPEST + 1)}
     last_layers = {}
+    model = functional(model)
     for name, stride in strides(model).items():
         if stride in names and not isinstance(model.get_layer(name), keras.layers.ZeroPadding2D):
             last_layers[names[stride]] = name

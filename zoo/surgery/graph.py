@@ -12,6 +12,8 @@ from typing import Any
 import keras
 
 from zoo.layers import BlockLayer
+from zoo.surgery.flattening import functional
+from zoo.surgery.state import copy_state
 
 __all__ = ["Call", "Graph", "Replacement", "copied", "graph_of", "rebuild"]
 
@@ -100,8 +102,8 @@ def graph_of(model: keras.Model, *, input_shape: Any = None, batch_size: int | N
 
 
 # The replacement of an operation in a rebuilt model: a layer, or None for the operation's first input; and the weights
-# of the layer.
-Replacement = tuple[keras.Operation | None, Sequence[Any]]
+# of the layer, or None for the whole state of the operation that it replaces.
+Replacement = tuple[keras.Operation | None, Sequence[Any] | None]
 
 
 def rebuild(
@@ -111,7 +113,7 @@ def rebuild(
     input_shape: Any = None,
     graph: Graph | None = None,
 ) -> keras.Model:
-    """Returns a new model with the same graph: new layers, with copies of the weights. The given model does not change.
+    """Returns a new model with the same graph: new layers, with copies of their state. The given model does not change.
 
     Args:
         model: A functional or sequential model. Models inside of it are dissolved, so that the new one is flat.
@@ -151,7 +153,7 @@ def rebuild(
             replacements[id(operation)] = new
             output = new(*args, **kwargs)
             if isinstance(new, keras.layers.Layer):
-                new.set_weights(weights)
+                copy_state(operation, new) if weights is None else new.set_weights(weights)
             return output
 
     return keras.Model(inputs, _walk(model, inputs, build), name=model.name)
@@ -160,28 +162,19 @@ def rebuild(
 def _copy(operation: keras.Operation, path: str, names: set[str]) -> Replacement:
     """Copies an operation. It keeps its name, unless another operation has that name."""
     new = copied(operation, name=operation.name if operation.name not in names else path.replace("/", "_"))
-    return new, operation.get_weights() if isinstance(operation, keras.layers.Layer) else []
+    return new, None
 
 
 def copied(operation: keras.Operation, **changes: Any) -> Any:
-    """Returns a new operation with the configuration of another, apart from `changes`. It has no weights yet."""
+    """Returns a new operation with the configuration of another, apart from `changes`. It has no state yet."""
     return type(operation).from_config({**operation.get_config(), **changes})
 
 
 def _functional(model: Any, input_shape: Any = None) -> keras.Model:
-    """Returns the model itself if it has a graph, and a sequential model as a functional one of the same layers."""
-    if isinstance(model, keras.Sequential):
-        if not model.built:
-            if input_shape is None:
-                raise ValueError(f"{model.name} has not been built yet, so its shapes are open: give its input_shape")
-            model = keras.Sequential([keras.Input(input_shape), *(copied(layer) for layer in model.layers)])
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if isinstance(model, keras.Model) and isinstance(model, keras.Function):
-        return model
-    raise ValueError(
-        f"expected a functional or sequential keras.Model, got {type(model).__name__}: a subclass of keras.Model with "
-        "a call() of its own has no graph to look at. Build it as keras.Model(inputs, outputs)"
-    )
+    """Returns a model with a graph; a sequential model that was not built gets an input of that shape."""
+    if isinstance(model, keras.Sequential) and not model.built and input_shape is not None:
+        model = keras.Sequential([keras.Input(input_shape), *(copied(layer) for layer in model.layers)])
+    return functional(model)
 
 
 def _symbolic_inputs(model: keras.Model, input_shape: Any, batch_size: int | None) -> Any:

@@ -12,9 +12,9 @@ import tensorflow as tf
 import zoo.layers  # noqa: F401  A .keras file names its layers, and Keras has to know those of the zoo.
 from transfer.artifacts.endpoints import endpoints
 from transfer.artifacts.engines.tensorflow import TensorFlowEngine, freeze_graph
-from transfer.models.sequential import as_functional
 from transfer.tasks import learning_of
 from transfer.tasks.contracts import read_contract
+from zoo.surgery.flattening import functional
 
 __all__ = ["KerasEngine", "open_model"]
 
@@ -33,7 +33,7 @@ class KerasEngine(TensorFlowEngine):
     name = "keras"
 
     def __init__(self, model: keras.Model, contract: Any):
-        self.model = as_functional(model)
+        self.model = functional(model)
         network = learning_of(contract.task).network(self.model, contract, portable=False)
         made = endpoints(network, contract)
         types = {"images": "uint8", contract.preparation.endpoint: contract.preparation.dtype}

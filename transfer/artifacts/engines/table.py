@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transfer.artifacts.engines.base import Engine
+from transfer.artifacts.plain_paths import plain_path
 
 __all__ = ["FORMATS", "Format", "format_of", "open_artifact", "runtime_is_installed"]
 
@@ -96,4 +97,10 @@ def open_artifact(path: str | Path, *, precision: str = "float32") -> Engine:
     if precision != "float32" and (precision, name) != ("bfloat16", "openvino"):
         raise ValueError(f"{row.engine} calculates in float32 here, got precision={precision!r}; OpenVINO has bfloat16")
     open_model = importlib.import_module(row.module).open_model
-    return open_model(path, precision) if name == "openvino" else open_model(path)
+    with plain_path(path) as plain:
+        try:
+            return open_model(plain, precision) if name == "openvino" else open_model(plain)
+        except ValueError as error:
+            if plain == path:
+                raise
+            raise ValueError(str(error).replace(str(plain), str(path))) from error

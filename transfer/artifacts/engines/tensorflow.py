@@ -1,9 +1,6 @@
 """TensorFlow, with the weights frozen into the graph as constants."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,33 +57,20 @@ class SavedModelEngine(TensorFlowEngine):
         super().__init__(endpoints, contract)
 
 
-def freeze_graph(function: Any) -> Callable[[Any], dict[str, Any]]:
-    """Turns the variables of a traced function into constants, which TensorFlow then folds and fuses.
+def freeze_graph(function: Any) -> Callable[..., dict[str, Any]]:
+    """Turns the variables of a traced function, and tensors from outside of it, into constants.
+
+    TensorFlow then folds and fuses them.
 
     Args:
-        function: A concrete function that takes one tensor and returns a dict of tensors.
+        function: A concrete function that takes tensors and returns a dict of tensors.
 
     Returns:
         A function that does the same.
     """
     frozen = convert_variables_to_constants_v2(function)
     names = sorted(function.structured_outputs)
-    return lambda images: dict(zip(names, frozen(images), strict=True))
-
-
-@contextmanager
-def _plainly_named(path: Path) -> Iterator[Path]:
-    """Gives a folder a path without brackets and stars, which TensorFlow takes for patterns when it reads variables."""
-    if not set("[]*?") & set(str(path)):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder, "saved_model")
-        try:
-            link.symlink_to(path.resolve(), target_is_directory=True)
-        except OSError:  # Windows lets only some users make links.
-            shutil.copytree(path, link)
-        yield link
+    return lambda *tensors: dict(zip(names, frozen(*tensors), strict=True))
 
 
 def open_model(path: Path) -> SavedModelEngine:
@@ -96,8 +80,7 @@ def open_model(path: Path) -> SavedModelEngine:
         ValueError: It cannot be read, or this project did not write it.
     """
     try:
-        with _plainly_named(path) as folder:
-            loaded = tf.saved_model.load(str(folder))
+        loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if "contract" not in loaded.signatures:

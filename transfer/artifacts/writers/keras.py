@@ -5,9 +5,11 @@ from pathlib import Path
 
 import keras
 
+from transfer.artifacts.plain_paths import plain_path
 from transfer.artifacts.writers.source import Source
 from transfer.contract import Contract
-from transfer.models.sequential import as_functional
+from zoo.surgery.flattening import functional
+from zoo.surgery.state import copy_state
 
 __all__ = ["write", "write_keras"]
 
@@ -26,13 +28,14 @@ def write(source: Source, path: Path) -> None:
 
 def write_keras(model: keras.Model, folder: Path, contract: Contract) -> None:
     """Writes `model.keras` into a folder; see `write`."""
-    write(Source(model, contract), folder / "model.keras")
+    with plain_path(folder / "model.keras") as path:
+        write(Source(model, contract), path)
 
 
 def _uncompiled(model: keras.Model) -> keras.Model:
     if not type(model).__module__.startswith("keras."):  # The methods of its class are worth keeping.
         copy = type(model).from_config(model.get_config())
-        copy.set_weights(model.get_weights())
+        copy_state(model, copy)
         return copy
-    model = as_functional(model)
+    model = functional(model)
     return keras.Model(model.inputs[0], model.output, name=model.name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from transfer.artifacts.engines.tensorflow import freeze_graph
 from transfer.artifacts.writers.silence import quiet
 
 __all__ = ["in_float16", "in_int8", "to_onnx"]
@@ -31,8 +32,10 @@ def to_onnx(function: Callable, inputs: list[tf.TensorSpec]) -> Any:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     import tf2onnx
 
-    traced = tf.function(function, input_signature=inputs, autograph=False)
+    frozen = freeze_graph(tf.function(function, autograph=False).get_concrete_function(*inputs))
     with quiet():
+        # tf2onnx takes tensors from outside of a function for inputs of the model, so there must be none.
+        traced = tf.function(frozen, input_signature=inputs, autograph=False)
         return tf2onnx.convert.from_function(traced, input_signature=inputs, opset=OPSET)[0]
 
 

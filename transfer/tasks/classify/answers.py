@@ -9,6 +9,7 @@ from PIL import Image
 
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import caption
+from transfer.python_values import read_names
 from transfer.tasks.classify.settings import Classify
 from transfer.tasks.scores import Prediction, compare_numbers, prediction_rows, predictions_of, ranked
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -58,8 +59,8 @@ class ClassifyContract(Contract):
     wnids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         object.__setattr__(self, "wnids", None if self.wnids is None else tuple(self.wnids))
         check_names(self.class_names)
         check_thresholds(self.thresholds, self.class_names)
@@ -71,7 +72,7 @@ class ClassifyContract(Contract):
     def outputs(self) -> dict[str, Output]:
         k = len(self.class_names)
         return {
-            "probabilities": Output((k,), meaning="the probability of each class; they sum to 1"),
+            "probabilities": Output((k,), meaning="the probability of each class; they sum to 1", values="shares"),
             "embedding": Output((None,), meaning="what the last layer is given", internal=True),
         }
 

@@ -14,6 +14,7 @@ from pipelines.colours import class_colour
 from pipelines.prepare.letterbox import FILL, Letterbox
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import draw
+from transfer.python_values import read_names
 from transfer.tasks.detect.comparison import MAX_CANDIDATES, agreement, compare, limited
 from transfer.tasks.detect.settings import Detect
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -90,9 +91,9 @@ class DetectContract(Contract):
     class_ids: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
         object.__setattr__(self, "class_ids", tuple(self.class_ids))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         check_names(self.class_names)
         check_thresholds(self.thresholds, self.class_names)
         check_settings(self.iou_threshold, self.score_threshold, self.max_detections)
@@ -106,7 +107,7 @@ class DetectContract(Contract):
         return {
             "boxes": Output((m, 4), meaning="xyxy in pixels of the photo, padded with zeros", boxes=True),
             "classes": Output((m,), "int32", meaning="the number of each class, padded with -1"),
-            "scores": Output((m,), meaning="in 0..1, highest first, padded with zeros"),
+            "scores": Output((m,), meaning="in 0..1, highest first, padded with zeros", values="probabilities"),
             "valid": Output((), "int32", meaning="how many detections are real"),
             "candidate_boxes": Output((None, 4), meaning="before suppression", boxes=True, internal=True),
             "candidate_scores": Output((None, k), meaning="before suppression", internal=True),

@@ -31,6 +31,7 @@ from transfer.training import freezing
 from transfer.training.plan import Plan
 from zoo import detection
 from zoo.detection import nms
+from zoo.surgery.state import copy_state
 
 __all__ = ["LEARNING", "canvas_size", "new_detector"]
 
@@ -103,7 +104,7 @@ def new_detector(
     if any_size:
         canvas = keras.Input((None, None, 3), name=layers.input.name)
         layers = keras.models.clone_model(trunk.model, input_tensors=canvas)
-        layers.set_weights(trunk.model.get_weights())
+        copy_state(trunk.model, layers)
     model = detection.create(
         name,
         backbone=layers,
@@ -188,7 +189,7 @@ class DetectLearning(Learning):
         if settings.precision == "float32" and not settings.multi_scale:
             return built.model
         model, _ = _detector(replace(settings, weights=None), built.model.num_classes, built.contract.preparation.size)
-        model.set_weights(built.model.get_weights())
+        copy_state(built.model, model)
         plan = self.plan(settings)
         freezing.unfreeze(model, plan.stages[-1].unfreeze, batch_norms=plan.batch_norms == "trained")
         return model

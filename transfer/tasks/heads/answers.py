@@ -9,13 +9,16 @@ from PIL import Image
 
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import caption
+from transfer.probabilities import Values
+from transfer.python_values import read_names
 from transfer.tasks.heads.settings import Heads
 from transfer.tasks.scores import Prediction, compare_numbers, prediction_rows, ranked, reaching
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
 
 __all__ = ["TASK", "HeadFacts", "HeadsContract", "SeveralAnswers"]
 
-KINDS = ("classes", "labels", "numbers")
+# Kind of a head -> what its outputs are.
+KINDS: dict[str, Values] = {"classes": "shares", "labels": "probabilities", "numbers": "numbers"}
 THRESHOLD = 0.5  # The score from which on a label is shown that has no threshold of its own.
 AGREES = 0.1  # Two numbers agree where they differ by no more than this share of the number's standard deviation.
 
@@ -39,9 +42,9 @@ class HeadFacts:
     deviations: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", read_names(self.names))
         object.__setattr__(self, "deviations", tuple(self.deviations))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         check_names(self.names, what=f"name of {self.name!r}: a")
         check_thresholds(self.thresholds, self.names)
         if self.kind not in KINDS:
@@ -91,7 +94,9 @@ class HeadsContract(Contract):
         return tuple(head.name for head in self.heads)
 
     def outputs(self) -> dict[str, Output]:
-        of_heads = {head.name: Output((len(head.names),), meaning=head.kind) for head in self.heads}
+        of_heads = {
+            head.name: Output((len(head.names),), meaning=head.kind, values=KINDS[head.kind]) for head in self.heads
+        }
         return {**of_heads, "embedding": Output((None,), meaning="what the last layer is given", internal=True)}
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from pipelines.colours import class_colour
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import draw
+from transfer.python_values import read_names
 from transfer.tasks.locate.settings import Locate
 from transfer.tasks.scores import Prediction, compare_numbers, ranked
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -52,8 +53,8 @@ class LocateContract(Contract):
     thresholds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         check_names(self.class_names)
         check_thresholds(self.thresholds, self.class_names)
 
@@ -63,11 +64,12 @@ class LocateContract(Contract):
 
     def outputs(self) -> dict[str, Output]:
         outputs = {
-            "probabilities": Output((len(self.class_names),), meaning="the probability of each class"),
+            "probabilities": Output((len(self.class_names),), meaning="the probability of each class", values="shares"),
             "box": Output((4,), meaning="xyxy in pixels of the photo", boxes=True),
         }
         if self.objectness:
-            outputs["objectness"] = Output((1,), meaning="the probability that there is an object")
+            meaning = "the probability that there is an object"
+            outputs["objectness"] = Output((1,), meaning=meaning, values="probabilities")
         return {**outputs, "embedding": Output((None,), meaning="what the last layer is given", internal=True)}
 
 

@@ -22,6 +22,7 @@ from transfer.tasks.locate.sections import sections
 from transfer.tasks.locate.settings import Locate
 from transfer.training.objectives import Objective
 from zoo.boxes import clip, decode_sqrt
+from zoo.surgery.state import copy_state
 
 __all__ = ["LEARNING"]
 
@@ -66,7 +67,7 @@ class LocateLearning(Learning):
             return built.model
         trunk = backbone(settings.backbone, image_size=settings.image_size, weights=None)
         model = self._model(trunk, data, settings)
-        model.set_weights(built.model.get_weights())
+        copy_state(built.model, model)
         return model
 
     def objective(self, data: Data, settings: Locate, built: Built) -> Objective:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from transfer.contract import Contract, Output, check_names
 from transfer.drawing import caption
+from transfer.python_values import read_names
 from transfer.tasks.regress.settings import Regress
 from transfer.tasks.scores import compare_numbers
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -48,7 +49,7 @@ class RegressContract(Contract):
     deviations: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "number_names", tuple(self.number_names))
+        object.__setattr__(self, "number_names", read_names(self.number_names))
         object.__setattr__(self, "deviations", tuple(float(value) for value in self.deviations))
         check_names(self.number_names, what="number")
         if len(self.deviations) != len(self.number_names) or not all(0 < d < np.inf for d in self.deviations):

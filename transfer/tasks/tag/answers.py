@@ -9,6 +9,7 @@ from PIL import Image
 
 from transfer.contract import Contract, Output, check_names, check_thresholds
 from transfer.drawing import caption
+from transfer.python_values import read_names
 from transfer.tasks.scores import Prediction, compare_numbers, prediction_rows, ranked, reaching
 from transfer.tasks.tag.settings import Tag
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
@@ -47,8 +48,8 @@ class TagContract(Contract):
     thresholds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
+        object.__setattr__(self, "class_names", read_names(self.class_names))
+        object.__setattr__(self, "thresholds", {str(name): value for name, value in self.thresholds.items()})
         check_names(self.class_names, what="label")
         check_thresholds(self.thresholds, self.class_names)
 
@@ -59,7 +60,7 @@ class TagContract(Contract):
     def outputs(self) -> dict[str, Output]:
         k = len(self.class_names)
         return {
-            "probabilities": Output((k,), meaning="the probability of each label by itself"),
+            "probabilities": Output((k,), meaning="the probability of each label by itself", values="probabilities"),
             "embedding": Output((None,), meaning="what the last layer is given", internal=True),
         }
 
