@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import turn_outline
 from pipelines.data import Data, Samples, Scene
+from pipelines.loading.orientation_tags import stored_layout
 from pipelines.loading.turning import turn_boxes, turned_size
 from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
@@ -87,9 +88,8 @@ def image_header(path: Path) -> tuple[tuple[int, int], int]:
     Raises:
         OSError: There is no such file, or it is not an image.
     """
-    with Image.open(path) as image:
-        tag = image.getexif().get(274, 1)
-        return (image.height, image.width), tag if tag in range(1, 9) else 1
+    with open(path, "rb") as file:
+        return stored_layout(Image.open(file), file)
 
 
 def assemble(
