@@ -226,6 +226,27 @@ class Predictor:
         self._check_output("embedding")
         return self.outputs(photos, batch_size=batch_size, names=["embedding"])["embedding"]
 
+    def stream_outputs(
+        self, photos: Photo | Photos, names: Sequence[str], *, batch_size: int | None = None
+    ) -> Iterator[tuple[str, Arrays | str]]:
+        """Yields some outputs for one photo after the other.
+
+        Args:
+            photos: The photos; see the class.
+            names: Names of the outputs.
+            batch_size: See `predict`.
+
+        Yields:
+            For each photo its name, and its outputs by name, or why it cannot be read.
+
+        Raises:
+            ValueError: There is no such output.
+        """
+        for name in names:
+            self._check_output(name)
+        for photo, result in self._results(photos, batch_size, False, names):
+            yield photo, result if isinstance(result, str) else result[0]
+
     # One image at a time, for the server
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
