@@ -56,6 +56,10 @@ def pixels_of(photo: Photo, *, max_pixels: int | None = None) -> np.ndarray:
     if isinstance(photo, np.ndarray):
         if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
             raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
+        if photo.dtype.kind not in "buif":
+            raise ValueError(f"is no RGB image: expected numbers in 0..255, got values of the type {photo.dtype}")
+        if not np.isfinite(photo).all():
+            raise ValueError("holds values that are not finite numbers (NaN or infinite); expected 0..255")
         return photo
     contents = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
     return decode(contents, max_pixels=max_pixels, formats=(*FORMATS, "TIFF"))

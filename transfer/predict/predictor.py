@@ -1,5 +1,6 @@
 """Asking an exported model about photos, whatever its task. `transfer.load` makes the predictor."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import zoo
 from pipelines.prepare.preparation import Preparation
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import open_artifact
+from transfer.pixel_range import ADVICE, LooksNormalised, normalised_range
 from transfer.predict.photos import Photo, Photos, named_photos, pixels_of, read_ahead
 from transfer.tasks import task_of
 from transfer.tasks.task import Answer, Arrays, Options, Task
@@ -23,10 +25,31 @@ BATCH_PIXELS = 32 * 320 * 320  # Networks of larger images get fewer of them at 
 
 @dataclass(frozen=True)
 class _Views:
-    """A photo as the network is shown it: its size, and `[views, H, W, 3]`."""
+    """A photo as the network is shown it: its size, `[views, H, W, 3]`, and the range of its values if it is odd."""
 
     size: tuple[int, int]
     images: np.ndarray
+    odd_range: str | None
+
+
+_Batch = list[tuple[str, _Views | str]]
+
+
+def _with_a_warning(batches: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Passes batches on, and warns at the first photo that looks normalised already."""
+    warned = False
+    for batch in batches:
+        odd = [(name, photo.odd_range) for name, photo in batch if not isinstance(photo, str) and photo.odd_range]
+        if odd and not warned:
+            warned = True
+            name, found = odd[0]
+            warnings.warn(
+                f"{name} looks normalised already: it is in {found}, where the model expects 0..255 and normalises by "
+                f"itself. {ADVICE}",
+                LooksNormalised,
+                stacklevel=2,
+            )
+        yield batch
 
 
 class Predictor:
@@ -333,13 +356,16 @@ class Predictor:
             raise ValueError(f"expected at least 1 photo at a time, got batch_size={batch_size}")
         views = preparation.views() if augment else [(preparation, False)]
         batches = read_ahead(named_photos(photos), batch_size, lambda photo: self._read(photo, views))
+        batches = _with_a_warning(batches)
         return (result for batch in batches for result in self._answered(batch, views, names))
 
     def _read(self, photo: Photo, views: Sequence[tuple[Preparation, bool]]) -> _Views:
         pixels = pixels_of(photo, max_pixels=self.max_pixels)
         prepared = {preparation: preparation.on_photo(pixels) for preparation, _ in views}
         images = [prepared[one][:, ::-1] if mirrored else prepared[one] for one, mirrored in views]
-        return _Views((pixels.shape[0], pixels.shape[1]), np.stack(images))
+        # Files have bytes, and a photo of bytes may be dark.
+        odd_range = normalised_range(pixels) if pixels.dtype.kind == "f" else None
+        return _Views((pixels.shape[0], pixels.shape[1]), np.stack(images), odd_range)
 
     def _answered(
         self, batch: Sequence[tuple[str, _Views | str]], views: Sequence[tuple[Preparation, bool]], names: Sequence[str]
