@@ -14,8 +14,8 @@ from PIL import Image
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import turn_outline
 from pipelines.data import Data, Samples, Scene
-from pipelines.loading.orientation_tags import stored_layout
-from pipelines.loading.turning import turn_boxes, turned_size
+from pipelines.prepare.orientation_tags import stored_layout
+from pipelines.prepare.turning import turn_boxes, turned_size
 from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
 __all__ = [

@@ -13,9 +13,9 @@ from PIL import Image
 
 from pipelines.contents import digest
 from pipelines.data import Samples
-from pipelines.loading.orientation_tags import stored_layout
-from pipelines.loading.pillow_decoding import MAX_PIXELS
-from pipelines.loading.turning import turned_size
+from pipelines.prepare.orientation_tags import stored_layout
+from pipelines.prepare.pillow_decoding import MAX_PIXELS
+from pipelines.prepare.turning import turned_size
 
 __all__ = ["Head", "image_statistics", "read_heads"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from pipelines.auditing.findings import Audit, Finding
-from pipelines.loading.pillow_decoding import open_upright
+from pipelines.prepare.pillow_decoding import open_upright
 
 __all__ = ["write_audit_report"]
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from pipelines.loading.exif import read_orientation, upright
 from pipelines.loading.graph_bytes import container, read_bytes, read_number, switch
 from pipelines.loading.image_sizes import stored_size
-from pipelines.loading.pillow_decoding import BMP_MASKS, MAX_PIXELS, WHITE
+from pipelines.prepare.pillow_decoding import BMP_MASKS, MAX_PIXELS, WHITE
 
 __all__ = ["JPEG_RATIOS", "decode_file", "decode_image", "decode_jpeg", "decode_png", "decode_webp"]
 
@@ -35,7 +35,7 @@ def decode_image(
 
     - The contents decide about the format, and never the name.
     - The EXIF orientation of JPEG, PNG and WebP is applied (`pipelines.orientation`, `pipelines.upright`). Other
-      metadata, such as XMP, do not count (`pipelines.loading.orientation_tags` says what does).
+      metadata, such as XMP, do not count (`pipelines.prepare.orientation_tags` says what does).
     - Grey and palette images become RGB. CMYK JPEGs do too, as Pillow converts them (without a colour profile).
     - Alpha channels and transparent palette entries of PNG and WebP are composited over `background`. A single colour
       that a PNG declares transparent keeps its colour; transparent pixels of a GIF are black; the fourth channel of a

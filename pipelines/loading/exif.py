@@ -1,7 +1,7 @@
 """The EXIF orientation of image files: reading it from their bytes, and turning images upright.
 
 Everything here is TensorFlow operations, so that it runs in tf.data and inside of an exported SavedModel. What counts
-as the orientation is defined in `pipelines.loading.orientation_tags`.
+as the orientation is defined in `pipelines.prepare.orientation_tags`.
 """
 
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.loading.graph_bytes import container, read_bytes, read_number, switch
-from pipelines.loading.orientation_tags import INTEGER_BYTES, MOST_BLOCKS, ORIENTATION
-from pipelines.loading.turning import TURNS
+from pipelines.prepare.orientation_tags import INTEGER_BYTES, MOST_BLOCKS, ORIENTATION
+from pipelines.prepare.turning import TURNS
 
 __all__ = ["orientation", "read_orientation", "upright"]
 

@@ -16,8 +16,8 @@ from PIL import Image
 from pipelines.loading.decoding import JPEG_RATIOS, decode_file, decode_image, decode_jpeg, decode_png, decode_webp
 from pipelines.loading.exif import upright
 from pipelines.loading.graph_bytes import switch
-from pipelines.loading.orientation_tags import read_tag
-from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
+from pipelines.prepare.orientation_tags import read_tag
+from pipelines.prepare.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
 
 __all__ = ["decode_any", "decode_in_python", "decode_now", "image_pixels"]
 

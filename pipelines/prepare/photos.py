@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from pipelines.loading.pillow_decoding import TooManyPixels, decode_with_pillow
+from pipelines.prepare.pillow_decoding import TooManyPixels, decode_with_pillow
 
 __all__ = ["FORMATS", "decode"]
 

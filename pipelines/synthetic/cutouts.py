@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipelines.annotations.outlines import instance_masks
 from pipelines.data import Samples, Scene
-from pipelines.loading.pillow_decoding import open_upright
+from pipelines.prepare.pillow_decoding import open_upright
 
 __all__ = ["OPAQUE", "Cutouts", "cut_out", "cut_out_scenes", "tight_box"]
 

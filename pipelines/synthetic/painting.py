@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.data import Samples, Scene
-from pipelines.loading.pillow_decoding import open_upright
+from pipelines.prepare.pillow_decoding import open_upright
 from pipelines.synthetic.cutouts import OPAQUE, Cutouts, tight_box
 
 __all__ = ["Sprite", "draw_sprite", "make_background", "paint", "paint_instances", "visible_shares"]

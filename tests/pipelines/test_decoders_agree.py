@@ -15,10 +15,10 @@ from pipelines import decode_any, decode_image, image_size, orientation
 from pipelines.annotations.assembling import image_header
 from pipelines.auditing.heads import read_heads
 from pipelines.data import Samples
-from pipelines.loading.orientation_tags import read_tag
-from pipelines.loading.pillow_decoding import decode_with_pillow, open_upright
 from pipelines.loading.python_decoding import decode_in_python
+from pipelines.prepare.orientation_tags import read_tag
 from pipelines.prepare.photos import decode
+from pipelines.prepare.pillow_decoding import decode_with_pillow, open_upright
 
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 MODES = {

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import zoo
+from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
 from pipelines.prepare.preparation import Preparation
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import open_artifact
-from transfer.pixel_range import ADVICE, LooksNormalised, normalised_range
 from transfer.predict.photos import Photo, Photos, named_photos, pixels_of, read_ahead
 from transfer.tasks import task_of
 from transfer.tasks.task import Answer, Arrays, Options, Task

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pipelines.prepare.photos import decode
-from transfer.pixel_range import ADVICE, normalised_range
+from pipelines.prepare.pixel_range import ADVICE, normalised_range
 from transfer.serving.encodings import read_base64
 from transfer.serving.limits import Limits
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from transfer.pixel_range import ADVICE, LooksNormalised, normalised_range
+from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
 
 __all__ = ["LooksNormalised", "warn_if_normalised"]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines import EvaluationCrop, Letterbox
-from transfer.pixel_range import LooksNormalised
+from pipelines.prepare.pixel_range import LooksNormalised
 from transfer.tasks import TASKS, task_of
 from transfer.tasks.task import Options
 

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
-from pipelines.loading.orientation_tags import stored_layout
-from pipelines.loading.turning import turn_array
+from pipelines.prepare.orientation_tags import stored_layout
+from pipelines.prepare.turning import turn_array
 
 __all__ = ["BMP_MASKS", "MAX_PIXELS", "WHITE", "TooManyPixels", "decode_with_pillow", "open_upright"]
 
@@ -45,7 +45,7 @@ def decode_with_pillow(
     *,
     background: Sequence[int] = WHITE,
     max_pixels: int | None = MAX_PIXELS,
-    formats: Sequence[str] | None = None,
+    formats: list[str] | None = None,
 ) -> np.ndarray:
     """Decodes an image of any format that Pillow reads into upright RGB, as `pipelines.decode_image` describes it.
 

@@ -13,11 +13,11 @@ holds both equal on files of every kind.
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from PIL import Image
 
-from pipelines.loading.turning import turned_size
+from pipelines.prepare.turning import turned_size
 
 __all__ = ["INTEGER_BYTES", "MOST_BLOCKS", "ORIENTATION", "read_tag", "stored_layout"]
 
@@ -52,14 +52,14 @@ def read_tag(file: BinaryIO | bytes) -> int:
     6
     """
     file = BytesIO(file) if isinstance(file, bytes) else file
-    start, look = _CONTAINERS.get(_piece(file, 0, 2), (0, _no_block))
-    at: int | None = start
+    at, look = _CONTAINERS.get(_piece(file, 0, 2), (0, _no_block))
     for _ in range(MOST_BLOCKS):
-        found, at = look(file, at)
+        found, following = look(file, at)
         if found:
             return _tag_at(file, found)
-        if at is None:
+        if following is None:
             break
+        at = following
     return 1
 
 
@@ -101,7 +101,7 @@ def _tag_at(file: BinaryIO, start: int) -> int:
     head = _piece(file, start, 8)
     if head[:4] not in (b"II*\0", b"MM\0*"):  # as in Intel, and as in Motorola
         return 1
-    order = "little" if head[:2] == b"II" else "big"
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
     directory = start + int.from_bytes(head[4:8], order)
     count = int.from_bytes(_piece(file, directory, 2), order)
     entries = _piece(file, directory + 2, 12 * count)
