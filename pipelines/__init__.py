@@ -33,6 +33,7 @@ _EXPORTS = {
         "RandomSaturation",
     ],
     "augmenting.policies": ["RandAugment", "TrivialAugment", "augmentation"],
+    "augmenting.rescaling": ["Rescaling"],
     "augmenting.resize_policies": ["ResizePolicy", "restore_boxes", "restore_mask"],
     "augmenting.transforms": ["Augmentation", "MatrixTransform", "Transform", "augment"],
     "colours": ["class_colour"],

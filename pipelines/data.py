@@ -28,7 +28,8 @@ class Fault:
         line: Line in that file, from 1. `None` where the fault is the file as a whole.
         kind: One of a few words to count by: "missing image", "unreadable image", "other size", "unknown class",
             "no area", "outside", "clipped", "not a number", "broken", "encoding", "refused", "duplicate",
-            "no annotation", "not listed", "lossy", "excluded", "no label", "left out" (the default).
+            "no annotation", "not listed", "label", "repeated", "tiny", "lossy", "excluded", "no label", "left out"
+            (the default).
         kept: Whether the object or image was kept (changed as the reason says) rather than left out.
 
     Example:
@@ -190,6 +191,15 @@ class Scene:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def usable(self) -> np.ndarray:
+        """Which objects can be learned from and measured on, `bool [n]`.
+
+        Crowds and difficult objects cannot, nor boxes that are smaller than a pixel in both directions.
+        """
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        return ~self.crowd & ~self.difficult & (sides >= 1).any(axis=1)
+
     def __getitem__(self, indices: Any) -> "Scene":
         """Returns the image with only the objects at `indices`: a slice, an array of integers, or a mask `[n]`."""
         chosen = np.arange(len(self))[indices].reshape(-1)
@@ -302,8 +312,9 @@ class Data:
         test: Images to test on. There are none by default.
         faults: Every fault that was found, including those that were mended.
         kind: See above. By default it is "boxes" for scenes and "classes" for samples.
-        class_ids: Numbers of the classes in the source, where they are not 0, 1, 2 and so on (as in COCO).
+        class_ids: Identifiers of the classes in the source, where they are not 0, 1, 2 and so on (as in COCO).
         targets: Of the kind "several", the targets, whose columns lie side by side in the labels `float32 [n, k]`.
+        notes: Sentences about how the data were read: as what they were recognised and why, and what was not used.
 
     Raises:
         ValueError: an unknown kind, or splits that are not of this kind.
@@ -321,8 +332,9 @@ class Data:
     test: Any = ()
     faults: tuple[Fault, ...] = ()
     kind: str = field(default="", kw_only=True)
-    class_ids: tuple[int, ...] | None = field(default=None, kw_only=True)
+    class_ids: tuple[int | str, ...] | None = field(default=None, kw_only=True)
     targets: tuple[Target, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         has_samples = isinstance(self.train, Samples)
@@ -341,6 +353,7 @@ class Data:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "faults", tuple(self.faults))
         object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "notes", tuple(self.notes))
 
     def __len__(self) -> int:
         return len(self.train) + len(self.valid) + len(self.test)

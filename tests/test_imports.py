@@ -36,7 +36,7 @@ ROOMS = {
     "transfer.tasks.task": {"transfer.contract", "transfer.tasks.settings", "transfer.measuring.table"},
     "transfer.tasks.settings": set(),
     "transfer.models": {"zoo", "pipelines"},
-    "transfer.training": {"zoo", "pipelines", "transfer.models"},
+    "transfer.training": {"zoo", "pipelines", "transfer.models", "transfer.tasks.settings"},
     "transfer.measuring": {"zoo", "pipelines", "transfer.training"},
     "transfer.artifacts": {"zoo", "pipelines", "transfer.contract", "transfer.tasks", "transfer.models"},
     "transfer.predict": {"zoo", "pipelines", "transfer.contract", "transfer.tasks", "transfer.artifacts"},

@@ -5,6 +5,7 @@ from . import explain as explain
 from . import heads as heads
 from . import layers as layers
 from . import losses as losses
+from . import metrics as metrics
 from . import models as models
 from .analysis.arithmetic import conv_output_size as conv_output_size
 from .analysis.arithmetic import same_padding as same_padding
@@ -13,12 +14,19 @@ from .analysis.costs import cost as cost
 from .analysis.information import info as info
 from .analysis.memory import largest_batch as largest_batch
 from .analysis.memory import predict_memory as predict_memory
+from .blocks.as_layers import FCNHead as FCNHead
+from .blocks.as_layers import ResidualUnit as ResidualUnit
+from .blocks.as_layers import SqueezeExcite as SqueezeExcite
+from .blocks.convolution import Conv2DBeforeNorm as Conv2DBeforeNorm
+from .blocks.convolution import DefaultConv2D as DefaultConv2D
+from .blocks.upsampling import fcn_head as fcn_head
 from .explain import grad_cam as grad_cam
 from .models.creation import create_model as create_model
 from .models.efficientnet import compound_scaling as compound_scaling
 from .models.efficientnet import search_scaling as search_scaling
 from .models.families import list_models as list_models
 from .models.loading import load_weights as load_weights
+from .primitives.channels import DepthPool as DepthPool
 from .surgery.conversion import fold_batch_norms as fold_batch_norms
 from .surgery.conversion import to_fully_convolutional as to_fully_convolutional
 from .surgery.feature_maps import features as features

@@ -4,18 +4,22 @@ They use `keras.ops`, so they run on any backend, and they can be saved, exporte
 Import this module before `keras.models.load_model` reads a file that contains them.
 """
 
-from zoo.blocks.as_layers import BlockLayer, InceptionModule, ResidualUnit, SqueezeExcite, block_layer
+from zoo.blocks.as_layers import BlockLayer, FCNHead, InceptionModule, ResidualUnit, SqueezeExcite, block_layer
 from zoo.primitives.activations import gelu, leaky_relu
 from zoo.primitives.channels import DepthPool, LocalResponseNormalization
 from zoo.primitives.convolution import GroupedConv2D
 from zoo.primitives.patches import PatchMap, PatchTokens
 from zoo.primitives.radial_basis import RadialBasis
 from zoo.primitives.residual import DropPath, LayerScale, ScaledAdd
+from zoo.primitives.upsampling import BilinearUpsampling, CropToMatch
 
 __all__ = [
+    "BilinearUpsampling",
     "BlockLayer",
+    "CropToMatch",
     "DepthPool",
     "DropPath",
+    "FCNHead",
     "GroupedConv2D",
     "InceptionModule",
     "LayerScale",

@@ -25,7 +25,8 @@ kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueEr
     duplicate          The image is annotated twice. The first annotation counts.
     no annotation      An image, or a line in a list, has no annotation file. It is left out. (In YOLO's layout, an
                        image without a text file is an image without objects, and is kept.)
-    not listed         The lists of the splits do not name the annotation. It is left out.
+    not listed         The lists or folders of the splits do not have the annotation, or the file is one of several that
+                       nothing tells apart. It is left out.
     broken             The XML or JSON cannot be parsed, and the file is left out. Or an entry does not have the
                        expected contents: then the object is left out, or kept as a box if only its outline is broken.
     encoding           The bytes are not in the encoding that the file states, or not UTF-8. The file is left out.
@@ -34,6 +35,11 @@ kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueEr
     not a number       A coordinate is NaN or infinite. The object is left out.
     no area            x2 <= x1 or y2 <= y1. The object is left out.
     outside            The object is completely outside of the image. It is left out.
+    label              The label has space around it, which is taken away; or it differs from another one by case,
+                       space or the form of Unicode alone; or several classes are ticked, of which the first counts.
+                       The object is kept.
+    repeated           Objects of one class have the same box. All are kept.
+    tiny               All boxes of the image are smaller than a pixel, as fractions of its size are. They are kept.
     clipped            The object is partly outside of the image. Its box is cut at the edge, and its outline is kept.
     lossy              (Writers.) The format has no place for some information, which is not written.
 

@@ -4,14 +4,15 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from pipelines.annotations.drafts import Draft, Found
 from pipelines.annotations.faults import Log
+from pipelines.annotations.labels import with_labels
 from pipelines.annotations.outlines import turn_outline
 from pipelines.data import Data, Samples, Scene
 from pipelines.prepare.orientation_tags import stored_layout
@@ -25,61 +26,12 @@ __all__ = [
     "divide",
     "image_header",
     "make_scene",
+    "note_suspicious_boxes",
 ]
 
 # Number of pixels by which a box may overshoot without a fault. Rounding to six digits causes it, in images of up to
 # 10,000 pixels.
 ROUNDING = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An object as its annotation describes it.
-
-    Attributes:
-        class_name: Name of the class.
-        box: The box (xyxy), in pixels, or in fractions of the image if the draft is `relative`.
-        line: Line of the annotation, or None.
-        difficult: Whether the object is "difficult", as in Pascal VOC.
-        crowd: Whether the box holds an uncountable group, as in COCO.
-        outline: Polygons or run lengths, as in `pipelines.Scene`, or None.
-        attributes: Everything else that the annotation says.
-    """
-
-    class_name: str
-    box: tuple[float, float, float, float]
-    line: int | None
-    difficult: bool = False
-    crowd: bool = False
-    outline: Any = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An image as its annotation describes it.
-
-    Attributes:
-        image: Path at which the image should be.
-        name: Name of the image.
-        source: File of the annotation.
-        objects: The objects in the image.
-        line: Line of the annotation, or None.
-        size: Height and width that the annotation states, or None.
-        relative: Whether boxes and outlines are in fractions of the image.
-        number: Number of the image in the source, or None.
-        mask: A `pipelines.annotations.masks.MaskFile`, or None.
-    """
-
-    image: Path
-    name: str
-    source: Path
-    objects: Sequence[Found] = ()
-    line: int | None = None
-    size: tuple[int, int] | None = None
-    relative: bool = False
-    number: int | str | None = None
-    mask: Any = None
 
 
 def image_header(path: Path) -> tuple[tuple[int, int], int]:
@@ -101,7 +53,7 @@ def assemble(
     test: float,
     seed: int,
     group_by: GroupBy = None,
-    class_ids: Sequence[int] | None = None,
+    class_ids: Sequence[int | str] | None = None,
 ) -> Data:
     """Checks every draft against its image and the class names, and makes the splits that the source does not have.
 
@@ -113,12 +65,13 @@ def assemble(
         test: Fraction of the images to take for testing, if the source has no split but the training split.
         seed: Integer that decides which images are taken.
         group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-        class_ids: Numbers of the classes in the source.
+        class_ids: Identifiers of the classes in the source.
 
     Raises:
         ValueError: There is no image to train on, class names are not different, or there is a fault and the log is
             strict.
     """
+    drafts = with_labels(drafts, log)
     if class_names is None:
         class_names = sorted(
             {found.class_name for part in drafts.values() for draft in part for found in draft.objects}
@@ -143,7 +96,7 @@ def divide(
     test: float,
     seed: int,
     group_by: GroupBy = None,
-    class_ids: Sequence[int] | None = None,
+    class_ids: Sequence[int | str] | None = None,
 ) -> Data:
     """Makes a data set of checked scenes. Splits that the source does not have are taken from "train".
 
@@ -155,7 +108,7 @@ def divide(
         test: Fraction of the images to take for testing, if the source has no split but the training split.
         seed: Integer that decides which images are taken.
         group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-        class_ids: Numbers of the classes in the source.
+        class_ids: Identifiers of the classes in the source.
 
     Raises:
         ValueError: There is no scene to train on.
@@ -167,7 +120,7 @@ def divide(
     groups = group_keys({role: _as_samples(scenes) for role, scenes in given.items()}, group_by)
     valid, test = fractions_to_take(given, valid=valid, test=test)
     names = [scene.name for scene in pool]
-    parts = split(names, [0] * len(pool), ["of scenes"], valid=valid, test=test, seed=seed, groups=groups)
+    parts = split(names, [0] * len(pool), None, valid=valid, test=test, seed=seed, groups=groups)
     train, taken_valid, taken_test = ([pool[i] for i in part] for part in parts)
     return Data(
         tuple(class_names),
@@ -176,6 +129,7 @@ def divide(
         tuple(given.get("test", taken_test)),
         log.faults,
         class_ids=None if class_ids is None else tuple(class_ids),
+        notes=log.notes,
     )
 
 
@@ -190,10 +144,10 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
         return None
     key = os.path.realpath(draft.image)
     if key in seen:
-        reason = f"{seen[key].source} annotates {draft.image} already; this annotation is left out"
+        objects = f" with {len(draft.objects)} object{'s' * (len(draft.objects) != 1)}" if draft.objects else ""
+        reason = f"{seen[key].source} annotates {draft.image} already; this annotation{objects} is left out"
         log.add("duplicate", draft.source, draft.line, reason)
         return None
-    seen[key] = draft
     size = turned_size(stored, tag)
     # An annotation with the size of the image as it is stored was made without regard to the tag.
     turn = tag if draft.size == stored != size else 1
@@ -206,6 +160,7 @@ def _scene(draft: Draft, numbers: Mapping[str, int], log: Log, seen: dict[str, D
             f"{draft.image} has {size[1]}x{size[0]}; it is left out",
         )
         return None
+    seen[key] = draft  # An annotation that was left out hides none that comes later.
     return make_scene(draft, str(draft.image), stored if turn != 1 else size, numbers, log, turn=turn)
 
 
@@ -230,6 +185,7 @@ def make_scene(
     kept = [i for i, box in enumerate(boxes.tolist()) if _is_good(box, draft, i, size, numbers, log)]
     boxes = np.clip(boxes[kept], 0, [width, height, width, height])
     chosen = [draft.objects[index] for index in kept]
+    note_suspicious_boxes(boxes, chosen, draft, log)
     outlines = [_fitting(found, draft, size, log) for found in chosen]
     if draft.relative:
         outlines = [o if o is None else tuple(np.round(points * [width, height], 9) for points in o) for o in outlines]
@@ -249,6 +205,32 @@ def make_scene(
         mask=None if draft.mask is None else dataclasses.replace(draft.mask, orientation=turn),
         number=draft.number,
     )
+
+
+def note_suspicious_boxes(boxes: np.ndarray, objects: Sequence[Found], draft: Draft, log: Log) -> None:
+    """Lists boxes that are there several times, and images whose boxes are all smaller than a pixel; all are kept.
+
+    Args:
+        boxes: Boxes `float64 [n, 4]` in pixels.
+        objects: The objects with these boxes.
+        draft: The image.
+        log: Log to which the faults are added.
+    """
+    copies: dict[tuple, list[Found]] = {}
+    for box, found in zip(boxes.tolist(), objects, strict=True):
+        copies.setdefault((found.class_name, *box), []).append(found)
+    for (name, *box), same in copies.items():
+        if len(same) > 1:
+            shown = ", ".join(f"{number:.6g}" for number in box)
+            reason = f"{name!r} has the box [{shown}] of {draft.name} {len(same)} times; all are kept"
+            log.add("repeated", draft.source, same[1].line, reason, kept=True)
+    if len(boxes) and (boxes[:, 2:] - boxes[:, :2] < 1).all():
+        reason = (
+            f"all {len(boxes)} boxes of {draft.name} are smaller than a pixel; the numbers may be fractions of the "
+            "width and height, where pixels are expected. They are kept as they are, and nothing can be learned from "
+            "them"
+        )
+        log.add("tiny", draft.source, objects[0].line, reason, kept=True)
 
 
 def _fitting(found: Found, draft: Draft, size: tuple[int, int], log: Log) -> Any:

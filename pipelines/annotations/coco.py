@@ -6,20 +6,23 @@ The format is described at https://cocodataset.org/#format-data. The parts of an
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.annotations.assembling import Draft, Found, assemble
+from pipelines.annotations.coco_places import ImagePlaces, own_role
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
-from pipelines.annotations.layouts import looks_like_coco
+from pipelines.annotations.layouts import is_coco
 from pipelines.annotations.outlines import outline_mask, read_polygons, read_runs
+from pipelines.annotations.places import divided_by_image, name_below
+from pipelines.annotations.values import identifier, read_flag, stated_size
 from pipelines.data import Data, Fault, Scene
-from pipelines.sources.split_names import split_in
+from pipelines.sources.image_files import files_below
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["find_files", "read", "write"]
@@ -44,11 +47,11 @@ def read(
     """Reads COCO annotations.
 
     Args:
-        source: A JSON file, or a folder with JSON files in `annotations/`, in itself, or in one folder for each split
-            (`train/`, `valid/`, `test/`, as Roboflow exports them). With several files, the word train, val or test in
-            the name of the file or of its folder tells the split. `pipelines.split` divides a single file.
+        source: A JSON file, or a folder with JSON files anywhere below it. With several files, the word train, val or
+            test in the name of a file or of one of its folders tells the split. `pipelines.split` divides a single
+            file, unless its images are in folders of splits.
         images: Folder that `file_name` is relative to. By default the images are searched beside the JSON file, in
-            `images/`, and in folders with the name of the split.
+            `images/`, and in folders with the name of the split, and then by their names anywhere in the folder.
         class_names: Names of the categories to read, in order. Defaults to all, in the order of their ids.
         valid: Fraction of the images to take for validation, if the data has no validation split.
         test: Fraction of the images to take for testing, if the data has no split but the training split.
@@ -66,27 +69,32 @@ def read(
     """
     path = Path(source)
     log = Log(strict=strict)
-    files = {"train": path} if path.is_file() else find_files(path)
     root = path.parent if path.is_file() else path
+    files = {"train": path} if path.is_file() else find_files(path, log)
     if not files:
         raise ValueError(f"{path}: expected a JSON file with images, annotations and categories, and found none")
     documents = {role: (file, read_json(file, log)) for role, file in files.items()}
-    categories: dict[int, str] = {}
+    entries: list[tuple[int | str, str]] = []
     for file, document in documents.values():
         if document is not None and not _is_coco(document.value):
             log.add("broken", file, 1, "expected the lists images, annotations and categories; the file is left out")
             document.value = {}
-        categories |= _categories(file, document, log)
-    ids = sorted(categories)
+        entries += _categories(file, document, log)
+    used = {number for _, document in documents.values() for number in _used_categories(document)}
+    categories = _without_unused_twins(dict(entries), used, log)
+    ids: list[int | str | None] = sorted(categories, key=lambda number: (isinstance(number, str), number))
     if class_names is not None:
         by_name = {name: number for number, name in categories.items()}
-        ids = [by_name.get(name, -1) for name in class_names]
+        ids = [by_name.get(name) for name in class_names]
+    places = ImagePlaces(Path(images) if images is not None else None, root)
     drafts = {
-        role: _drafts(file, document, categories, Path(images) if images is not None else None, root, role, log)
+        role: _drafts(file, document, categories, places, log)
         for role, (file, document) in documents.items()
         if document is not None
     }
-    names = class_names if class_names is not None else [categories[number] for number in ids]
+    if len(drafts) == 1 and all(own_role(file, root) is None for file in files.values()):
+        drafts = divided_by_image(next(iter(drafts.values())), places.index.root, log)
+    names = class_names if class_names is not None else [categories[number] for number in ids if number is not None]
     return assemble(
         drafts,
         names,
@@ -95,29 +103,26 @@ def read(
         test=test,
         seed=seed,
         group_by=group_by,
-        class_ids=ids if -1 not in ids else None,
+        class_ids=None if None in ids else [number for number in ids if number is not None],
     )
 
 
-def find_files(folder: Path) -> dict[str, Path]:
-    """Returns the COCO file of each split in a folder. With several files, those without a split's name are left out.
+def find_files(folder: Path, log: Log) -> dict[str, Path]:
+    """Returns the COCO file of each split anywhere below a folder.
+
+    The word train, val or test in the name of a file, or else of one of its folders, tells the split. Files that are
+    not used are listed as faults. If no word tells several files apart, the first one by name is used.
 
     Raises:
         ValueError: There are two files for one split.
     """
-    found: dict[str, Path] = {}
-    files = [
-        file
-        for file in sorted([*folder.glob("annotations/*.json"), *folder.glob("*.json"), *folder.glob("*/*.json")])
-        if looks_like_coco(file)
-    ]
-    files = list(dict.fromkeys(files))
+    jsons = [Path(name) for name in files_below(folder) if name.lower().endswith(".json")]
     # The archives of the COCO contest also hold key points of the same images.
-    files = [file for file in files if file.name.startswith("instances")] or files
-    if len(files) == 1:
-        return {"train": files[0]}
-    for file in files:
-        role = split_in(file.stem) or split_in(file.parent.name)
+    files = [file for file in jsons if is_coco(file)] or jsons
+    chosen = [file for file in files if file.name.startswith("instances")] or files
+    found: dict[str, Path] = {}
+    for file in chosen:
+        role = own_role(file, folder)
         if role is None:
             continue
         if role in found:
@@ -126,6 +131,24 @@ def find_files(folder: Path) -> dict[str, Path]:
                 f"{role}. Pass the file to read"
             )
         found[role] = file
+    if "train" not in found and chosen:
+        first = next((file for file in chosen if file not in found.values()), None)
+        if first is not None:
+            found["train"] = first
+        elif len(found) == 1:
+            found = {"train": next(iter(found.values()))}
+    used = ", ".join(str(file.relative_to(folder)) for file in found.values())
+    for file in files:
+        if file not in found.values():
+            why = "no word in its name or folders tells its split (train, val, test)"
+            if own_role(file, folder) is not None:
+                why = "the files called instances come first"
+            reason = (
+                f"{used} {'is' if len(found) == 1 else 'are'} read, and this file is not, since {why}; to read it "
+                f"instead, pass the file itself: {file}"
+            )
+            log.add("not listed", file, None, reason)
+            log.note(f"{file.relative_to(folder)} is not used: {reason}.")
     return found
 
 
@@ -135,11 +158,11 @@ def _is_coco(value: Any) -> bool:
     return all(isinstance(value.get(key), list) for key in ("images", "categories"))
 
 
-def _categories(file: Path, document: Json | None, log: Log) -> dict[int, str]:
-    found: dict[int, str] = {}
+def _categories(file: Path, document: Json | None, log: Log) -> list[tuple[int | str, str]]:
+    found = []
     for index, category in enumerate(document.value.get("categories", ()) if document is not None else ()):
         try:
-            found[int(category["id"])] = str(category["name"])
+            found.append((identifier(category["id"]), str(category["name"]).strip()))
         except (TypeError, KeyError, ValueError, OverflowError):
             log.add(
                 "broken",
@@ -150,82 +173,119 @@ def _categories(file: Path, document: Json | None, log: Log) -> dict[int, str]:
     return found
 
 
-def _drafts(
-    file: Path, document: Json, categories: Mapping[int, str], images: Path | None, root: Path, role: str, log: Log
-) -> list[Draft]:
-    found: dict[Any, list[Found]] = {}
-    entries: dict[Any, tuple[int, Mapping[str, Any]]] = {}
-    for index, entry in enumerate(document.value.get("images", ())):
-        if not (isinstance(entry, dict) and isinstance(entry.get("file_name"), str) and _is_key(entry.get("id"))):
-            reason = f"images[{index}] has no id and file_name; it is left out"
-            log.add("broken", file, document.line("images", index), reason)
-            continue
-        if entry["id"] in entries:
-            log.add(
-                "duplicate",
-                file,
-                document.line("images", index),
-                f"images[{index}] has the id {entry['id']!r} of an earlier image; it is left out",
+def _used_categories(document: Json | None) -> Iterator[int | str]:
+    for annotation in (document.value.get("annotations") or ()) if document is not None else ():
+        number = _key(annotation.get("category_id")) if isinstance(annotation, dict) else None
+        if number is not None:
+            yield number
+
+
+def _without_unused_twins(categories: Mapping[int | str, str], used: set[int | str], log: Log) -> dict[int | str, str]:
+    """Leaves out categories without objects that have the name of another one, as Roboflow's root category may."""
+    kept = dict(categories)
+    for number, name in categories.items():
+        twins = [other for other in kept if kept[other] == name]
+        if number not in used and len(twins) > 1:
+            del kept[number]
+            log.note(
+                f"The category {number!r} is left out: it has no objects, and another one is called {name!r}, too."
             )
-            continue
-        entries[entry["id"]] = (index, entry)
-        found[entry["id"]] = []
+    return kept
+
+
+def _drafts(
+    file: Path, document: Json, categories: Mapping[int | str, str], places: ImagePlaces, log: Log
+) -> list[Draft]:
+    entries = _images(file, document, log)
+    found: dict[int | str, list[Found]] = {number: [] for number in entries}
+    key_points = 0
     for index, annotation in enumerate(document.value.get("annotations") or ()):
         line = document.line("annotations", index)
         where = f"annotations[{index}]"
         if not isinstance(annotation, dict):
             log.add("broken", file, line, f"{where} is not an object; it is left out")
             continue
-        image_id = annotation.get("image_id")
-        if not _is_key(image_id) or image_id not in found:
-            log.add("missing image", file, line, f"{where}: no image has the id {image_id!r}; it is left out")
+        image_id = _key(annotation.get("image_id"))
+        if image_id is None or image_id not in found:
+            shown = annotation.get("image_id")
+            log.add("missing image", file, line, f"{where}: no image has the id {shown!r}; it is left out")
             continue
+        key_points += bool(annotation.get("keypoints"))
         made = _found(annotation, categories, file, line, where, log)
         if made is not None:
             found[image_id].append(made)
-    places = [images] if images is not None else _image_folders(file, root, role)
+    if key_points:
+        log.note(f"The boxes of {file.name} are read; the key points of {key_points} objects are not learned from.")
     drafts = []
+    elsewhere: list[tuple[str, Path]] = []
     for number, (index, entry) in entries.items():
         name = entry["file_name"].replace("\\", "/")
-        image = next((place / name for place in places if (place / name).is_file()), places[0] / name)
-        size = (entry.get("height"), entry.get("width"))
-        drafts.append(
-            Draft(
-                image,
-                name,
-                file,
-                found[number],
-                line=document.line("images", index),
-                size=size if all(isinstance(side, int) and side > 0 for side in size) else None,  # type: ignore[arg-type]
-                number=number,
-            )
+        line = document.line("images", index)
+        image, is_stated = places.find(name, file)
+        if image is None:
+            several = places.candidates(name, file)
+            if several:
+                reason = f"images[{index}]: {name!r} may be any of {len(several)} images, such as {several[0]} and "
+                log.add("missing image", file, line, f"{reason}{several[1]}; it is left out")
+                continue
+            image = places.expected(name, file)
+        elif not is_stated:
+            elsewhere.append((name, image))
+            name = name_below(image, places.index.root)
+        size = stated_size(entry.get("height"), entry.get("width"), file, line, log)
+        drafts.append(Draft(image, name, file, found[number], line=line, size=size, number=number))
+    if elsewhere:
+        log.note(
+            f"{len(elsewhere)} of {len(entries)} images of {file.name} do not lie where it says, and were found by "
+            f"their names; the first is {elsewhere[0][1]} for {elsewhere[0][0]}."
         )
     return drafts
 
 
-def _is_key(value: Any) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
+def _images(file: Path, document: Json, log: Log) -> dict[int | str, tuple[int, Mapping[str, Any]]]:
+    """Returns the entries of images by their ids. Images that share an id are left out, unless they are the same."""
+    entries: dict[int | str, tuple[int, Mapping[str, Any]]] = {}
+    ambiguous: set[int | str] = set()
+    for index, entry in enumerate(document.value.get("images", ())):
+        number = _key(entry.get("id")) if isinstance(entry, dict) else None
+        line = document.line("images", index)
+        if number is None or not isinstance(entry.get("file_name"), str):
+            log.add("broken", file, line, f"images[{index}] has no id and file_name; it is left out")
+        elif number not in entries:
+            entries[number] = (index, entry)
+        else:
+            first, other = entries[number]
+            if entry["file_name"] == other["file_name"]:
+                reason = f"images[{index}] is images[{first}] once more (id {number!r}); it is left out"
+            else:
+                ambiguous.add(number)
+                reason = (
+                    f"images[{index}] ({entry['file_name']}) and images[{first}] ({other['file_name']}) have the same "
+                    f"id {number!r}, so that nothing tells whose the annotations with this id are; both images are "
+                    "left out with these. Files that were put together need new ids"
+                )
+            log.add("duplicate", file, line, reason)
+    return {number: entry for number, entry in entries.items() if number not in ambiguous}
 
 
-def _image_folders(file: Path, root: Path, role: str) -> list[Path]:
-    """Returns the folders in which images may be: first those with the name of the split, then the usual ones."""
-    words = [file.stem.removeprefix("instances_"), *({"valid": ("val", "valid")}.get(role, (role,)))]
-    usual = [base / "images" / word for base in (root, file.parent.parent) for word in words]
-    usual += [base / word for base in (root, file.parent.parent) for word in words]
-    usual += [file.parent / "images", root / "images", file.parent.parent / "images", file.parent, root]
-    return [place for place in dict.fromkeys(usual) if place.is_dir()]
+def _key(value: Any) -> int | str | None:
+    """Returns an id in one spelling, or None for what is none."""
+    try:
+        return identifier(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _found(
-    annotation: Mapping[str, Any], categories: Mapping[int, str], file: Path, line: int, where: str, log: Log
+    annotation: Mapping[str, Any], categories: Mapping[int | str, str], file: Path, line: int, where: str, log: Log
 ) -> Found | None:
     try:
         x, y, width, height = (float(number) for number in annotation["bbox"])
     except (KeyError, TypeError, ValueError, OverflowError):
         log.add("broken", file, line, f"{where}: bbox is not four numbers; the annotation is left out")
         return None
-    number = annotation.get("category_id")
-    known = _is_key(number) and number in categories
+    number = _key(annotation.get("category_id"))
+    known = number is not None and number in categories
     extra = annotation.get("attributes")
     attributes = {key: value for key, value in annotation.items() if key not in _PLACED}
     attributes |= extra if isinstance(extra, dict) else {}
@@ -236,11 +296,11 @@ def _found(
         log.add("broken", file, line, reason, kept=True)
         outline = None
     return Found(
-        categories[number] if known else f"category {number!r}",  # type: ignore[index]
+        categories[number] if known else f"category {annotation.get('category_id')!r}",  # type: ignore[index]
         (x, y, x + width, y + height),
         line,
-        difficult=bool(attributes.pop("difficult", False)),
-        crowd=bool(annotation.get("iscrowd", 0)),
+        difficult=read_flag(attributes.pop("difficult", False), f"{where}: difficult", file, line, log),
+        crowd=read_flag(annotation.get("iscrowd"), f"{where}: iscrowd", file, line, log),
         outline=outline,
         attributes=attributes,
     )
@@ -312,7 +372,7 @@ def _ids(wanted: Sequence[Any]) -> list[Any]:
     return list(range(1, len(wanted) + 1))
 
 
-def _annotation(scene: Scene, index: int, image_id: Any, number: Any, class_ids: Sequence[int]) -> dict[str, Any]:
+def _annotation(scene: Scene, index: int, image_id: Any, number: Any, class_ids: Sequence[int | str]) -> dict[str, Any]:
     x1, y1, x2, y2 = scene.boxes[index].tolist()
     outline = (scene.outlines or ())[index]
     attributes = dict((scene.attributes or ())[index])

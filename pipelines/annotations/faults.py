@@ -24,10 +24,19 @@ class Log:
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
         self._faults: list[Fault] = []
+        self._notes: list[str] = []
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         return tuple(self._faults)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+    def note(self, sentence: str) -> None:
+        """Adds a sentence about how the data were read, which is no fault."""
+        self._notes.append(sentence)
 
     def add(self, kind: str, path: object, line: int | None, reason: str, *, kept: bool = False) -> None:
         """Adds a fault.

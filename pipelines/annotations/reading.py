@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pipelines.annotations import coco, labelme, masks, via, voc, yolo
 from pipelines.annotations.files import Keep
-from pipelines.annotations.layouts import LAYOUTS, layout_of
+from pipelines.annotations.layouts import LAYOUTS, Recognition, recognise
 from pipelines.data import Data, Fault, WrongKind
 from pipelines.sources.image_files import has_class_folders
 from pipelines.sources.scene_shards import read_shards
@@ -77,20 +78,22 @@ def read_scenes(
         raise _no_boxes(spec, "labels for whole images")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")
-    chosen = layout or layout_of(path)
+    recognition = recognise(path) if layout is None else Recognition(layout, "it was named")
+    chosen = None if recognition is None else recognition.layout
     if chosen is None and has_class_folders(path):
         raise _no_boxes(spec, "one folder of images for each class")
-    if chosen not in LAYOUTS:
+    if recognition is None or chosen not in LAYOUTS:
         found = f"received layout={layout!r}" if layout else "the format of the annotations is not recognised"
         raise ValueError(
             f"{path}: {found}. Expected Pascal VOC (Annotations/*.xml), YOLO (data.yaml, or images/ and labels/), COCO "
             "(JSON with images, annotations, categories), VGG Image Annotator or LabelMe JSON, or images/ and masks/; "
-            f"the argument `layout` names the format: one of {', '.join(LAYOUTS)}"
+            f"the argument `layout` (--layout) names the format: one of {', '.join(LAYOUTS)}"
         )
     reader = {"voc": voc, "yolo": yolo, "coco": coco, "via": via, "labelme": labelme, "masks": masks}[chosen]
-    return reader.read(
+    data = reader.read(
         path, class_names=class_names, valid=valid, test=test, seed=seed, group_by=group_by, strict=strict
     )
+    return replace(data, notes=(f"The annotations are read as {recognition}.", *data.notes))
 
 
 def _no_boxes(spec: str | os.PathLike[str], contents: str) -> WrongKind:

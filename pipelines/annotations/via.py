@@ -13,10 +13,12 @@ import numpy as np
 from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
-from pipelines.annotations.files import ImageIndex
+from pipelines.annotations.layouts import json_layout
 from pipelines.annotations.outlines import outline_box
+from pipelines.annotations.places import PathIndex, divided_by_folder, image_index, name_below, role_of
+from pipelines.annotations.values import read_flag
 from pipelines.data import Data
-from pipelines.sources.split_names import split_in
+from pipelines.sources.image_files import files_below, listed
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
@@ -45,8 +47,10 @@ def read(
     Points have no area, and are listed as faults.
 
     Args:
-        source: The JSON file, or a folder with one (or with `train/` and `val/` that hold one each).
-        images: Folder that `filename` is relative to. Defaults to the folder of the JSON file.
+        source: The JSON file, or a folder that holds some, with those of each split in a folder of its own, or with the
+            split in their names.
+        images: Folder that `filename` is relative to. Defaults to the folder of the data, in which
+            images are found by their names.
         class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name.
         valid: Fraction of the images to take for validation, if the data has no validation split.
         test: Fraction of the images to take for testing, if the data has no split but the training split.
@@ -64,21 +68,24 @@ def read(
     """
     path = Path(source)
     log = Log(strict=strict)
-    files = [path] if path.is_file() else sorted([*path.glob("*.json"), *path.glob("*/*.json")])
+    root = path.parent if path.is_file() else path
+    candidates = [Path(name) for name in files_below(root) if name.lower().endswith(".json")]
+    files = [path] if path.is_file() else [file for file in candidates if json_layout(file) == "via"] or candidates
     parts: dict[str, list[tuple[Path, Json]]] = {}
-    for file in files:
-        document = read_json(file, log, depth=5)
-        if document is not None:
-            role = (split_in(file.parent.name) or split_in(file.stem) or "train") if len(files) > 1 else "train"
-            parts.setdefault(role, []).append((file, document))
+    for role, chosen in divided_by_folder(files, root, log, by_name=True).items():
+        for file in chosen:
+            document = read_json(file, log, depth=5)
+            if document is not None:
+                parts.setdefault(role, []).append((file, document))
+    index = image_index(Path(images) if images is not None else root)
     drafts = {
-        role: [draft for file, document in found for draft in _drafts(file, document, images, class_key, log)]
+        role: [draft for file, document in found for draft in _drafts(file, document, index, class_key, log)]
         for role, found in parts.items()
     }
     return assemble(drafts, class_names, log, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
-def _drafts(file: Path, document: Json, images: str | Path | None, class_key: str | None, log: Log) -> Iterable[Draft]:
+def _drafts(file: Path, document: Json, index: PathIndex, class_key: str | None, log: Log) -> Iterable[Draft]:
     keys: tuple[str, ...] = ()
     entries = document.value
     if isinstance(entries, dict) and isinstance(entries.get("_via_img_metadata"), dict):
@@ -86,14 +93,13 @@ def _drafts(file: Path, document: Json, images: str | Path | None, class_key: st
     if not isinstance(entries, dict):
         log.add("broken", file, 1, "expected an object with one entry for each image; the file is left out")
         return
-    folder = Path(images) if images is not None else file.parent
-    index = ImageIndex(folder)
+    role = role_of(file, index.root)
     for key, entry in entries.items():
         line = document.line(*keys, key)
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
             log.add("broken", file, line, f"{key!r} has no filename; the entry is left out")
             continue
-        image = index.find(entry["filename"])
+        image = index.find(entry["filename"], near=file, role=role)
         regions = entry.get("regions") or []
         if not isinstance(regions, list | dict):
             log.add("broken", file, line, f"{key!r}: regions is neither a list nor an object; the entry is left out")
@@ -106,8 +112,9 @@ def _drafts(file: Path, document: Json, images: str | Path | None, class_key: st
             found = _found(region, class_key, file, where, f"{entry['filename']}: region {number}", log)
             if found is not None:
                 objects.append(found)
-        name = image.relative_to(folder).as_posix() if image is not None else entry["filename"]
-        yield Draft(image or folder / entry["filename"], name, file, objects, line=line)
+        image = image or file.parent / entry["filename"]
+        base = file.parent if image.is_relative_to(file.parent) else index.root
+        yield Draft(image, name_below(image, base), file, objects, line=line)
 
 
 def _found(region: Any, class_key: str | None, file: Path, line: int, where: str, log: Log) -> Found | None:
@@ -128,9 +135,14 @@ def _found(region: Any, class_key: str | None, file: Path, line: int, where: str
         return None
     chosen = "object" if class_key is None else attributes[class_key]
     if isinstance(chosen, Mapping):  # check boxes: {"cat": true}
-        chosen = next((name for name, ticked in chosen.items() if ticked), "")
+        ticked = [str(name) for name, value in chosen.items() if read_flag(value, str(name), file, line, log)]
+        if len(ticked) > 1:
+            reason = f"{where} has the classes {listed(ticked)} ticked; it is read as {ticked[0]!r}"
+            log.add("label", file, line, reason, kept=True)
+        chosen = next(iter(ticked), "")
     others = {key: value for key, value in attributes.items() if key != class_key}
-    return Found(str(chosen).strip(), box, line, outline=outline, attributes=others)
+    difficult = read_flag(others.pop("difficult", None), "difficult", file, line, log)
+    return Found(str(chosen), box, line, difficult=difficult, outline=outline, attributes=others)
 
 
 def _geometry(shape: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], Any]:
@@ -151,5 +163,5 @@ def _geometry(shape: Mapping[str, Any]) -> tuple[tuple[float, float, float, floa
         points = points @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
         points = points + [float(shape["cx"]), float(shape["cy"])]
     else:
-        raise ValueError(f"a {kind} has no area")
+        raise ValueError(f"a {kind} has no area" if kind == "point" else f"the shape {kind!r} is not known")
     return outline_box([points]), (points,)

@@ -16,17 +16,24 @@ import numpy as np
 from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Node, read_text, read_xml
 from pipelines.annotations.faults import Log
-from pipelines.annotations.files import ImageIndex, Keep, note_lossy, put_images, stems
-from pipelines.annotations.layouts import XML_FOLDERS
+from pipelines.annotations.files import Keep, note_lossy, put_images, stems
 from pipelines.annotations.outlines import read_polygons, read_runs
+from pipelines.annotations.places import (
+    PathIndex,
+    divided_by_folder,
+    divided_by_image,
+    image_index,
+    name_below,
+    role_of,
+)
+from pipelines.annotations.values import read_flag, stated_size
 from pipelines.data import Data, Fault, Scene
-from pipelines.sources.image_files import images_below
+from pipelines.sources.image_files import files_below
 from pipelines.sources.split_names import splits_among
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["read", "write"]
 
-_IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs")
 # The parts of an <object> that have a field in Scene. The others are kept as attributes.
 _PLACED = ("name", "bndbox", "difficult", "iscrowd", "polygon", "attributes", "part", "rle")
 # Values of an <object> that say nothing, and are not kept
@@ -46,10 +53,12 @@ def read(
 ) -> Data:
     """Reads a folder of Pascal VOC annotations.
 
-    The folder holds `JPEGImages/` (or `images/`) and `Annotations/` (or `annotations/`), or images and XML files
-    together, as LabelImg writes them. The splits are lists with one name on each line: `ImageSets/Main/train.txt` (or
-    `trainval.txt`), `val.txt` and `test.txt`. Without them, `pipelines.split` divides the images. An image belongs to
-    the XML file of its name, or else to the XML file that names it in `<filename>`.
+    Images and XML files may lie anywhere below the folder: in `JPEGImages/` and `Annotations/`, in `images/` and
+    `annotations/`, or together, as LabelImg writes them. The splits are lists with one name on each line:
+    `ImageSets/Main/train.txt` (or `trainval.txt`), `val.txt` and `test.txt`; or else folders, as in `images/train` and
+    `annotations/train`, `train/images` and `train/annotations`, or `train` with both. Without either, `pipelines.split`
+    divides the images. An image belongs to the XML file of its name, or else to the XML file that names it in
+    `<filename>`.
 
     Args:
         folder: Folder of the data.
@@ -71,83 +80,87 @@ def read(
     """
     root = Path(folder)
     log = Log(strict=strict)
-    xml_folder = _first_folder(root, XML_FOLDERS, lambda place: any(place.rglob("*.xml"))) or root
-    image_folder = _first_folder(root, _IMAGE_FOLDERS, lambda place: bool(images_below(place))) or root
-    index = ImageIndex(image_folder)
-    xmls = sorted(xml_folder.rglob("*.xml"))
-    files = {path.relative_to(xml_folder).with_suffix("").as_posix(): path for path in xmls}
-    lists = _read_lists(root / "ImageSets" / "Main", files, log)
+    images = image_index(root)
+    xmls = [Path(path) for path in files_below(root) if path.lower().endswith(".xml")]
+    lists = _listed(xmls, root, log)
+    files = lists or divided_by_folder(xmls, root, log)
     used: set[Path] = set()
     drafts: dict[str, list[Draft]] = {}
-    for role, chosen in lists.items():
+    for role, chosen in files.items():
         drafts[role] = []
-        for name in chosen:
-            draft = _read_file(files[name], name, index, origin, log)
+        for path in chosen:
+            draft = _read_file(path, images, origin, log)
             if draft is not None:
                 drafts[role].append(draft)
                 used.add(draft.image)
-    listed = {name for chosen in lists.values() for name in chosen}
-    for name in sorted(set(files) - listed):
-        reason = f"no list in {root / 'ImageSets' / 'Main'} names the annotation; it is left out"
-        log.add("not listed", files[name], None, reason)
+    if not lists and set(drafts) == {"train"}:
+        drafts = divided_by_image(drafts["train"], root, log)
     # An image whose XML file is not listed, or cannot be parsed, does have an XML file.
-    named = {index.find(name) for name in files}
-    for image in index.paths:
+    named = {images.find(path.stem, near=path, role=role_of(path, root)) for path in xmls}
+    for image in images.paths:
         if image not in used and image not in named:
-            log.add("no annotation", image, None, f"the image has no XML file in {xml_folder}; it is left out")
+            log.add("no annotation", image, None, "the image has no XML file; it is left out")
     return assemble(drafts, class_names, log, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
-def _first_folder(root: Path, names: Sequence[str], holds: Any) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir() and holds(root / name)), None)
-
-
-def _read_lists(place: Path, files: Mapping[str, Path], log: Log) -> dict[str, list[str]]:
-    """Returns the names of each split that have an XML file. Without lists, all names are for training."""
-    texts = splits_among(path.stem for path in place.glob("*.txt"))
-    if "train" not in texts:
-        return {"train": list(files)}
-    lists: dict[str, list[str]] = {}
-    for split, name in texts.items():
-        path = place / f"{name}.txt"
-        lists[split] = chosen = []
-        for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
-            entry = line.strip()
-            if not entry:
-                continue
-            found = next((e for e in (entry, entry.split()[0], Path(entry).stem) if e in files), None)
-            if found is None:
-                log.add("no annotation", path, number, f"there is no XML file for {entry!r}; it is left out")
-            else:
-                chosen.append(found)
+def _listed(xmls: Sequence[Path], root: Path, log: Log) -> dict[str, list[Path]]:
+    """Returns the XML files of each split by the lists in `ImageSets`, or in the root; none without such lists."""
+    lists: dict[str, list[Path]] = {}
+    for folders in (root.rglob("ImageSets/Main"), root.rglob("ImageSets"), [root]):
+        for folder in sorted(folders):
+            texts = splits_among(path.stem for path in folder.glob("*.txt"))
+            base = next((place.parent for place in (folder, folder.parent) if place.name == "ImageSets"), folder)
+            index = PathIndex([path for path in xmls if path.is_relative_to(base)], base)
+            for split, name in texts.items() if "train" in texts else ():
+                lists.setdefault(split, []).extend(_names_in(folder / f"{name}.txt", index, log))
+        if lists:
+            break
+    else:
+        return {}
+    named = {path for part in lists.values() for path in part}
+    for path in xmls:
+        if path not in named:
+            log.add("not listed", path, None, "no list of a split names the annotation; it is left out")
     return lists
 
 
-def _read_file(path: Path, name: str, index: ImageIndex, origin: int | None, log: Log) -> Draft | None:
+def _names_in(path: Path, index: PathIndex, log: Log) -> list[Path]:
+    """Returns the XML files that a list names, which may hold paths, or an image and an annotation on each line."""
+    chosen = []
+    for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
+        entry = line.strip()
+        if not entry:
+            continue
+        found = next((f for e in (entry, entry.split()[0]) if (f := index.find(e)) is not None), None)
+        if found is None:
+            log.add("no annotation", path, number, f"there is no XML file for {entry!r}; it is left out")
+        else:
+            chosen.append(found)
+    return chosen
+
+
+def _read_file(path: Path, images: PathIndex, origin: int | None, log: Log) -> Draft | None:
     root = read_xml(path, log)
     if root is None:
         return None
     if root.tag != "annotation":
         log.add("broken", path, root.line, f"expected the root <annotation>, received <{root.tag}>; it is left out")
         return None
-    image = index.find(name) or index.find(root.words("filename"))
+    own = role_of(path, images.root)
+    claimed = root.words("filename")
+    image = images.find(path.stem, near=path, role=own) or images.find(claimed, near=path, role=own)
     if image is None:
-        claimed = root.words("filename") or f"{name}.jpg"
         filename = root.find("filename")
         line = filename.line if isinstance(filename, Node) else None
-        reason = f"there is no image {name}.* or {claimed} in {index.folder}; the annotation is left out"
+        names = f"{path.stem}.*" + (f" or {claimed}" if claimed else "")
+        reason = f"there is no image {names} in {images.root}, or several; the annotation is left out"
         log.add("missing image", path, line, reason)
         return None
     if origin is None:
         origin = int(root.words("source/database").startswith("The VOC"))
-    size: tuple[int, int] | None
-    try:
-        size = int(root.words("size/height")), int(root.words("size/width"))
-    except ValueError:
-        size = None
-    size = size if size and min(size) > 0 else None  # some tools write zeros
     objects = [found for node in _nodes(root, "object") if (found := _read_object(node, path, origin, log)) is not None]
-    return Draft(image, image.relative_to(index.folder).as_posix(), path, objects, size=size)
+    size = stated_size(root.words("size/height"), root.words("size/width"), path, root.line, log)
+    return Draft(image, name_below(image, images.root), path, objects, size=size)
 
 
 def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
@@ -173,8 +186,8 @@ def _read_object(node: Node, path: Path, origin: int, log: Log) -> Found | None:
         class_name,
         (corners[0] - origin, corners[1] - origin, corners[2], corners[3]),
         box.line if isinstance(box, Node) else node.line,
-        difficult=node.words("difficult") == "1",
-        crowd=node.words("iscrowd") == "1",
+        difficult=read_flag(node.words("difficult"), "difficult", path, node.line, log),
+        crowd=read_flag(node.words("iscrowd"), "iscrowd", path, node.line, log),
         outline=_read_outline(node, path, log),
         attributes=attributes,
     )

@@ -5,22 +5,28 @@ are fractions of the image's width and height. The layout is described at
 https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralytics.com/datasets/segment/.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from pipelines.annotations.assembling import Draft, Found, assemble
+from pipelines.annotations.assembling import assemble
 from pipelines.annotations.documents import read_text
+from pipelines.annotations.drafts import Draft
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images, stems
 from pipelines.annotations.layouts import find_description, read_description
 from pipelines.annotations.outlines import outline_box
+from pipelines.annotations.places import PathIndex, divided_by_folder, image_index, role_of
+from pipelines.annotations.values import whole_number
+from pipelines.annotations.yolo_lines import columns_of, read_objects
 from pipelines.data import Data, Fault, Scene
-from pipelines.sources.image_files import images_below
+from pipelines.sources.image_files import files_below, images_below, is_image
 from pipelines.sources.split_names import split_of, splits_among
 from pipelines.sources.splits import GroupBy
 
@@ -28,6 +34,7 @@ __all__ = ["read", "write"]
 
 # Files with one class name on each line, as LabelImg, Darknet and Roboflow write them
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt", "train/_darknet.labels")
+_NOTHING = ("", "~", "null", "Null", "NULL")  # of YAML, where no value is given
 _OTHER_TEXTS = ("classes.txt", "train.txt", "val.txt", "test.txt")
 
 
@@ -44,9 +51,12 @@ def read(
     """Reads a folder of YOLO annotations.
 
     Images are in a folder `images`, and their text files are at the same place in a folder `labels` beside it; or
-    images and text files are in the same folder. Splits are those of `data.yaml` (folders, or text files with one path
-    on each line), or else folders (`images/train` or `train/images`). Without either, `pipelines.split` divides the
+    images and text files are in the same folder. Splits are those of `data.yaml` or of Darknet's `obj.data` (folders,
+    or text files with one path on each line), or those of lists `train.txt`, `val.txt` and `test.txt` beside the
+    images, or else folders (`images/train` or `train/images`). Without any of these, `pipelines.split` divides the
     images. An image without a text file, or with an empty one, is an image without objects.
+
+    Columns behind a box (key points by `kpt_shape` in the description, confidences, numbers of tracks) are not read.
 
     Args:
         folder: Folder of the data, or its YAML description.
@@ -71,19 +81,25 @@ def read(
     root = description.parent if description is not None else root
     settings = {} if description is None else read_description(description)
     names = list(class_names) if class_names is not None else _class_names(settings, description, root, log)
-    parts = _split_images(root, settings, description)
+    parts = _split_images(root, settings, description, log)
+    index = PathIndex([Path(path) for path in files_below(root) if path.lower().endswith(".txt")], root)
+    labels = {place.image: _label_path(place.image, index) for places in parts.values() for place in places}
+    texts = {label: read_text(label, log) if label.is_file() else "" for label in dict.fromkeys(labels.values())}
+    shape = settings.get("kpt_shape")
+    columns = columns_of((text for text in texts.values() if text), shape, description or root, log)
     drafts: dict[str, list[Draft]] = {}
     for role, places in parts.items():
         drafts[role] = []
-        for base, image, source, line in places:
-            label = _label_path(image)
-            text = read_text(label, log) if label.is_file() else ""
+        for place in places:
+            label = labels[place.image]
+            text = texts[label]
             if text is None:
                 continue
-            name = image.relative_to(base).as_posix() if image.is_relative_to(base) else image.name
-            objects = list(_read_objects(label, text, names, log))
-            drafts[role].append(Draft(image, name, source or label, objects, line=line, relative=True))
-    _report_lone_labels({place[1] for places in parts.values() for place in places}, log)
+            objects = list(read_objects(label, text, names, columns, log))
+            source = place.source or label
+            drafts[role].append(Draft(place.image, place.name, source, objects, line=place.line, relative=True))
+        _report_missing_labels(role, [labels[place.image] for place in places], log)
+    _report_lone_labels(set(labels.values()), index, log)
     if names is None:
         highest = max((int(f.class_name) for p in drafts.values() for d in p for f in d.objects), default=-1)
         names = [str(number) for number in range(highest + 1)]
@@ -91,13 +107,17 @@ def read(
 
 
 def _class_names(settings: dict[str, Any], description: Path | None, root: Path, log: Log) -> list[str] | None:
-    names = settings.get("names")
+    names = settings.get("names") or None
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        try:
+            numbered = {whole_number(key): str(name) for key, name in names.items()}
+        except ValueError:
+            numbered = {}
+        if sorted(numbered) != list(range(len(names))):
             raise ValueError(f"{description}: expected the keys of `names` to be 0, 1, 2 ..., received {sorted(names)}")
-        return [str(names[number]) for number in range(len(names))]
+        return [numbered[number].strip() for number in range(len(names))]
     if isinstance(names, list):
-        return [str(name) for name in names]
+        return [str(name).strip() for name in names]
     if names is not None:
         raise ValueError(f"{description}: expected `names` as a list, or as numbers with names; received {names!r}")
     for place in (*_NAME_LISTS, *(path.name for path in sorted(root.glob("*.names")))):
@@ -107,97 +127,163 @@ def _class_names(settings: dict[str, Any], description: Path | None, root: Path,
     return None
 
 
-# An image: the folder that its name is relative to, its path, and the list and the line that name it, if there are any.
-_Place = tuple[Path, Path, Path | None, int | None]
+@dataclass(frozen=True)
+class _Place:
+    """An image: its path, its name in reports, and the list and the line that name it, if there are any."""
+
+    image: Path
+    name: str
+    source: Path | None = None
+    line: int | None = None
 
 
-def _split_images(root: Path, settings: dict[str, Any], description: Path | None) -> dict[str, list[_Place]]:
-    parts: dict[str, list[_Place]] = {}
-    for split, key in splits_among(str(key) for key, entries in settings.items() if entries).items():
-        entries = settings[key]
-        for entry in entries if isinstance(entries, list) else [entries]:
-            parts.setdefault(split, []).extend(_listed_images(str(entry), root, settings, description))
-    if parts:
-        return parts
-    for folder in sorted(path for path in (*root.glob("*"), *root.glob("images/*")) if path.is_dir()):
-        role = split_of(folder.name)
-        images = folder / "images" if (folder / "images").is_dir() else folder
-        if role is not None and "labels" not in folder.parts[len(root.parts) :]:
-            parts.setdefault(role, []).extend((images, path, None, None) for path in images_below(images))
-    if "train" in parts:
-        return parts
-    images = root / "images" if (root / "images").is_dir() else root
-    return {"train": [(images, path, None, None) for path in images_below(images)]}
+def _split_images(root: Path, settings: dict[str, Any], description: Path | None, log: Log) -> dict[str, list[_Place]]:
+    """Returns the images of each split: by the description, by Darknet's `obj.data`, by lists, or by folders."""
+    entries = {key: entry for key, entry in settings.items() if entry and entry not in _NOTHING}
+    by_split = {split: entries[key] for split, key in splits_among(entries).items()}
+    places = {split: _entry_places(entry, root, settings, description) for split, entry in by_split.items()}
+    if not places:
+        description, places = _darknet_lists(root)
+    if places:
+        index = image_index(root)
+        own = _without_copies_of_training(places, description or root, log)
+        base = _base(root, settings)
+        return {
+            role: [image for place in part for image in _images_of(place, base, index)] for role, part in own.items()
+        }
+    images = [Path(path) for path in files_below(root) if is_image(path)]
+    usual = next((child for child in root.iterdir() if child.is_dir() and child.name.lower() == "images"), None)
+    if usual is not None:
+        images = [path for path in images if path.is_relative_to(usual) or role_of(path, root)]
+    parts = divided_by_folder(images, root, log)
+    return {role: [_Place(path, _own_name(path, root)) for path in part] for role, part in parts.items()}
 
 
-def _listed_images(entry: str, root: Path, settings: dict[str, Any], description: Path | None) -> Iterator[_Place]:
-    """Yields the images of one entry of the description: a folder, or a text file with one path on each line."""
-    base = root / str(settings.get("path") or "")
-    # Roboflow writes ../train/images into a file that is beside train. Descriptions are also moved to other machines.
-    candidates = [base / entry, root / entry, root / re.sub(r"^(\.\./)+", "", entry)]
-    place = next((path for path in candidates if path.exists()), None)
-    if place is None:
-        raise ValueError(
-            f"{description}: the file names {entry!r}, but there is no {' nor '.join(map(str, candidates))}"
-        )
+def _own_name(image: Path, root: Path) -> str:
+    """Returns the path of an image below the folders that are called images or after a split."""
+    *folders, own = image.relative_to(root).parts
+    rest = itertools.dropwhile(lambda part: part.lower() == "images" or split_of(part) is not None, folders)
+    return "/".join([*rest, own])
+
+
+def _base(root: Path, settings: dict[str, Any]) -> Path:
+    """Returns the folder from which the paths of the description count."""
+    path = str(settings.get("path") or "")
+    return root / ("" if path in _NOTHING else path)
+
+
+def _entry_places(entry: Any, root: Path, settings: dict[str, Any], description: Path | None) -> list[Path]:
+    """Returns the folders, or the text files with one path on each line, that an entry of the description names."""
+    base = _base(root, settings)
+    found = []
+    for name in map(str, entry if isinstance(entry, list) else [entry]):
+        # Roboflow writes ../train/images into a file that is beside train. Descriptions are also moved elsewhere.
+        candidates = [base / name, root / name, root / re.sub(r"^(\.\./)+", "", name)]
+        place = next((path for path in candidates if path.exists()), None)
+        if place is None:
+            raise ValueError(
+                f"{description}: the file names {name!r}, but there is no {' nor '.join(map(str, candidates))}"
+            )
+        found.append(place)
+    return found
+
+
+def _darknet_lists(root: Path) -> tuple[Path | None, dict[str, list[Path]]]:
+    """Returns Darknet's `obj.data`, and the lists of images that it names, or else those in the folder itself."""
+    for data in sorted([*root.glob("*.data"), *root.glob("*/*.data")]):
+        lines = (line.partition("=") for line in data.read_text("utf-8-sig", errors="replace").splitlines())
+        entries = {key.strip(): value.strip() for key, _, value in lines if value.strip()}
+        places = {}
+        for split, key in splits_among(entries).items():
+            name = entries[key]
+            # The paths count from the folder of Darknet's program, of which nothing is known here.
+            candidates = (root / name, data.parent / name, data.parent / Path(name).name)
+            place = next((path for path in candidates if path.is_file()), None)
+            if place is not None:
+                places[split] = [place]
+        if "train" in places:
+            return data, places
+    lists = {path.stem: path for path in sorted(root.glob("*.txt")) if _names_images(path)}
+    places = {split: [lists[name]] for split, name in splits_among(lists).items()}
+    return None, places if "train" in places else {}
+
+
+def _names_images(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return is_image(next((line.strip() for line in file if line.strip()), ""))
+
+
+def _without_copies_of_training(places: dict[str, list[Path]], description: Path, log: Log) -> dict[str, list[Path]]:
+    """Leaves out splits that are the very folders (or lists) of the training images, which measure nothing."""
+    own = dict(places)
+    train = {place.resolve() for place in places.get("train", ())}
+    for split in ("valid", "test"):
+        if split in own and {place.resolve() for place in own[split]} <= train:
+            sentence = (
+                f"{own[split][0]} is named for training and as {split}: they are the same folder. What is measured on "
+                f"images of the training says nothing, so that it counts for training alone; name another folder as "
+                f"{split}, or have a share of the images taken apart (valid=0.15, --valid 0.15)"
+            )
+            log.add("duplicate", description, None, sentence, kept=True)
+            log.note(sentence + ".")
+            del own[split]
+    return own
+
+
+def _images_of(place: Path, base: Path, index: PathIndex) -> Iterator[_Place]:
+    """Yields the images in a folder, or those that a list names."""
     if place.is_dir():
-        yield from ((place, path, None, None) for path in images_below(place))
+        for path in images_below(place):
+            yield _Place(path, path.relative_to(place).as_posix())
         return
     for number, line in enumerate(place.read_text("utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            candidates = [base / line.strip(), place.parent / line.strip()]
-            image = next((path for path in candidates if path.is_file()), candidates[0])
-            yield image.parent, image, place, number
+        entry = line.strip()
+        if entry:
+            candidates = [base / entry, place.parent / entry]
+            image = next((path for path in candidates if path.is_file()), None) or index.find(entry) or candidates[0]
+            yield _Place(image, image.name, place, number)
 
 
-def _label_path(image: Path) -> Path:
-    """Returns the path of an image's text file: in `labels` instead of the last `images`, or else beside the image."""
-    parts = list(image.with_suffix(".txt").parts)
-    for index in range(len(parts) - 2, -1, -1):
-        if parts[index] == "images":
-            swapped = Path(*parts[:index], "labels", *parts[index + 1 :])
-            return swapped if swapped.parents[len(parts) - index - 2].is_dir() else image.with_suffix(".txt")
-    return image.with_suffix(".txt")
+def _label_path(image: Path, index: PathIndex) -> Path:
+    """Returns the path of an image's text file: in `labels` instead of the last `images`, or beside the image.
+
+    If neither is there, it is the text file of that name at the same place of the data, however its folder is called;
+    and if there is none, the path at which it was expected.
+    """
+    beside = image.with_suffix(".txt")
+    swapped = beside
+    parts = list(beside.parts)
+    for position in range(len(parts) - 2, -1, -1):
+        if parts[position] == "images":
+            place = Path(*parts[:position], "labels", *parts[position + 1 :])
+            swapped = place if place.parents[len(parts) - position - 2].is_dir() else beside
+            break
+    for path in (swapped, beside):
+        if path.is_file():
+            return path
+    return index.find(image.stem, near=image, role=role_of(image, index.root)) or swapped
 
 
-def _read_objects(path: Path, text: str, names: Sequence[str] | None, log: Log) -> Iterator[Found]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        try:
-            values = [float(word) for word in words]
-            class_index = int(values[0])
-            is_polygon = len(values) >= 7 and len(values) % 2 == 1
-            if class_index != values[0] or class_index < 0 or not (len(values) == 5 or is_polygon):
-                raise ValueError
-        except (ValueError, OverflowError):
-            log.add(
-                "broken",
-                path,
-                number,
-                "expected a class number and then x, y, width, height or the corners of a polygon, "
-                f"received {line.strip()[:60]!r}; the line is left out",
-            )
-            continue
-        if names is not None and class_index >= len(names):
-            class_name = f"class {class_index}"
-        else:
-            class_name = str(class_index) if names is None else names[class_index]
-        if is_polygon:
-            points = np.array(values[1:]).reshape(-1, 2)
-            yield Found(class_name, outline_box([points]), number, outline=(points,))
-        else:
-            cx, cy, width, height = values[1:]
-            yield Found(class_name, (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2), number)
+def _report_missing_labels(role: str, labels: Sequence[Path], log: Log) -> None:
+    missing = [label for label in labels if not label.is_file()]
+    if not missing:
+        return
+    if len(missing) < len(labels):
+        log.note(
+            f"{len(missing)} of the {len(labels)} images for {role} have no text file, and count as images without "
+            f"objects; the first one that is missing is {missing[0]}."
+        )
+        return
+    reason = f"none of the {len(labels)} images for {role} has a text file; they count as images without objects"
+    log.add("no annotation", missing[0], None, reason, kept=True)
 
 
-def _report_lone_labels(images: set[Path], log: Log) -> None:
-    labels = {_label_path(image) for image in images}
-    for folder in sorted({label.parent for label in labels}):
-        for path in sorted(folder.glob("*.txt")):
-            if path not in labels and path.name not in _OTHER_TEXTS and "readme" not in path.name.lower():
-                log.add("missing image", path, None, "there is no image of that name; the text file is left out")
+def _report_lone_labels(labels: set[Path], index: PathIndex, log: Log) -> None:
+    folders = {label.parent for label in labels}
+    for path in index.paths:
+        is_other = path.name in _OTHER_TEXTS or "readme" in path.name.lower()
+        if path.parent in folders and path not in labels and not is_other:
+            log.add("missing image", path, None, "there is no image of that name; the text file is left out")
 
 
 def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:

@@ -18,6 +18,7 @@ from pipelines.auditing.fingerprints import Fingerprints, compute_fingerprints
 from pipelines.auditing.heads import Head, image_statistics, read_heads
 from pipelines.auditing.image_lists import ImageList, image_list
 from pipelines.data import Data, Fault
+from pipelines.usable import parts_without_objects
 
 __all__ = ["audit"]
 
@@ -54,6 +55,7 @@ def audit(
     | duplicates across splits | error | copies in the training set; if none is there, copies in the validation set |
     | label conflict (copies with different labels) | error | all copies |
     | class order (different from the model's) | error | |
+    | no objects (to learn from, to validate on; a warning for the test images) | error | |
     | annotations (faults that the reader reported, one finding for each kind) | warning | |
     | boxes outside the image, boxes without area | error | |
     | unknown ids in masks | error | |
@@ -61,7 +63,7 @@ def audit(
     | constant (an image of a single colour) | warning | all |
     | few images, imbalance | warning | |
     | wrong suffix, several frames, tiny, long (`LONG` times as long as wide), left out by the reader | warning | |
-    | orientation tags, colour modes, formats | note | |
+    | orientation tags, colour modes, formats, reading (what the data were recognised as, and why) | note | |
 
     Args:
         data: What `pipelines.read_data` or `pipelines.read_scenes` returned.
@@ -97,7 +99,9 @@ def audit(
         *_duplicates(images, heads, fingerprints),
         *_suspicious(images, heads, fingerprints),
         *_classes(data.class_names, images.counts),
+        *_without_objects(data),
         *(_annotations(data) if data.kind == "boxes" else _left_out(data.skipped)),
+        *(Finding("reading", "note", note.removesuffix(".")) for note in data.notes),
         *_formats(images, heads),
     ]
     order = ("error", "warning", "note")
@@ -229,6 +233,13 @@ def _classes(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Itera
             "`balance` in pipelines.batches, or class weights"
         )
         yield Finding("imbalance", "warning", text)
+
+
+def _without_objects(data: Data) -> Iterable[Finding]:
+    for name, sentence in parts_without_objects(data).items():
+        severity = "warning" if name == "test" else "error"
+        where = tuple(scene.image if isinstance(scene.image, str) else scene.name for scene in data.splits[name])
+        yield Finding("no objects", severity, sentence[:1].upper() + sentence[1:], where)
 
 
 def _left_out(skipped: Sequence[Fault]) -> Iterable[Finding]:

@@ -22,7 +22,7 @@ class ImageList:
         splits: The split of each image: "train", "valid" or "test".
         paths: What findings call each image: the path of its file, or `split/name`.
         labels: What copies of an image have to agree in, or None for data with objects.
-        counts: Number of images (or objects) of each class in each split.
+        counts: Number of images (or usable objects) of each class in each split.
     """
 
     samples: Samples
@@ -46,7 +46,7 @@ def image_list(data: Data) -> ImageList:
             own = part.labels
             labels += [label.tobytes() for label in own]
         else:
-            own = np.concatenate([np.zeros(0, np.int32), *(scene.classes for scene in part)])
+            own = np.concatenate([np.zeros(0, np.int32), *(scene.classes[scene.usable] for scene in part)])
             labels += [None] * len(part)
         images += new
         splits += [split] * len(new)

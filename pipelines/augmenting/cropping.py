@@ -49,7 +49,9 @@ class _Resized(MatrixTransform):
 
 @register
 class Resizing(_Resized):
-    """Stretches images to a size, in the same resampling as the transforms before and after it.
+    """Resizes images to a size, in the same resampling as the transforms before and after it.
+
+    Images of another shape are stretched, or cropped if `crop_to_aspect_ratio` is set, as Keras' layer does.
 
     There is no antialiasing, so the result should not be much smaller than half of the image.
 
@@ -57,6 +59,8 @@ class Resizing(_Resized):
         height: Height of the result in pixels.
         width: Width of the result in pixels.
         interpolation: "bilinear" or "nearest".
+        crop_to_aspect_ratio: Whether to show the largest window of the result's shape, in the middle of the image,
+            instead of stretching the whole image. Defaults to False.
         name: Name of the layer.
 
     Raises:
@@ -68,15 +72,26 @@ class Resizing(_Resized):
     TensorShape([2, 4, 8, 3])
     """
 
-    def __init__(self, height: int, width: int, *, interpolation: str = "bilinear", name: str | None = None) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        interpolation: str = "bilinear",
+        crop_to_aspect_ratio: bool = False,
+        name: str | None = None,
+    ) -> None:
         super().__init__(height, width, seed=0, name=name)
         check_interpolation(interpolation)
         self.interpolation = interpolation
+        self.crop_to_aspect_ratio = crop_to_aspect_ratio
 
     def warp_matrices(self, u: tf.Tensor, size: warp.Size) -> tf.Tensor:
         return self.inference_warp_matrices(size)
 
     def inference_warp_matrices(self, size: warp.Size) -> tf.Tensor:
+        if self.crop_to_aspect_ratio:
+            return super().inference_warp_matrices(size)
         return warp.resizing(size, (self.height, self.width))
 
     def filling(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.annotations.layouts import layout_of
+from pipelines.annotations.layouts import recognise
 from pipelines.data import Fault, Samples, WrongKind
 from pipelines.sources.image_files import IMAGE_SUFFIXES, files_below, folders_in, images_in, is_image, listed
 from pipelines.sources.listing import Listing
@@ -70,20 +70,12 @@ def list_folder(folder: Path, *, kind: str = "classes") -> Listing:
 
 def _refuse_annotated(folder: Path, kind: str) -> None:
     """Raises an error for folders that hold annotations, whose sub-folders would otherwise pass for classes."""
-    children = list(folder.iterdir())
-    names = {child.name.lower() for child in children}
-    signs = names & {"annotations", "labels", "masks", "segmentationclass", "imagesets"}
-    if not signs and not any(name.endswith((".yaml", ".yml", ".json", ".xml")) for name in names):
-        exported = (
-            child / name for child in children for name in ("_annotations.coco.json", "labels", "_darknet.labels")
-        )
-        if not any(path.exists() for path in exported):
-            return
-    layout = layout_of(folder)
-    if layout is not None:
+    recognition = recognise(folder)
+    if recognition is not None:
         raise WrongKind(
-            f"{folder}: holds annotated images (layout {layout!r}), not one folder for each class. "
-            f"Read it with pipelines.read_scenes({str(folder)!r})",
+            f"{folder}: holds annotated images (layout {recognition.layout!r}: {recognition.reason}), not one folder "
+            f"for each class. Read it with pipelines.read_scenes({str(folder)!r}). If the folders are classes all the "
+            "same, move the annotations elsewhere",
             expected=kind,
             actual="boxes",
         )

@@ -43,7 +43,7 @@ def name_to_unit(name: str, *, seed: int = 0) -> float:
 def split(
     names: Sequence[str],
     labels: Any,
-    class_names: Sequence[str],
+    class_names: Sequence[str] | None,
     *,
     valid: float = 0.15,
     test: float = 0.15,
@@ -61,7 +61,7 @@ def split(
     Args:
         names: `n` names that identify each photo within its class (not paths that change with the machine).
         labels: Class numbers `[n]`.
-        class_names: Names of the classes, for the error messages.
+        class_names: Names of the classes, for the error messages; None if the labels stand for nothing.
         valid: Fraction of each class to validate on, 0 or more. 0 leaves the split empty. Defaults to 0.15.
         test: Fraction of each class to test on, 0 or more; `valid` and `test` are together below 1. Defaults to 0.15.
         seed: Decides the division.
@@ -103,10 +103,14 @@ def split(
         if len(members) < len(wanted):
             n = int(np.sum(labels == label))
             in_groups = "" if groups is None else f" in {len(members)} group{'s' * (len(members) != 1)} of its own"
+            whole, advice = "the data have", "Add photos"
+            if class_names is not None:
+                whole = f"class {class_names[label]!r} has"
+                advice = "Add photos to the class, leave the class out"
             raise ValueError(
-                f"class {class_names[label]!r} has {n} image{'s' * (n != 1)}{in_groups}, too few to split: "
-                f"{', '.join(wanted)} need at least one each, {len(wanted)} in all. Add photos to the class, leave the "
-                "class out, or ask for fewer splits (a fraction of 0, or your own train, val and test folders)"
+                f"{whole} {n} image{'s' * (n != 1)}{in_groups}, too few to split: "
+                f"{', '.join(wanted)} need at least one each, {len(wanted)} in all. {advice}, "
+                "or ask for fewer splits (a fraction of 0, or your own train, val and test folders)"
             )
         members = members[np.argsort(units[members], kind="stable")]
         room = len(members) - len(wanted) + 1
@@ -191,8 +195,7 @@ def complete(
     valid, test = fractions_to_take(given, valid=valid, test=test)
     labels = np.zeros(len(pool), int) if class_names is None else pool.labels
     names = pool.names if own_names is None else own_names
-    known = ["of images"] if class_names is None else class_names
-    parts = split(names, labels, known, valid=valid, test=test, seed=seed, groups=groups)
+    parts = split(names, labels, class_names, valid=valid, test=test, seed=seed, groups=groups)
     train, taken_valid, taken_test = (pool[chosen] for chosen in parts)
     return train, given.get("valid", taken_valid), given.get("test", taken_test)
 

@@ -152,6 +152,17 @@ def test_points_go_where_boxes_go():
     np.testing.assert_allclose(tf.reshape(result["points"], [3, 1, 4]), result["boxes"], atol=1e-4)
 
 
+def test_resizing_stretches_or_crops_as_keras_does():
+    """The window that is cropped has whole pixels here: Keras' layer rounds others down, and ours does not."""
+    image = np.random.default_rng(0).uniform(0, 255, [2, 24, 40, 3]).astype("float32")
+    for crop in (False, True):
+        expected = keras.layers.Resizing(18, 15, crop_to_aspect_ratio=crop)(image)
+        layer = Resizing(18, 15, crop_to_aspect_ratio=crop)
+        np.testing.assert_allclose(layer(image), expected, atol=0.5)
+        np.testing.assert_allclose(augment(image, [layer], 0), expected, atol=0.5)
+        assert Resizing.from_config(layer.get_config()).crop_to_aspect_ratio == crop
+
+
 ODD = np.random.default_rng(0).uniform(0, 255, [3, 23, 38, 3]).astype(np.float32)
 
 

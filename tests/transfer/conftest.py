@@ -13,10 +13,11 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tests_tiny import FORMATS, TinyRun, register, tiny_settings
+from tests_tiny import FORMATS, RUN_FORMATS, TinyRun, register, tiny_settings
 
 import transfer
 from pipelines import Data, EvaluationCrop, Scene, write_scenes
+from transfer.runs.exporting import export_run
 from transfer.tasks import TASKS
 
 register()
@@ -174,13 +175,16 @@ def tiny_data(shared) -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def tiny_run(shared, tiny_data) -> Callable[[str], TinyRun]:
-    """A finished run of each task: `tiny_run("detect")`."""
+    """A finished run of each task: `tiny_run("detect")`.
+
+    A classifier and a detector come in every format, and the other tasks as ONNX alone.
+    """
 
     def run(task: str) -> TinyRun:
         data = tiny_data(task)
 
         def make(folder: Path) -> TinyRun:
-            settings = tiny_settings(task, formats="saved_model")
+            settings = tiny_settings(task, formats=RUN_FORMATS[task])
             done = transfer.fit(data, folder / "run", settings, progress=False)
             return TinyRun(task, done.folder, data, done.metrics)
 
@@ -191,21 +195,18 @@ def tiny_run(shared, tiny_data) -> Callable[[str], TinyRun]:
 
 @pytest.fixture(scope="session")
 def tiny_export(shared, tiny_run) -> Callable[..., Path]:
-    """A folder with a run of each task in several formats: `tiny_export("detect")`.
-
-    By default a classifier and a detector come in every format, and the other tasks as ONNX alone.
-    """
+    """A folder with a run of each task in several formats, those of `tiny_run` unless told: `tiny_export("detect")`."""
 
     def exported(task: str, formats: tuple[str, ...] = ()) -> Path:
-        formats = formats or (FORMATS if task in ("classify", "detect") else ("onnx",))
+        run = tiny_run(task).folder
+        if {*formats} <= {"keras", *RUN_FORMATS[task].split(",")}:
+            return run
 
         def make(folder: Path) -> Path:
-            from transfer.runs.exporting import export_run
-
-            export_run(tiny_run(task).folder, folder / "exported", formats=formats)
+            export_run(run, folder / "exported", formats=formats)
             return folder / "exported"
 
-        return shared(f"export-{task}-{len(formats)}", make)
+        return shared(f"export-{task}", make)
 
     return exported
 
@@ -270,4 +271,4 @@ def finished(tiny_run, shared):
 @pytest.fixture(scope="session")
 def finder(tiny_run):
     """What finds objects with a tiny detector."""
-    return transfer.load(tiny_run("detect").folder)
+    return transfer.load(tiny_run("detect").folder, engine="tensorflow")

@@ -98,6 +98,7 @@ def test_it_answers_as_the_original_does_behind_preprocess_input(monkeypatch, na
     assert (trunk.weights, trunk.licence) == ("imagenet", KERAS_APPLICATIONS[name].licence)
 
 
+@pytest.mark.slow
 def test_efficientnet_has_one_graph_whatever_its_weights(monkeypatch):
     """Keras' own has a layer more with ImageNet weights, whose file holds deviations where variances belong."""
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -121,6 +121,7 @@ def test_it_goes_on_as_if_nothing_had_happened(tmp_path, settings):
     assert found.best["epoch"] == history.best["epoch"]
 
 
+@pytest.mark.slow
 def test_keeping_the_state_changes_nothing(tmp_path):
     model, plain = network(), network()
     tune(plain)
@@ -132,6 +133,7 @@ def test_keeping_the_state_changes_nothing(tmp_path):
     assert len(again.rows) == 5
 
 
+@pytest.mark.slow
 def test_a_phase_that_a_callback_ended_stays_ended(tmp_path):
     path = tmp_path / "checkpoint.npz"
     early = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: setattr(early.model, "stop_training", True))

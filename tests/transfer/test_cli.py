@@ -151,9 +151,8 @@ def test_a_signal_that_a_library_swallowed_comes_again(monkeypatch, number, erro
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_leaves_nothing(photos, tmp_path, number, code):
     out = tmp_path / "run"
     command = [*ZOO, "fit", photos, "--out", out, "--image-size", "32", "--head-epochs", "1000"]
@@ -322,6 +321,7 @@ def test_evaluate_for_people(finished, tmp_path, make_photos):
     assert "bad.jpg" in result.stderr
 
 
+@pytest.mark.slow
 def test_evaluate_over_several_views(finished):
     run, data = finished
     plain, averaged = (
@@ -357,6 +357,7 @@ def test_models_as_json():
     assert (row["image_size"], row["weights"], row["licence"]) == (300, None, None)
 
 
+@pytest.mark.slow
 def test_info_on_a_network_of_another_library():
     found = json.loads(zoo("info", "keras:MobileNet", "--json").stdout)
     assert found["values"] == "-1..1"
@@ -386,6 +387,7 @@ def test_models_loads_no_tensorflow():
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_models_measured_and_drawn(tmp_path):
     result = zoo("models", "mobilenet_v1_025", "--measure", "--plot", tmp_path / "which.png")
     assert result.exit_code == 0, result.output

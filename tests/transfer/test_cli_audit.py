@@ -57,6 +57,26 @@ def test_audit_of_what_is_not_there(tmp_path):
     assert "no such folder" in done.stderr
 
 
+def test_audit_says_as_what_annotations_were_recognised_and_takes_a_layout(tmp_path, make_box_scenes):
+    others = [replace(scene, name=f"other {scene.name}") for scene in make_box_scenes(2, seed=1)]
+    data = Data(("ant", "bee"), make_box_scenes(6), others)
+    empty = [scene[:0] for scene in data.valid]
+    for layout, part in (("voc", data.valid), ("coco", empty)):
+        write_scenes(replace(data, valid=part), tmp_path / "photos" / layout, layout=layout)
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "photos")])
+    assert "reading: The annotations are read as voc (voc/Annotations/" in done.stdout
+    assert "there is coco, too" in done.stdout
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "photos" / "coco"), "--layout", "coco", "--json"])
+    assert done.exit_code == 1
+    (finding,) = [found for found in json.loads(done.stdout)["findings"] if found["kind"] == "no objects"]
+    assert finding["message"] == "The 2 validation images have no objects to measure on (there are none at all)"
+    picture = str(tmp_path / "grid.png")
+    done = CliRunner().invoke(app, ["preview", str(tmp_path / "photos" / "voc"), "--layout", "via", "--out", picture])
+    assert done.exit_code == 1  # what is named by hand is not guessed again
+    for command in ("fit", "evaluate", "export", "audit", "preview"):
+        assert "--layout" in CliRunner().invoke(app, [command, "--help"], terminal_width=200).stdout
+
+
 def test_the_list_for_annotated_data_is_what_fit_leaves_out(tmp_path, make_box_scenes):
     train, valid = make_box_scenes(8), make_box_scenes(4, seed=1)
     copied = (replace(train[0], name="copy.png"), *valid[1:])

@@ -1,12 +1,15 @@
 """The recipe that detectors are trained by, through the engine that trains every network, and what is measured."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import Data, Scene
+from pipelines import Data, Fault, Scene
 from transfer.measuring.boxes import DetectionEvaluation
+from transfer.tasks import learning_of, settings_class
 from transfer.tasks.detect.batches import augmentation, training_batches
 from transfer.tasks.detect.objective import DetectionObjective
 from transfer.tasks.detect.settings import Detect
@@ -92,7 +95,7 @@ def same(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("fits", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_batches_begin_anywhere(make_box_scenes, monkeypatch, fits):
     monkeypatch.setattr("transfer.tasks.detect.batches.CACHE_BYTES", 2**30 if fits else 0)
     settings = {"batch_size": 3, "mosaic_epochs": 1, "layers": augmentation("light"), "seed": 5}
@@ -294,6 +297,7 @@ def test_what_is_measured_and_kept_are_the_averaged_weights(tune):
     assert any(np.abs(a - b).max() > 0 for a, b in zip(raw[-1], seen[-1][2], strict=True))
 
 
+@pytest.mark.slow
 def test_the_cache_agrees_with_no_cache_in_the_first_step(tune, make_box_scenes):
     """On a frozen trunk, to the rounding of floats: one step of SGD on a single batch."""
     ends = []
@@ -345,27 +349,27 @@ STOPS = (1, 6, 8)
 
 
 @pytest.mark.parametrize(
-    ("cache", "optimization", "stops"),
+    ("plan", "cache", "optimization", "stops"),
     [
-        (True, AVERAGED, STOPS[1:2]),
-        pytest.param(True, AVERAGED, STOPS, marks=pytest.mark.slow),
-        pytest.param(False, AVERAGED, STOPS, marks=pytest.mark.slow),
-        pytest.param(True, Optimization(), STOPS, marks=pytest.mark.slow),
-        pytest.param(False, Optimization(accumulate=2), STOPS, marks=pytest.mark.slow),
+        (Plan(2, 0), True, AVERAGED, (4,)),
+        pytest.param(PLAN, True, AVERAGED, STOPS, marks=pytest.mark.slow),
+        pytest.param(PLAN, False, AVERAGED, STOPS, marks=pytest.mark.slow),
+        pytest.param(PLAN, True, Optimization(), STOPS, marks=pytest.mark.slow),
+        pytest.param(PLAN, False, Optimization(accumulate=2), STOPS, marks=pytest.mark.slow),
     ],
 )
-def test_it_goes_on_as_if_nothing_had_happened(tmp_path, tune, cache, optimization, stops):
+def test_it_goes_on_as_if_nothing_had_happened(tmp_path, tune, plan, cache, optimization, stops):
     model = detector()
-    history = tune(model, cache=cache, optimization=optimization)
+    history = tune(model, plan=plan, cache=cache, optimization=optimization)
     path = tmp_path / "checkpoint.npz"
     for first, stop in zip((0, *stops), stops, strict=False):
         with pytest.raises(Stopped):
             tune(
-                detector(), cache=cache, optimization=optimization, callbacks=[StopBefore(stop - first)],
+                detector(), plan=plan, cache=cache, optimization=optimization, callbacks=[StopBefore(stop - first)],
                 checkpoint=Checkpoint(path, share=1.0),
             )  # fmt: skip
     resumed = detector()
-    rows = tune(resumed, cache=cache, optimization=optimization, checkpoint=path).rows
+    rows = tune(resumed, plan=plan, cache=cache, optimization=optimization, checkpoint=path).rows
     for one, other in zip(model.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert [row["loss"] for row in rows] == [row["loss"] for row in history.rows]
@@ -399,7 +403,7 @@ def test_a_training_that_diverges_writes_its_batch(tune):
 def test_truths_that_cannot_be_learned_are_named(make_box_scenes):
     model = detector()
     objective = DetectionObjective(tuple(model.loss_weights), (), SIZE, epochs=1)
-    data = training_batches(make_box_scenes(4), SIZE, batch_size=4)
+    data = tf.data.Dataset.from_tensors(next(iter(training_batches(make_box_scenes(4), SIZE, batch_size=4))))
 
     def fit(changed, plan=PLAN):
         fine_tune(model, data.map(changed), None, objective=objective, plan=plan, cache=False, progress=False)
@@ -435,6 +439,35 @@ def test_data_without_boxes_are_refused(make_box_scenes):
         LEARNING.check(Data(("ant", "bee"), data.train, (), (), kind="boxes"), "photos", Detect())
 
 
+@pytest.mark.parametrize("name", ["detect", "locate"])
+def test_parts_without_usable_objects_are_refused_before_training(make_box_scenes, name):
+    learning, settings = learning_of(name), settings_class(name)()
+    data = boxes_data(make_box_scenes)
+    crowds = [replace(scene, crowd=np.ones(len(scene), bool)) for scene in data.valid]
+    with pytest.raises(ValueError, match=r"the 3 validation images have no objects to measure on \(\d+ objects: \d+ "):
+        learning.check(replace(data, valid=crowds), "photos", settings)
+    learning.check(replace(data, test=crowds), "photos", settings)
+    none = replace(data, valid=(), faults=(Fault("a.xml", "not valid XML", kind="broken"),))
+    with pytest.raises(ValueError, match=r"its own validation split can be used\. 1 faults .* the first: a.xml"):
+        learning.check(none, "photos", settings)
+    with pytest.raises(ValueError, match=r"valid=0 \(--valid 0\) takes none apart"):
+        learning.check(none, "photos", replace(settings, valid=0.0))
+
+
+def test_locating_leaves_out_objects_that_nothing_can_be_learned_from(tmp_path, make_box_scenes):
+    from transfer.tasks.locate.training import _with_objects
+
+    first, second, *others = make_box_scenes(4)
+    crowd = replace(first, crowd=np.ones(len(first), bool))
+    partly = replace(second, difficult=np.arange(len(second)) == 0)
+    data = Data(("ant", "bee"), (crowd, partly, others[0][:0], *others), kind="boxes")
+    for empty, count in ((False, 3), (True, 4)):
+        kept = _with_objects(data, empty=empty)
+        assert len(kept.train) == count
+        assert len(kept.train[0]) == len(second) - 1
+        assert "crowds, difficult or smaller than a pixel" in kept.faults[0].reason
+
+
 @pytest.mark.parametrize("portable", [False, True])
 def test_the_network_gives_what_the_detector_finds(make_box_scenes, portable):
     settings = Detect(backbone="tiny", image_size=SIZE, score_threshold=0.001, max_detections=7)
@@ -450,6 +483,7 @@ def test_the_network_gives_what_the_detector_finds(make_box_scenes, portable):
         np.testing.assert_allclose(outputs[name], values, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_several_sizes_in_training_become_one_for_use(make_box_scenes):
     data = boxes_data(make_box_scenes)
     settings = Detect(backbone="tiny", image_size=SIZE, multi_scale=True)

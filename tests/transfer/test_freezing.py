@@ -45,7 +45,7 @@ def images(n=6):
     ("part", "expected"),
     [
         ("none", ["predictions"]),
-        (0, ["predictions"]),
+        (0.0, ["predictions"]),
         ("c3", ["conv3", "excite", "predictions"]),
         ("c2", ["conv2", "conv3", "excite", "predictions"]),
         ("c1", ["conv1", "conv2", "conv3", "excite", "predictions"]),
@@ -53,6 +53,9 @@ def images(n=6):
         (1.0, ["conv1", "conv2", "conv3", "excite", "predictions"]),
         (4 / 15, ["excite", "predictions"]),
         ("0.2", ["predictions"]),
+        (0, ["conv1", "conv2", "conv3", "excite", "predictions"]),
+        (np.int64(1), ["conv1", "conv2", "conv3", "excite", "predictions"]),
+        ("-1", ["predictions"]),
     ],
 )
 def test_exactly_the_given_part_trains_whatever_trained_before(part, expected):
@@ -134,10 +137,26 @@ def test_an_unknown_part_lists_the_known(part):
         unfreeze(small_classifier(), part)
 
 
-@pytest.mark.parametrize("part", [-0.1, 1.01, "7", float("nan")])
+@pytest.mark.parametrize("part", [-0.1, 1.01, "7.0", float("nan")])
 def test_a_fraction_outside_0_to_1_is_refused(part):
     with pytest.raises(ValueError, match=rf"in 0\.\.1, got {part}"):
         unfreeze(small_classifier(), part)
+
+
+@pytest.mark.parametrize("index", [3, 7, "7", -6])
+def test_an_integer_is_the_index_of_a_layer(index):
+    """As `for layer in model.layers[56:]` has it; batch norms stay frozen."""
+    model = small_classifier()
+    unfreeze(model, index)
+    chosen = trunk(model)[int(index) :] + model.layers[len(trunk(model)) :]
+    norms = {layer.name for layer in trunk(model) if isinstance(layer, keras.layers.BatchNormalization)}
+    assert training(model) == [layer.name for layer in chosen if layer.weights and layer.name not in norms]
+
+
+@pytest.mark.parametrize("index", [15, -16, "99"])
+def test_an_index_beyond_the_trunk_is_refused(index):
+    with pytest.raises(IndexError, match=f"has 15 layers, got the index {index}"):
+        unfreeze(small_classifier(), index)
 
 
 def test_a_refused_part_changes_nothing():

@@ -124,7 +124,8 @@ def digits():
     )
 
 
-@pytest.mark.parametrize("epochs", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [60])
 def test_training_on_stored_activations_learns_what_and_where(digits, epochs):
     model = localiser(backbone("efficientnet_lite0", image_size=(64, 96)), 2, dropout=0)
     train = localisation_batches(digits[:40], (64, 96), batch_size=8, shuffle=True)
@@ -163,6 +164,7 @@ def small(*, objectness=True, seed=0):
     return keras.Model(image, outputs + ([L.Dense(1, activation="sigmoid")(x)] if objectness else []))
 
 
+@pytest.mark.slow
 def test_plain_fit_learns_objectness():
     model, task = small(), Localisation(objectness=True)
     scenes = [

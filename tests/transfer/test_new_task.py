@@ -7,7 +7,6 @@ from tests_tiny import COMMON
 from typer.testing import CliRunner
 
 import transfer
-from transfer.runs.exporting import export_run
 from transfer.tasks import TASKS, Row, settings_class
 
 
@@ -30,15 +29,19 @@ def shell(*arguments):
 
 
 def test_a_folder_and_a_row_are_a_task(brightness, photos, tmp_path):
-    settings = brightness(**{**COMMON, "head_epochs": 6, "epochs": 1, "head_learning_rate": 1e-2})
+    changes = {"head_epochs": 6, "epochs": 1, "head_learning_rate": 1e-2, "formats": "onnx,openvino"}
+    settings = brightness(**COMMON | changes)
     run = transfer.fit(photos, tmp_path / "run", settings, progress=False)
     assert run.metrics["task"] == "brightness"
     assert run.metrics["valid_mean_absolute_error"] < 40, "of 255"
     assert "Brightness" in (run.folder / "report.html").read_text()
     assert "how bright a photo is" in (run.folder / "model_card.md").read_text()
 
-    export_run(run.folder, formats=("onnx", "openvino"))
-    assert all(verdict.checks for verdict in transfer.verify(run.folder / "exported"))
+    assert [verdict.artifact for verdict in transfer.verify(run.folder) if verdict.checks] == [
+        "keras",
+        "onnx",
+        "openvino",
+    ]
     photo = next(photos.rglob("*.png"))
     result = shell("predict", run.folder, photo, "--json")
     assert result.exit_code == 0, result.output
@@ -50,7 +53,7 @@ def test_a_folder_and_a_row_are_a_task(brightness, photos, tmp_path):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["split"] == "test"
     words = ["--task", "brightness", "--unit", "1", "--out", tmp_path / "again", "--overwrite", "--backbone", "tiny"]
-    result = shell("fit", photos, *words, "--epochs", "0", "--head-epochs", "1", "--no-audit")
+    result = shell("fit", photos, *words, "--epochs", "0", "--head-epochs", "1", "--no-audit", "--formats", "none")
     assert result.exit_code == 0, result.output
     assert transfer.read_config(tmp_path / "again").settings.unit == 1.0
     other = shell("fit", photos, "--unit", "1", "--out", tmp_path / "other")

@@ -77,6 +77,7 @@ def test_each_level_is_changed_by_its_own_rate_in_a_plain_fit():
         np.testing.assert_allclose(changes[0.25][name], expected, rtol=2e-2, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_with_rates_by_depth_is_saved_and_loaded(tmp_path):
     model = network()
     settings = Optimization(layer_decay=0.5, schedule="cosine", warm_up=0.1)

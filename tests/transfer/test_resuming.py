@@ -55,6 +55,7 @@ def test_a_run_of_another_configuration_is_refused_with_the_differences(interrup
     assert RunState(out).exists, "a mistake costs nothing"
 
 
+@pytest.mark.slow
 def test_the_size_of_a_step_is_taken_from_the_state(interrupted, monkeypatch):
     """How much memory is free now is no reason to refuse, nor to compute other weights."""
     photos, out = interrupted
@@ -63,6 +64,7 @@ def test_the_size_of_a_step_is_taken_from_the_state(interrupted, monkeypatch):
     assert read_config(out).facts["micro_batch"] == SETTINGS.batch_size
 
 
+@pytest.mark.slow
 def test_to_begin_anew_takes_a_word(interrupted):
     photos, out = interrupted
     with pytest.raises(FileExistsError, match=r"was killed, or is still at work.*--resume"):

@@ -239,6 +239,7 @@ def noted(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_mixed_images_have_mixed_labels(photos, tmp_path, noted):
     run = fit(photos, tmp_path / "run", mix="mixup")
     labels = noted[0]["first"][1].numpy()
@@ -354,6 +355,7 @@ def test_the_data_are_audited_and_listed_files_left_out(photos, tmp_path):
     assert [row["reason"] for row in rows(cleaned.folder / "skipped.csv")] == ["excluded as asked"] * 3
 
 
+@pytest.mark.slow
 def test_what_was_excluded_is_not_measured_on_either(photos, tmp_path):
     listed = tmp_path / "list.txt"
     test = read_data(photos).test

@@ -126,6 +126,7 @@ def test_of_equally_accurate_epochs_the_lowest_loss_is_the_best(data):
     assert history.best["val_loss"] == min(row["val_loss"] for row in tied)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(data):
     model = make_model()
     start = model.get_weights()

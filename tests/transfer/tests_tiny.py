@@ -9,7 +9,7 @@ import keras
 import transfer
 from transfer.tasks import settings_class
 
-__all__ = ["COMMON", "FORMATS", "SIZE", "TINY", "TinyRun", "register", "tiny", "tiny_settings"]
+__all__ = ["COMMON", "FORMATS", "RUN_FORMATS", "SIZE", "TINY", "TinyRun", "register", "tiny", "tiny_settings"]
 
 SIZE = 64
 FORMATS = ("keras", "saved_model", "onnx", "openvino", "litert")
@@ -45,6 +45,8 @@ TINY: dict[str, dict[str, Any]] = {
     "detect": COMMON | {"epochs": 16, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "image_size": "64x96",
                         "augment": "light"},
 }  # fmt: skip
+# The formats of the finished runs that tests share, besides Keras' own.
+RUN_FORMATS = dict.fromkeys(TINY, "onnx") | dict.fromkeys(("classify", "detect"), ",".join(FORMATS[1:]))
 
 
 @dataclass(frozen=True)

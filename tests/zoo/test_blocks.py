@@ -100,7 +100,7 @@ def test_separable_bn_filters_each_channel_and_then_mixes_them():
 def test_default_conv_has_two_flavours():
     x = keras.Input(SHAPE)
     plain = blocks.DefaultConv2D(8)
-    before_norm = blocks.DefaultConv2D(8, use_bias=False, activation=None)
+    before_norm = blocks.Conv2DBeforeNorm(8)
     assert plain(x).shape == before_norm(x).shape == (None, *SHAPE[:2], 8)
     assert plain.use_bias
     assert plain.activation is keras.activations.relu

@@ -113,6 +113,7 @@ def test_probabilities_are_along_the_channels(rng):
     np.testing.assert_allclose(grid.sum(axis=-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stride_of_32_gives_8x8_at_twice_the_size(rng):
     for name, head in (("MobileNetV2", "predictions"), ("VGG16", "predictions")):
         settings = {"alpha": 0.35} if name == "MobileNetV2" else {}

@@ -212,6 +212,7 @@ def test_a_part_on_activations_learns_what_the_whole_learns_on_images(name):
     assert any((new != old).any() for new, old in zip(weights, start, strict=True))
 
 
+@pytest.mark.slow
 def test_a_part_is_fitted_on_pairs_in_a_graph():
     detector, trunk, part = frozen_and_part("yolo_tiny")
     activations = trunk(images(2), training=False)

@@ -248,6 +248,7 @@ def test_scaled_add():
 BLOCKS = {
     "residual_unit": (layers.ResidualUnit, blocks.residual_unit, {"filters": 24, "strides": 2}),
     "squeeze_excite": (layers.SqueezeExcite, blocks.squeeze_excite, {"ratio": 4}),
+    "fcn_head": (layers.FCNHead, blocks.fcn_head, {"num_classes": 4, "factor": 2}),
     "inception_module": (layers.InceptionModule, blocks.inception_module, {"filters": (4, 6, 8, 2, 3, 5)}),
     "conv_bn": (layers.block_layer("ConvBN", "zoo.blocks.conv_bn"), blocks.conv_bn, {"filters": 8, "kernel_size": 3}),
 }

@@ -32,7 +32,7 @@ LONG = {
     "resnext50_32x4d",
     "se_resnet50",
 }
-EXPORTED = {"alexnet", "googlenet", "lenet5", "mobilenet_v1", "resnet18", "vgg11", "zfnet"}
+EXPORTED = {"alexnet", "lenet5", "mobilenet_v1"}
 
 
 def fast(names: Iterable[str], chosen: Collection[str]) -> list[Any]:

@@ -19,6 +19,7 @@ from rich.text import Text
 __all__ = [
     "Engine",
     "Json",
+    "Layout",
     "Views",
     "announce",
     "err",
@@ -39,6 +40,10 @@ Engine = Annotated[
     str, typer.Option(help="The runtime: openvino, onnx, litert, tensorflow, keras, or auto for the fastest.")
 ]
 Views = Annotated[bool, typer.Option("--augment", help="Average over several views of each photo; this is slower.")]
+Layout = Annotated[
+    str | None,
+    typer.Option(metavar="FORMAT", help="How annotations are stored: voc, yolo, coco and so on, if not recognised."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 
 

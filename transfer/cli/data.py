@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from transfer.cli.console import Json, err, for_people, load_tensorflow, out, print_json
+from transfer.cli.console import Json, Layout, announce, err, for_people, load_tensorflow, out, print_json
 
 __all__ = ["audit", "preview"]
 
@@ -19,6 +19,7 @@ def audit(
     valid: Annotated[float, typer.Option(help="Share of the images that `zoo fit` would validate on.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share that it would test on.")] = 0.15,
     seed: Annotated[int, typer.Option(help="Of that division.")] = 0,
+    layout: Layout = None,
     as_json: Json = False,
 ) -> None:
     """Look for what is wrong with a data set; change nothing. Ends with status 1 if there are errors.
@@ -40,7 +41,7 @@ def audit(
                     tasks[name] = bar.add_task(name)
                 bar.update(tasks[name], completed=done, total=total)
 
-            listed = _read_any(data, valid=valid, test=test, seed=seed)
+            listed = _read_any(data, layout=layout, valid=valid, test=test, seed=seed)
             found = pipelines.audit(listed, class_names=names, progress=show)
         if page is not None:
             pipelines.write_audit_report(page, found, title=Path(data).name or data)
@@ -58,13 +59,14 @@ def audit(
         raise typer.Exit(1)
 
 
-def _read_any(data: str, *, valid: float, test: float, seed: int) -> Any:
-    """Annotated images where the folder holds such, labelled images otherwise."""
+def _read_any(data: str, *, layout: str | None, valid: float, test: float, seed: int) -> Any:
+    """Returns annotated images where the folder holds such, or a layout is named, and labelled images otherwise."""
     import pipelines
 
     path = Path(data)
-    read = pipelines.read_scenes if path.exists() and pipelines.layout_of(path) else pipelines.read_data
-    return read(data, valid=valid, test=test, seed=seed)
+    if layout is not None or (path.exists() and pipelines.layout_of(path)):
+        return pipelines.read_scenes(data, layout=layout, valid=valid, test=test, seed=seed)
+    return pipelines.read_data(data, valid=valid, test=test, seed=seed)
 
 
 def preview(
@@ -73,6 +75,7 @@ def preview(
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     augment: Annotated[str, typer.Option(help="A policy, to see what it does.")] = "none",
     seed: Annotated[int, typer.Option(help="Of the choice and of the changes.")] = 0,
+    layout: Layout = None,
 ) -> None:
     """Draw a grid of training images with labels, boxes and masks.
 
@@ -82,7 +85,9 @@ def preview(
         load_tensorflow()
         import pipelines
 
-        listed = _read_any(data, valid=0.15, test=0.15, seed=0)
+        listed = _read_any(data, layout=layout, valid=0.15, test=0.15, seed=0)
+        for note in listed.notes:
+            announce(note)
         layers = pipelines.augmentation(augment, seed=seed)
         pipelines.show(listed, count=count, augment=layers, seed=seed).save(picture)
         out.print(f"Drawn: {picture}", markup=False, soft_wrap=True)

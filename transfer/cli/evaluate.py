@@ -10,6 +10,7 @@ from rich.text import Text
 from transfer.cli.console import (
     Engine,
     Json,
+    Layout,
     Views,
     announce,
     err,
@@ -26,6 +27,7 @@ __all__ = ["compare", "evaluate"]
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model.")],
     data: Annotated[str, typer.Argument(help="Annotated images, as `zoo fit` takes them.")],
+    layout: Layout = None,
     augment: Views = False,
     engine: Engine = "auto",
     as_json: Json = False,
@@ -39,12 +41,14 @@ def evaluate(
         load_tensorflow()
         from transfer.runs.scoring import score
 
-        scores = score(run, data, augment=augment, engine=engine)
+        scores = score(run, data, layout=layout, augment=augment, engine=engine)
         faults = [asdict(fault) for fault in scores.faults]
         if as_json:
             facts = {"run": str(run), "data": data, "task": scores.task, "split": scores.split}
             print_json({**facts, **scores.measured.as_dict(), "faults": faults})
             return
+        for note in scores.notes:
+            announce(note)
         split = "all images" if scores.split == "all" else f"the {scores.split} images"
         out.print(f"On {split} ({scores.num_images}):", soft_wrap=True)
         for table in scores.measured.tables():

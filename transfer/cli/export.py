@@ -8,6 +8,7 @@ import typer
 
 from transfer.cli.console import (
     Json,
+    Layout,
     announce,
     for_people,
     load_tensorflow,
@@ -32,6 +33,7 @@ def export(
         str | None,
         typer.Option("--int8-data", metavar="DATA", help="Annotated images to calibrate and measure on."),
     ] = None,
+    layout: Layout = None,
     bound: Annotated[float, typer.Option(min=0, help="Points of the metric that quantising may lose.")] = 1.0,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write; RUN/exported by default.")
@@ -52,7 +54,9 @@ def export(
         names = [name for text in [*(formats or []), *(more or [])] for name in text.split(",") if name]
         announce("exporting and proving it")
         chosen = {"formats": names} if names else {}
-        proof = export_run(run, folder, quantize=quantize, data=int8_data, bound=bound, overwrite=overwrite, **chosen)
+        proof = export_run(
+            run, folder, quantize=quantize, data=int8_data, layout=layout, bound=bound, overwrite=overwrite, **chosen
+        )
         if as_json:
             print_json({"folder": str(where), **asdict(proof)})
             return

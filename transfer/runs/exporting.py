@@ -23,6 +23,7 @@ def export_run(
     formats: Sequence[str] = ("saved_model", "onnx", "openvino", "litert"),
     quantize: str = "none",
     data: str | None = None,
+    layout: str | None = None,
     bound: float = 1.0,
     overwrite: bool = False,
 ) -> Proof:
@@ -35,6 +36,7 @@ def export_run(
         formats, quantize, bound, overwrite: See `transfer.export`.
         data: Annotated images to calibrate and to measure quantised artifacts on, as `zoo fit` takes them. By default
             the run's own validation images. Of the data that the run was trained on, only what was held out is used.
+        layout: How these annotations are stored; see `pipelines.read_scenes`. By default it is recognised.
 
     Raises:
         FileNotFoundError: There is no such run, or its data are gone and others are needed.
@@ -47,7 +49,7 @@ def export_run(
     contract = engine.contract
     labelled = calibration = None
     if quantize != "none":
-        images = held_out(run, data, contract, prefer=("valid", "test"), most=MEASURED_ON)
+        images = held_out(run, data, contract, layout=layout, prefer=("valid", "test"), most=MEASURED_ON)
         labelled = Labelled(images.part)
         step = max(1, -(-len(images.part) // CALIBRATED_ON))
         calibration = images.part[::step]

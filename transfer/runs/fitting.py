@@ -34,6 +34,7 @@ import platformdirs
 import tensorflow as tf
 
 from pipelines import Data, WrongKind, check_data, data_fingerprint
+from pipelines.usable import parts_without_objects
 from transfer.artifacts import exporting
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.writers.keras import write_keras
@@ -146,7 +147,7 @@ def fit(
         new_folder(out, overwrite=overwrite, contents=(*CONTENTS, EXPORTED)) as work,
     ):
         with clock("listing the data"):
-            listed = _listed(name, learning, spec, settings)
+            listed = _listed(name, learning, spec, settings, announce)
         with clock("building the model"), _computing_in(settings.precision):
             keras.utils.set_random_seed(settings.seed)
             built = learning.build(listed, settings)
@@ -168,20 +169,29 @@ def fit(
         with clock("training"):
             history = _train(learning, settings, built, checked, parts, state, callbacks, progress)
             model = learning.kept(built, checked, settings)
+        announce(_kept_epoch(history))
         job = _Job(task, learning, settings, configuration, checked, replace(built, model=model), history, clock)
         with _nothing_lost(work, Path(out), job, state):
             metrics = job.finish(work)
     return Run(Path(out), metrics)
 
 
-def _listed(name: str, learning: Learning, spec: str, settings: Settings) -> Data:
+def _listed(name: str, learning: Learning, spec: str, settings: Settings, announce: Announce) -> Data:
     try:
         data = read_for(settings, name, spec, valid=settings.valid, test=settings.test)
     except WrongKind as error:
         fits = [task for task in TASKS if learning_of(task).kind == error.actual]
         advice = " or ".join(f"--task {task}" for task in fits)
         raise ValueError(f"{error}" + (f" These data fit {advice}." if fits else "")) from error
+    for sentence in data.notes:
+        announce(sentence)
+    for kind, count in data.counts.items():
+        first = next(fault for fault in data.faults if fault.kind == kind)
+        announce(f"{count} of the fault {kind!r}; the first: {first}")
     learning.check(data, spec, settings)
+    without = parts_without_objects(data).get("test")
+    if without is not None:
+        announce(f"{without}, so that nothing is known about them")
     return data
 
 
@@ -250,6 +260,12 @@ def _train(
         callbacks=callbacks,
         progress=progress,
     )
+
+
+def _kept_epoch(history: History) -> str:
+    epoch, last = history.best["epoch"], len(history.rows)
+    reason = "" if epoch == last else ", the best one on the validation images"
+    return f"the model has the weights of epoch {epoch} of {last}{reason}"
 
 
 def _feature_cache(

@@ -21,11 +21,13 @@ class HeldOut:
         split: Which part of the data they are: "all", "test" or "valid".
         part: The images, with classes in the order of the run's model. All of them can be read.
         faults: What was wrong with annotations, and what could not be read.
+        notes: Sentences about how the data were read.
     """
 
     split: str
     part: Any
     faults: tuple[Fault, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_for(settings: Settings, task: str, spec: str, *, valid: float, test: float, excluded: bool = True) -> Data:
@@ -45,9 +47,14 @@ def read_for(settings: Settings, task: str, spec: str, *, valid: float, test: fl
 
 
 def held_out(
-    run: str | Path, spec: str | None, contract: Any, *, prefer: Sequence[str] = ("test", "valid"), most: int | None =
-    None
-) -> HeldOut:  # fmt: skip
+    run: str | Path,
+    spec: str | None,
+    contract: Any,
+    *,
+    layout: str | None = None,
+    prefer: Sequence[str] = ("test", "valid"),
+    most: int | None = None,
+) -> HeldOut:
     """Finds the images of some data that a run was not trained on.
 
     Of the very data that the run was trained on, these are the splits that it held out, without the files that it left
@@ -58,6 +65,7 @@ def held_out(
         run: The run's folder, or an exported model.
         spec: What the user named; None stands for the data that the run was trained on.
         contract: The model's contract.
+        layout: How annotations are stored. By default it is recognised, or as the run was told for its own data.
         prefer: The splits in the order in which they are looked for.
         most: Maximum number of images, spread evenly over the split; None takes all.
 
@@ -71,6 +79,8 @@ def held_out(
     spec = configuration.data if spec is None and configuration is not None else str(spec)
     same = configuration is not None and resolved(configuration.data) == resolved(spec)
     settings = configuration.settings if configuration is not None else _defaults(contract)
+    if layout is not None or not same:
+        settings = replace(settings, layout=layout)
     by_name = not Path(spec).exists()
     shares = (settings.valid, settings.test) if same or by_name else (0.0, 0.0)
     data = read_for(settings, contract.task, spec, valid=shares[0], test=shares[1], excluded=same)
@@ -82,7 +92,7 @@ def held_out(
     nothing = data.splits[name][:0]
     checked = check_data(replace(data, train=part, valid=nothing, test=nothing))
     aligned = learning_of(contract.task).align(checked, contract)
-    return HeldOut("all" if name == "train" else name, aligned.train, aligned.faults)
+    return HeldOut("all" if name == "train" else name, aligned.train, aligned.faults, aligned.notes)
 
 
 def _spread(part: Any, most: int | None) -> Any:

@@ -23,6 +23,7 @@ class Scores:
         num_images: Number of images.
         measured: How good the run is on them.
         faults: What was wrong with annotations, and what could not be read.
+        notes: Sentences about how the data were read.
     """
 
     task: str
@@ -30,10 +31,17 @@ class Scores:
     num_images: int
     measured: Measured
     faults: tuple[Fault, ...]
+    notes: tuple[str, ...] = ()
 
 
 def score(
-    run: str | Path, data: str | Path, *, augment: bool = False, engine: str = "auto", batch_size: int = 32
+    run: str | Path,
+    data: str | Path,
+    *,
+    layout: str | None = None,
+    augment: bool = False,
+    engine: str = "auto",
+    batch_size: int = 32,
 ) -> Scores:
     """Measures an exported model of any task on annotated images.
 
@@ -44,6 +52,7 @@ def score(
     Args:
         run: What `transfer.load` takes.
         data: What `transfer.fit` takes. Classes are matched by name; the run may know more of them.
+        layout: How annotations are stored; see `pipelines.read_scenes`. By default it is recognised.
         augment: Whether several views of each photo are averaged, for tasks that can.
         engine: The runtime; see `transfer.load`.
         batch_size: Number of images at a time.
@@ -55,7 +64,7 @@ def score(
     predictor = load(run, engine=engine)
     contract = predictor.contract
     task, learning = task_of(contract.task), learning_of(contract.task)
-    images = held_out(run, str(data), contract)
+    images = held_out(run, str(data), contract, layout=layout)
     outputs = outputs_for(
         lambda canvases: predictor.engine.outputs("prepared", canvases),
         images.part,
@@ -65,4 +74,4 @@ def score(
         augment=augment,
     )
     measured = learning.measure(outputs, images.part, contract)
-    return Scores(contract.task, images.split, len(images.part), measured, images.faults)
+    return Scores(contract.task, images.split, len(images.part), measured, images.faults, images.notes)

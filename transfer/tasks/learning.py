@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from pipelines import Data
+from pipelines.usable import parts_without_objects
 from transfer.contract import Contract, Proof
 from transfer.measuring.table import Table
 from transfer.report.sections import Sections
@@ -116,9 +117,22 @@ class Learning(ABC):
 
     def check(self, data: Data, spec: str, settings: Any) -> None:
         """Raises a ValueError for data that cannot be learned from, before any model is built."""
-        for name, part in (("training", data.train), ("validation", data.valid)):
-            if not len(part):
-                raise ValueError(f"{spec} has no {name} images; keep some apart, as with valid=0.15 (--valid 0.15)")
+        faults = f" {len(data.faults)} faults were found; the first: {data.faults[0]}." if data.faults else ""
+        if not len(data.train):
+            raise ValueError(f"{spec} has no training images.{faults}")
+        if not len(data.valid):
+            reason = "none of the images of its own validation split can be used"
+            advice = "Mend them, or remove that split to have a share of the training images taken apart"
+            if settings.valid == 0:
+                reason = "valid=0 (--valid 0) takes none apart, and the data bring none along"
+                advice = "Keep some apart, as with valid=0.15 (--valid 0.15)"
+            raise ValueError(f"{spec} has no validation images: {reason}.{faults} {advice}")
+        lacking = parts_without_objects(data)
+        if "train" in lacking or "valid" in lacking:
+            raise ValueError(
+                f"{spec}: {lacking.get('train', lacking.get('valid'))}.{faults} Look at the annotations with: "
+                f"zoo audit {spec}"
+            )
 
     @abstractmethod
     def build(self, data: Data, settings: Any) -> Built:

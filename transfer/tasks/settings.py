@@ -5,13 +5,15 @@ The options of `zoo fit`, their help and defaults, `config.json`, `--config`, `-
 tasks share. A task's own class inherits from it, changes defaults with `default`, and adds fields of its own.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
-__all__ = ["Setting", "Settings", "default", "read_list", "read_size", "setting", "settings_of"]
+__all__ = ["Setting", "Settings", "default", "read_list", "read_part", "read_size", "setting", "settings_of"]
 
-Part = str | float | tuple[str | float, ...]
+Part = str | int | float | tuple[str | int | float, ...]
 Size = int | tuple[int, int]
 
 
@@ -114,8 +116,8 @@ class Settings:
     head_epochs: int = setting(3, "Number of epochs that train the new head alone, before that.", low=0)
     unfreeze: Part = setting(
         0.3,
-        "The top of the backbone that trains: none, all, a level (c4), a layer, or a share of the layers; or several "
-        "of these for as many phases: c5,c4.",
+        "The top of the backbone that trains: none, all, a level (c4), a layer by its name or its index (56), or a "
+        "share of the layers (0.3); or several of these for as many phases: c5,c4.",
         metavar="PART",
     )
     learning_rate: float = setting(1e-4, "Learning rate of the head and that top.", low=0, above=True)
@@ -188,7 +190,7 @@ class Settings:
                           advanced=True)  # fmt: skip
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "unfreeze", _read_part(self.unfreeze))
+        object.__setattr__(self, "unfreeze", read_part(self.unfreeze))
         object.__setattr__(self, "image_size", read_size(self.image_size))
         for name in ("weights", "exclude", "memory"):
             value = getattr(self, name)
@@ -276,13 +278,22 @@ def read_list(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(piece.strip() for piece in pieces if piece.strip())
 
 
-def _read_part(part: Any) -> Part:
-    """Reads which part of a backbone trains: "0.3" is a number, and "c5,c4" are two parts."""
+def read_part(part: Any) -> Part:
+    """Reads which part of a backbone trains.
+
+    An integer is the index of a layer and a float is a fraction of the layers, also where they are written as text, as
+    on a command line.
+
+    >>> read_part("0.3"), read_part("56"), read_part("c5,c4")
+    (0.3, 56, ('c5', 'c4'))
+    """
     if isinstance(part, str) and "," in part:
         part = tuple(piece.strip() for piece in part.split(","))
     if isinstance(part, list | tuple):
-        return tuple(_read_part(piece) for piece in part)  # type: ignore[misc]
-    try:
-        return float(part)
-    except (TypeError, ValueError):
-        return part
+        return tuple(read_part(piece) for piece in part)  # type: ignore[misc]
+    if isinstance(part, Integral) and not isinstance(part, bool):
+        return int(part)
+    for number in (int, float) if isinstance(part, str) else (float,):
+        with contextlib.suppress(TypeError, ValueError):
+            return number(part)
+    return part

@@ -10,15 +10,15 @@ statistics. (A call with `training=False` inside a functional model does not, si
 
 import hashlib
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 
 import keras
 
+from transfer.tasks.settings import read_part
 from zoo.surgery.feature_maps import last_feature_map, levels
 
 __all__ = [
     "FrozenWeightsChanged",
-    "as_fraction",
     "fingerprints",
     "freeze",
     "frozen_layers",
@@ -85,13 +85,15 @@ def unfreeze(model: keras.Model, part: str | float, *, batch_norms: bool = False
     Args:
         model: A flat functional classifier, or a detector.
         part: "none"; "all"; a level such as "c4", for what lies above level c3 (the layers that make the maps of stride
-            16 and deeper); the name of a layer of the trunk, for this layer and those after it; or a fraction in 0..1
-            of the trunk's layers, counted from the top.
+            16 and deeper); the name of a layer of the trunk, for this layer and those after it; an integer, for the
+            layer with this index in the trunk and those after it, as in `model.layers[56:]`; or a float in 0..1, for
+            this fraction of the trunk's layers, counted from the top.
         batch_norms: Whether the batch norms in that part train, too. By default all batch norms of the trunk stay
             frozen, and their statistics with them.
 
     Raises:
         ValueError: The model does not have that level or layer, or the fraction is outside of 0..1.
+        IndexError: The trunk does not have that many layers.
 
     Example:
 
@@ -100,6 +102,9 @@ def unfreeze(model: keras.Model, part: str | float, *, batch_norms: bool = False
     >>> unfreeze(model, "c5")
     >>> [layer.name for layer in model.layers if layer.trainable and layer.weights][:2]
     ['block6a_dwconv', 'block6a_project_conv']
+    >>> unfreeze(model, 56)
+    >>> [layer.trainable for layer in (model.layers[55], *model.layers[56:58])]
+    [False, True, True]
     """
     layers = trunk(model)
     first = _first_trainable(model, layers, part)
@@ -120,11 +125,17 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
         return len(layers)
     if part == "all":
         return 0
-    fraction = as_fraction(part)
-    if fraction is not None:
-        if not 0 <= fraction <= 1:
+    part = read_part(part)
+    if isinstance(part, Integral):
+        if not -len(layers) <= part < len(layers):
+            raise IndexError(
+                f"the trunk of {model.name} has {len(layers)} layers, got the index {part} to unfreeze from"
+            )
+        return int(part) % len(layers)
+    if isinstance(part, Real):
+        if not 0 <= part <= 1:
             raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {part}")
-        return len(layers) - round(fraction * len(layers))
+        return len(layers) - round(part * len(layers))
     known = trunk_levels(model)
     names = [layer.name for layer in layers]
     if part in names and part not in known:
@@ -132,24 +143,10 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
     if part not in known:
         raise ValueError(
             f"{model.name} has no part {part!r} to unfreeze; expected one of none, all, {', '.join(known)}, the name "
-            "of a layer of the trunk, or a fraction in 0..1"
+            "of a layer of the trunk, the index of one (an integer), or a fraction in 0..1 (a float)"
         )
     below = list(known.values())[: list(known).index(str(part))]
     return layers.index(model.get_layer(below[-1])) + 1 if below else 0
-
-
-def as_fraction(part: str | float) -> float | None:
-    """Returns a part as a number, also where it is a number in writing, as on a command line; None if it is none.
-
-    >>> as_fraction(0.3), as_fraction("0.3"), as_fraction("c4")
-    (0.3, 0.3, None)
-    """
-    if isinstance(part, Real):
-        return float(part)
-    try:
-        return float(part)
-    except ValueError:
-        return None
 
 
 def frozen_layers(model: keras.Model) -> list[keras.layers.Layer]:

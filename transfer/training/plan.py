@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from transfer.training.freezing import as_fraction
+from transfer.tasks.settings import read_part
 
 __all__ = ["Plan", "Stage"]
 
@@ -102,4 +102,4 @@ class Plan:
 
 
 def _is_nothing(part: str | float) -> bool:
-    return part == "none" or as_fraction(part) == 0
+    return part == "none" or (isinstance(value := read_part(part), float) and value == 0)

@@ -65,14 +65,14 @@ class Progress:
         """Shows that a batch is done, and with it a share in 0..1 of the epoch."""
         self.bar.update(self.task, completed=self.done + share, description=f"{phase}, epoch {self.done + 1}")
 
-    def epoch(self, phase: str, logs: dict[str, Any], seconds: float, *, to_come: int) -> None:
+    def epoch(self, phase: str, logs: dict[str, Any], seconds: float, *, left: float) -> None:
         """Shows that an epoch is done.
 
         Args:
             phase: The name of the phase.
             logs: What was measured.
             seconds: How long the epoch took.
-            to_come: How many more epochs of this phase there are, which will take about as long each.
+            left: How long the other epochs of the phase will take, in seconds; 0 after the last one.
         """
         self.done += 1
         self.bar.update(self.task, completed=self.done)
@@ -84,8 +84,8 @@ class Progress:
             f"epoch {self.done:>{len(str(self.epochs))}}/{self.epochs} {phase:<5} loss {logs['loss']:.4f}  {measured}  "
             f"{seconds:.1f} s"
         )
-        if to_come:
-            line += f", {to_come * seconds:.0f} s of this phase left"
+        if left:
+            line += f", {left:.0f} s of this phase left"
         if not self.enabled:
             return
         if self.bar.disable:
@@ -95,18 +95,40 @@ class Progress:
 
 
 class _Tell(keras.callbacks.Callback):
+    """Tells a bar about one call of `fit`, and estimates how long the rest will take.
+
+    The first step of a phase traces the graph, which can take as long as many epochs, so it does not count.
+    """
+
     def __init__(self, progress: Progress, phase: str):
         super().__init__()
         self.progress, self.phase = progress, phase
+        self.first_step = 0.0
+        self.durations: list[float] = []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
+        self.steps = 0
         self.progress.step(self.phase, 0)
 
     def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if not self.durations and self.steps == 1:
+            self.first_step = time.perf_counter() - self.start
         if self.params["steps"]:
             self.progress.step(self.phase, (batch + 1) / self.params["steps"])
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
-        self.progress.epoch(self.phase, logs, seconds, to_come=self.params["epochs"] - epoch - 1)
+        self.durations.append(seconds)
+        left = (self.params["epochs"] - epoch - 1) * self.typical_epoch()
+        self.progress.epoch(self.phase, logs, seconds, left=left)
+
+    def typical_epoch(self) -> float:
+        """Returns how long an epoch takes that traces nothing, in seconds."""
+        first, *others = self.durations
+        if others:
+            return sum(others) / len(others)
+        if self.steps > 1:
+            return (first - self.first_step) * self.steps / (self.steps - 1)
+        return first

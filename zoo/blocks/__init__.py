@@ -10,6 +10,7 @@ All feature maps have the shape `[n, height, width, channels]`. Their dtype is t
 """
 
 from zoo.blocks.convolution import (
+    Conv2DBeforeNorm,
     DefaultConv2D,
     bn_activation,
     conv_bn,
@@ -33,11 +34,13 @@ from zoo.blocks.residual import (
     shortcut,
 )
 from zoo.blocks.transformer import transformer_block
+from zoo.blocks.upsampling import fcn_head, transposed_conv
 
 __all__ = [
     "CAFFE_MEAN",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "Conv2DBeforeNorm",
     "DefaultConv2D",
     "bn_activation",
     "bottleneck",
@@ -46,6 +49,7 @@ __all__ = [
     "csp_stage",
     "dense_block",
     "depthwise_bn",
+    "fcn_head",
     "inception_module",
     "inverted_residual",
     "normalise",
@@ -60,4 +64,5 @@ __all__ = [
     "squeeze_excite",
     "transformer_block",
     "transition",
+    "transposed_conv",
 ]

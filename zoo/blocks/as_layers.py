@@ -10,8 +10,9 @@ import keras
 from zoo.blocks.excitation import squeeze_excite
 from zoo.blocks.inception import inception_module
 from zoo.blocks.residual import residual_unit
+from zoo.blocks.upsampling import fcn_head
 
-__all__ = ["BlockLayer", "InceptionModule", "ResidualUnit", "SqueezeExcite", "block_layer"]
+__all__ = ["BlockLayer", "FCNHead", "InceptionModule", "ResidualUnit", "SqueezeExcite", "block_layer"]
 
 
 class BlockLayer(keras.layers.Layer):
@@ -86,3 +87,4 @@ def _function_of(dotted_name: str) -> Callable:
 ResidualUnit = block_layer("ResidualUnit", residual_unit)
 SqueezeExcite = block_layer("SqueezeExcite", squeeze_excite)
 InceptionModule = block_layer("InceptionModule", inception_module)
+FCNHead = block_layer("FCNHead", fcn_head)

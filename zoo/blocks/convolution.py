@@ -8,6 +8,7 @@ import keras
 from zoo.primitives.convolution import GroupedConv2D
 
 __all__ = [
+    "Conv2DBeforeNorm",
     "DefaultConv2D",
     "bn_activation",
     "conv_bn",
@@ -19,11 +20,12 @@ __all__ = [
     "separable_bn",
 ]
 
-# A 3x3 convolution with bias and ReLU, as in textbooks. With `use_bias=False, activation=None` it is a convolution that
-# stands before a batch norm.
+# A 3x3 convolution with bias and ReLU, as in a textbook's first networks.
 DefaultConv2D = partial(
     keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu", kernel_initializer="he_normal"
 )
+# The same without bias and activation, which stands before a batch norm, as in a textbook's residual networks.
+Conv2DBeforeNorm = partial(DefaultConv2D, use_bias=False, activation=None)
 
 
 def conv_bn(

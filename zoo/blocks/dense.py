@@ -4,7 +4,7 @@ from functools import partial
 
 import keras
 
-from zoo.blocks.convolution import DefaultConv2D, bn_activation, conv_bn
+from zoo.blocks.convolution import Conv2DBeforeNorm, bn_activation, conv_bn
 
 __all__ = ["dense_block", "transition"]
 
@@ -39,7 +39,7 @@ def dense_block(
     for layer in range(1, layers + 1):
         prefix = f"{name}_layer{layer}"
         added = conv(norm(x, name=f"{prefix}_preact"), width * growth_rate, name=f"{prefix}_1")
-        added = DefaultConv2D(growth_rate, use_bias=False, activation=None, name=f"{prefix}_2_conv")(added)
+        added = Conv2DBeforeNorm(growth_rate, name=f"{prefix}_2_conv")(added)
         x = keras.layers.Concatenate(name=f"{prefix}_concat")([x, added])
     return x
 
@@ -72,5 +72,5 @@ def transition(x, compression: float = 0.5, *, epsilon: float = 1e-3, momentum: 
             "give a share in (0, 1] that leaves at least one channel"
         )
     x = bn_activation(x, activation="relu", epsilon=epsilon, momentum=momentum, name=name)
-    x = DefaultConv2D(filters, kernel_size=1, use_bias=False, activation=None, name=f"{name}_conv")(x)
+    x = Conv2DBeforeNorm(filters, kernel_size=1, name=f"{name}_conv")(x)
     return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)

@@ -16,7 +16,7 @@ class DepthPool(keras.layers.Layer):
     responds to all of them.
 
     Args:
-        pool_size: Number of channels in a group. It must divide the number of channels.
+        pool_size: Number of channels in a group. It must divide the number of channels. Defaults to 2.
         mode: "max" or "average". Defaults to "max".
 
     Input shape:
@@ -36,7 +36,7 @@ class DepthPool(keras.layers.Layer):
     ([[5.0, 4.0]], [[3.0, 3.0]])
     """
 
-    def __init__(self, pool_size: int, *, mode: str = "max", **base: Any):
+    def __init__(self, pool_size: int = 2, *, mode: str = "max", **base: Any):
         super().__init__(**base)
         if pool_size < 1:
             raise ValueError(f"DepthPool needs a pool_size of at least 1, got {pool_size}")

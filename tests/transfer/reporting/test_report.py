@@ -12,7 +12,7 @@ from transfer.measuring.classes import Evaluation
 from transfer.report import classes as class_report
 from transfer.report import numbers as number_report
 from transfer.report import page as report
-from transfer.report.calibration import temperature_of
+from transfer.report.calibration import calibration_section, temperature_of
 from transfer.report.counts import count_table
 from transfer.report.figures import INK
 from transfer.report.labels import worst_labels
@@ -228,6 +228,21 @@ def test_the_temperature_is_chosen_on_the_validation_set_and_measured_on_the_tes
     assert f"a temperature of <b>{temperature:.2f}</b>, which was chosen on the validation set" in html
     assert f"it would be <b>{result.at_temperature(temperature).calibration_error:.3f}</b> here" in html
     assert temperature_of({"valid": result}) is None
+
+
+def test_a_temperature_that_makes_calibration_worse_is_not_recommended():
+    """On the validation set the answers are too sure; on the test set they are right as often as they say."""
+    sure = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1)).astype("float32")
+    right = np.tile([0, 1], 10)
+    half, few = right.copy(), right.copy()
+    half[:10] = 1 - half[:10]
+    few[:2] = 1 - few[:2]
+    measured = {"test": Evaluation(("a", "b"), few, sure), "valid": Evaluation(("a", "b"), half, sure)}
+    html = calibration_section(measured).html
+    assert "No temperature is worth it" in html
+    assert "with_temperature" not in html
+    html = calibration_section({"test": measured["valid"], "valid": measured["valid"]}).html
+    assert "with_temperature" in html
 
 
 def test_the_worst_mistakes_come_first(classified):

@@ -127,12 +127,12 @@ class DetectLearning(Learning):
         return read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed)
 
     def check(self, data: Data, spec: str, settings: Detect) -> None:
-        objects = sum(len(scene) for scene in data.train)
+        objects = sum(int(scene.usable.sum()) for scene in data.train)
         if not data.class_names or not objects:
             faults = f" {len(data.faults)} faults were found; the first: {data.faults[0]}." if data.faults else ""
             raise ValueError(
-                f"{spec} has no boxes to learn from: {len(data.train)} training images with {objects} objects.{faults} "
-                f"Look at the annotations with zoo audit {spec}"
+                f"{spec} has no boxes to learn from: {len(data.train)} training images with {objects} objects that can "
+                f"be used.{faults} Look at the annotations with zoo audit {spec}"
             )
         super().check(data, spec, settings)
 

@@ -34,7 +34,7 @@ class LocateLearning(Learning):
 
     def read(self, spec: str, settings: Locate, *, valid: float, test: float, seed: int) -> Data:
         data = read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed)
-        return data if settings.objectness else _with_objects(data)
+        return _with_objects(data, empty=settings.objectness)
 
     def check(self, data: Data, spec: str, settings: Locate) -> None:
         super().check(data, spec, settings)
@@ -122,15 +122,26 @@ class LocateLearning(Learning):
         return replace(data, class_names=contract.class_names, **splits)
 
 
-def _with_objects(data: Data) -> Data:
-    """Leaves out images without an object, and lists them."""
-    faults = [
-        Fault(scene.name, "shows no object; left out (--objectness keeps such images)", kind="no object")
-        for part in data.splits.values()
-        for scene in part
-        if not len(scene)
-    ]
-    splits = {name: tuple(scene for scene in part if len(scene)) for name, part in data.splits.items()}
+def _with_objects(data: Data, *, empty: bool) -> Data:
+    """Leaves out objects that nothing can be learned from, images that have no other ones, and lists these images.
+
+    Args:
+        data: The data.
+        empty: Whether images that show nothing at all stay.
+    """
+    faults: list[Fault] = []
+    splits = {}
+    for name, part in data.splits.items():
+        kept = []
+        for scene in part:
+            if scene.usable.any() or (empty and not len(scene)):
+                kept.append(scene if scene.usable.all() else scene[scene.usable])
+                continue
+            reason = "shows no object; left out (--objectness keeps such images)"
+            if len(scene):
+                reason = f"all {len(scene)} objects are crowds, difficult or smaller than a pixel; left out"
+            faults.append(Fault(scene.name, reason, kind="no object"))
+        splits[name] = tuple(kept)
     return replace(data, faults=(*data.faults, *faults), **splits)
 
 
