@@ -6,6 +6,12 @@
     via      VGG Image Annotator JSON, versions 1 and 2                       read
     labelme  LabelMe JSON, one file for each image                            read
     masks    mask PNGs, indexed or colour-coded                               read
+    cvat     CVAT's XML of images, with shapes of several kinds               read
+    csv      tables of boxes, with names of columns or without                read
+    kitti    KITTI text, one file for each image                              read
+    createml    CreateML JSON                                                 read
+    openimages  Open Images CSV                                               read
+    imglab   dlib's ImgLab XML                                                read
 
 `pipelines.read_scenes` recognises the format of a folder. The readers themselves have arguments for the peculiarities
 of their format.
@@ -41,6 +47,7 @@ kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueEr
     repeated           Objects of one class have the same box. All are kept.
     tiny               All boxes of the image are smaller than a pixel, as fractions of its size are. They are kept.
     clipped            The object is partly outside of the image. Its box is cut at the edge, and its outline is kept.
+    edges              Masks have values at edges alone, as anti-aliasing makes them. They are ignored.
     lossy              (Writers.) The format has no place for some information, which is not written.
 
 An image that loses all its objects is kept as an image without objects. A box that overshoots by at most a hundredth

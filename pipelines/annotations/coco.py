@@ -19,7 +19,7 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.files import Keep, note_lossy, put_images
 from pipelines.annotations.layouts import is_coco
 from pipelines.annotations.outlines import outline_mask, read_polygons, read_runs
-from pipelines.annotations.places import divided_by_image, name_below
+from pipelines.annotations.places import divided_by_image, name_below, root_of
 from pipelines.annotations.values import identifier, read_flag, stated_size
 from pipelines.data import Data, Fault, Scene
 from pipelines.sources.image_files import files_below
@@ -69,7 +69,7 @@ def read(
     """
     path = Path(source)
     log = Log(strict=strict)
-    root = path.parent if path.is_file() else path
+    root = root_of(path)
     files = {"train": path} if path.is_file() else find_files(path, log)
     if not files:
         raise ValueError(f"{path}: expected a JSON file with images, annotations and categories, and found none")

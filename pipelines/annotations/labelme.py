@@ -15,7 +15,7 @@ from pipelines.annotations.assembling import Draft, Found, assemble
 from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import outline_box, to_runs
-from pipelines.annotations.places import PathIndex, divided_by_folder, divided_by_image, image_index, role_of
+from pipelines.annotations.places import PathIndex, divided_by_folder, divided_by_image, image_index, role_of, root_of
 from pipelines.annotations.values import read_flag, stated_size, whole_number
 from pipelines.data import Data
 from pipelines.sources.image_files import files_below
@@ -62,7 +62,7 @@ def read(
     """
     path = Path(folder)
     log = Log(strict=strict)
-    root = path.parent if path.is_file() else path
+    root = root_of(path)
     images = image_index(root)
     files = [path] if path.is_file() else [Path(name) for name in files_below(root) if name.lower().endswith(".json")]
     drafts: dict[str, list[Draft]] = {}

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.annotations.json_heads import JsonHead, json_heads
+from pipelines.annotations.signatures import SIGNATURES, fitting_layout
 from pipelines.sources.image_files import files_below, is_image
 from pipelines.sources.split_names import split_in
 
@@ -26,7 +27,7 @@ __all__ = [
     "recognise",
 ]
 
-LAYOUTS = ("voc", "yolo", "coco", "via", "labelme", "masks")
+LAYOUTS = ("voc", "yolo", "coco", "via", "labelme", "masks", *SIGNATURES)
 
 # Of masks.
 _IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs")
@@ -76,7 +77,9 @@ def recognise(path: Path) -> Recognition | None:
         if suffix in (".yaml", ".yml"):
             return Recognition("yolo", f"{path.name} is a description in YAML")
         layout = json_layout(path) if suffix == ".json" else None
-        return None if layout is None else Recognition(layout, f"{path.name} has the keys of that format")
+        if layout is not None:
+            return Recognition(layout, f"{path.name} has the keys of that format")
+        return _recognition(fitting_layout([path]), path.parent)
     files = _Files(path)
     found: dict[str, Recognition] = {}
     for check in _CHECKS:
@@ -156,6 +159,17 @@ def _masks(files: _Files) -> Recognition | None:
     return None if not found else Recognition("masks", f"{files.place(found[0][2])} holds an image for each photo")
 
 
+def _signature(files: _Files) -> Recognition | None:
+    return _recognition(fitting_layout(path for paths in files.by_suffix.values() for path in paths), files.root)
+
+
+def _recognition(found: tuple[str, Path] | None, root: Path) -> Recognition | None:
+    if found is None:
+        return None
+    layout, path = found
+    return Recognition(layout, f"{path.relative_to(root).as_posix()} {SIGNATURES[layout].reason}")
+
+
 def _names(files: _Files) -> Recognition | None:
     beside = {str(files.root), str(files.root / "images")} & {folder for folder, _ in files.image_stems}
     if beside and (files.root / "classes.txt").is_file():
@@ -165,7 +179,7 @@ def _names(files: _Files) -> Recognition | None:
 
 # In this order: what is first found counts. A table, so that another format is another row.
 _CHECKS: tuple[Callable[[_Files], Recognition | None], ...] = (
-    _description, _xml, _json, _darknet, _texts, _masks,
+    _description, _xml, _json, _darknet, _texts, _masks, _signature,
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Mask PNGs: for each photo an image whose pixels are class numbers, or colours that stand for classes."""
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
 from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.layouts import find_mask_folders
+from pipelines.annotations.mask_values import count_values
 from pipelines.data import Data
 from pipelines.prepare.turning import turn_array
 from pipelines.sources.split_names import splits_among
@@ -35,12 +36,14 @@ class MaskFile:
         codes: Pixel value of each class: an index, or a colour as `red * 65536 + green * 256 + blue`.
         colored: Whether `codes` are colours.
         orientation: EXIF orientation of the photo, if the mask was drawn on the photo as it is stored. Defaults to 1.
+        edges: Values that are known to be no classes, since anti-aliasing left them at edges.
     """
 
     path: str
     codes: tuple[int, ...]
     colored: bool = False
     orientation: int = 1
+    edges: frozenset[int] = frozenset()
 
     def read(self) -> np.ndarray:
         """Reads the class of each pixel, `uint8 [h, w]`, upright. Values that belong to no class become 255."""
@@ -55,9 +58,9 @@ class MaskFile:
         return np.ascontiguousarray(turn_array(classes, self.orientation))
 
     def unknown(self) -> dict[int, int]:
-        """Returns the values that belong to no class, and how many pixels have each. (The index 255 is not one.)"""
+        """Returns the values that belong to no class, and how many pixels have each, without 255 and edges."""
         values, counts = np.unique(_values(self.path, colored=self.colored), return_counts=True)
-        known = set(self.codes) | (set() if self.colored else {IGNORE})
+        known = {*self.codes, *self.edges} | (set() if self.colored else {IGNORE})
         return {v: n for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in known}
 
 
@@ -103,7 +106,7 @@ def read(
         folder: Folder of the data.
         class_names: Names of the classes; value `i` of an indexed mask stands for `class_names[i]`. Defaults to the
             names in `classes.txt` or in `colors`, or else to the numbers themselves. Masks with only the values 0 and
-            255 have the classes "background" and "object".
+            255 have the classes "background" and "object". Values that anti-aliasing left at edges are no classes.
         colors: Colour (red, green, blue) of each class, for colour-coded masks. Defaults to a table of names and
             colours in the folder, if there is one: `labelmap.txt` (CVAT: `name:r,g,b::`) or `class_dict.csv`
             (`name,r,g,b`).
@@ -130,6 +133,7 @@ def read(
     if set(pairs) == {"train"}:
         pairs = _listed(root, pairs["train"], log) or pairs
     found_colors = colors if colors is not None else _find_colors(root, log)
+    edges: frozenset[int] = frozenset()
     if found_colors:
         names = list(class_names) if class_names is not None else list(found_colors)
         missing = [name for name in names if name not in found_colors]
@@ -138,12 +142,13 @@ def read(
         codes: Sequence[int] = [65536 * r + 256 * g + b for r, g, b in (found_colors[name] for name in names)]
     else:
         masks = [mask for part in pairs.values() for _, _, mask in part]
-        names, codes = _indexed(root, class_names, masks, log)
+        names, codes, edges = _indexed(root, class_names, masks, log)
+    made = MaskFile("", tuple(codes), bool(found_colors), edges=edges)
     drafts = {
         role: [
             draft
             for image, name, mask in part
-            if (draft := _draft(image, name, mask, tuple(codes), bool(found_colors), check, log)) is not None
+            if (draft := _draft(image, name, replace(made, path=str(mask)), check, log)) is not None
         ]
         for role, part in pairs.items()
     }
@@ -177,7 +182,7 @@ def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> di
     lists = root / "ImageSets" / "Segmentation"
     for role, name in splits_among(path.stem for path in lists.glob("*.txt")).items():
         path = lists / f"{name}.txt"
-        for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
+        for number, line in enumerate((read_text(path, log) or "").split("\n"), start=1):
             if line.strip() in by_name:
                 roles.setdefault(role, []).append(by_name[line.strip()])
             elif line.strip():
@@ -191,7 +196,7 @@ def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
     for name in ("labelmap.txt", "class_dict.csv", "classes.csv"):
         path = root / name
         text = (read_text(path, log) or "") if path.is_file() else ""
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
             row = line.split(":")[:2] if name.endswith(".txt") else next(csv.reader([line]))
@@ -209,31 +214,36 @@ def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
 
 def _indexed(
     root: Path, class_names: Sequence[str] | None, masks: Sequence[Path], log: Log
-) -> tuple[list[str], Sequence[int]]:
-    """Returns the names and the pixel values of the classes of indexed masks."""
-    if class_names is not None:
-        return list(class_names), range(len(class_names))
-    if (root / "classes.txt").is_file():
-        names = [line.strip() for line in (read_text(root / "classes.txt", log) or "").splitlines() if line.strip()]
-        return names, range(len(names))
-    values: set[int] = set()
+) -> tuple[list[str], Sequence[int], frozenset[int]]:
+    """Returns the names and the pixel values of the classes of indexed masks, and the values that are edges alone."""
+    values = count_values(_readable(masks))
+    if values.edges:
+        log.add("edges", root, None, values.sentence(), kept=True)
+    names = None if class_names is None else list(class_names)
+    if names is None and (root / "classes.txt").is_file():
+        names = [line.strip() for line in (read_text(root / "classes.txt", log) or "").split("\n") if line.strip()]
+    # White is an object where there are two classes and nothing but black and white, and else it is to be ignored.
+    if values.classes == {0, IGNORE} and (names is None or len(names) == 2):
+        return names or ["background", "object"], (0, IGNORE), values.edges
+    if names is not None:
+        return names, range(len(names)), values.edges
+    known = sorted(values.classes - {IGNORE})
+    codes = known if values.edges else range(max(known, default=-1) + 1)
+    return [str(number) for number in codes], codes, values.edges
+
+
+def _readable(masks: Iterable[Path]) -> Iterator[np.ndarray]:
     for mask in masks:
         try:
-            values |= set(np.unique(_values(mask, colored=False)).tolist())
+            yield _values(mask, colored=False)
         except OSError:
             continue  # `_draft` lists it as a fault
         except ValueError as error:
             raise ValueError(f"{mask}: {error}") from error
-    if values == {0, IGNORE}:
-        return ["background", "object"], (0, IGNORE)
-    names = [str(number) for number in range(max(values - {IGNORE}, default=-1) + 1)]
-    return names, range(len(names))
 
 
-def _draft(
-    image: Path, name: str, mask: Path, codes: tuple[int, ...], colored: bool, check: bool, log: Log
-) -> Draft | None:
-    made = MaskFile(str(mask), codes, colored)
+def _draft(image: Path, name: str, made: MaskFile, check: bool, log: Log) -> Draft | None:
+    mask = Path(made.path)
     try:
         with Image.open(mask) as opened:
             size = opened.height, opened.width
@@ -242,6 +252,9 @@ def _draft(
         log.add("broken", mask, None, f"the file cannot be read as a mask ({error}); it is left out")
         return None
     if unknown:
-        shown = ", ".join(f"{f'#{v:06x}' if colored else v} ({n} pixels)" for v, n in list(unknown.items())[:5])
-        log.add("unknown class", mask, None, f"values that belong to no class: {shown}; they are ignored", kept=True)
+        more = f", and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        shown = ", ".join(f"{f'#{v:06x}' if made.colored else v} ({n} pixels)" for v, n in list(unknown.items())[:5])
+        log.add(
+            "unknown class", mask, None, f"values that belong to no class: {shown}{more}; they are ignored", kept=True
+        )
     return Draft(image, name, mask, size=size, mask=made)

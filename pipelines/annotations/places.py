@@ -22,14 +22,20 @@ __all__ = [
     "name_below",
     "plain_folders",
     "role_of",
+    "root_of",
 ]
 
 # Names of folders that say what lies in them, and not which part of the data it is; in small letters.
-KINDS_OF_FILES = frozenset(
+_FOLDERS_OF_ANNOTATIONS = frozenset(
+    (
+        *("annotations", "annotation", "anns", "ann", "labels", "label", "bboxes", "boxes"),
+        *("xmls", "xml", "jsons", "json", "txt"),
+    )
+)
+KINDS_OF_FILES = _FOLDERS_OF_ANNOTATIONS | frozenset(
     (
         *("images", "image", "imgs", "img", "jpegimages", "pngimages", "photos", "photo", "pictures", "data", "media"),
-        *("annotations", "annotation", "anns", "ann", "labels", "label", "bboxes", "boxes", "obj"),
-        *("masks", "mask", "segmentationclass", "segmentations", "xmls", "xml", "jsons", "json", "txt"),
+        *("obj", "masks", "mask", "segmentationclass", "segmentations"),
     )
 )
 
@@ -139,8 +145,9 @@ class PathIndex:
 
         The name may be a path on another machine, and may lack its suffix. Of several files with the same last part,
         the one is taken whose folders agree with the name, or with the place of the annotation. Folders are compared
-        without words such as images. A file of another split is not taken, unless no file is in a folder of the split
-        that was asked for, and neither is a file whose folders have nothing in common with those of `near`.
+        without words such as images, and with them where this leaves several. A file of another split is not taken,
+        unless no file is in a folder of the split that was asked for, and neither is a file whose folders have nothing
+        in common with those of `near`.
 
         Args:
             name: Name or path, with slashes of either kind.
@@ -150,26 +157,25 @@ class PathIndex:
         candidates = self.candidates(name, near=near, role=role)
         if len(candidates) < 2:
             return next(iter(candidates), None)
-        claim = _claim(name)
-        claimed = plain_folders(claim.parts[:-1])
-        beside = plain_folders(_folders(near, self.root)) if near is not None else ()
+        claimed = _claims(name)[0].parts[:-1]
+        beside = _folders(near, self.root) if near is not None else None
 
-        def agreement(path: Path) -> tuple[int, int, int]:
-            own = plain_folders(_folders(path, self.root))
-            distance = 0 if near is None else abs(len(own) - len(beside))
-            return _common_end(own, claimed), _common_end(own, beside), -distance
+        def agreement(path: Path) -> tuple[int, ...]:
+            own = _folders(path, self.root)
+            plain = [None if folders is None else plain_folders(folders) for folders in (own, claimed, beside)]
+            return *_agreement(*plain), *_agreement(own, claimed, beside if beside is not None else claimed)
 
         ranked = sorted(candidates, key=agreement, reverse=True)
         return ranked[0] if agreement(ranked[0]) > agreement(ranked[1]) else None
 
     def candidates(self, name: str, *, near: Path | None = None, role: str | None = None) -> list[Path]:
         """Returns all files that a name may mean by its last part; the arguments are those of `find`."""
-        claim = _claim(name)
-        stem = claim.stem if is_image(claim.name) else claim.name
-        for key in (claim.name, stem, claim.name.casefold(), stem.casefold()):
-            found = [path for path in self._by_name.get(key, ()) if self._may_be(path, near, role)]
-            if found:
-                return found
+        for claim in _claims(name):
+            stem = claim.stem if is_image(claim.name) else claim.name
+            for key in (claim.name, stem, claim.name.casefold(), stem.casefold()):
+                found = [path for path in self._by_name.get(key, ()) if self._may_be(path, near, role)]
+                if found:
+                    return found
         return []
 
     def _may_be(self, path: Path, near: Path | None, role: str | None) -> bool:
@@ -185,12 +191,33 @@ def image_index(root: Path) -> PathIndex:
     return PathIndex([Path(path) for path in files_below(root) if is_image(path)], root)
 
 
-def _claim(name: str) -> PurePath:
-    return PurePath(name.replace("\\", "/").strip())
+def root_of(path: Path) -> Path:
+    """Returns the folder of the data: the path itself, or of a file its folder, or the one above `annotations`."""
+    if not path.is_file():
+        return path
+    folder = path.parent
+    while folder.name.lower() in _FOLDERS_OF_ANNOTATIONS:
+        folder = folder.parent
+    return folder
+
+
+def _claims(name: str) -> tuple[PurePath, ...]:
+    """Returns the path that a name means: as it is, and without space around it."""
+    path = name.replace("\\", "/")
+    return tuple(map(PurePath, dict.fromkeys((path, path.strip()))))
 
 
 def _folders(path: PurePath, root: PurePath) -> tuple[str, ...]:
     return path.parent.relative_to(root).parts if path.is_relative_to(root) else ()
+
+
+def _agreement(
+    own: Sequence[str] | None, claimed: Sequence[str] | None, beside: Sequence[str] | None
+) -> tuple[int, int, int]:
+    """Returns how well the folders of a file agree with those that a name claims, and with those of an annotation."""
+    own, claimed = own or (), claimed or ()
+    distance = 0 if beside is None else abs(len(own) - len(beside))
+    return _common_end(own, claimed), 0 if beside is None else _common_end(own, beside), -distance
 
 
 def _common_end(a: Sequence[str], b: Sequence[str]) -> int:

@@ -4,9 +4,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pipelines.annotations import coco, labelme, masks, via, voc, yolo
+from pipelines.annotations import (
+    box_tables,
+    coco,
+    createml,
+    cvat,
+    imglab,
+    kitti,
+    labelme,
+    masks,
+    openimages,
+    via,
+    voc,
+    yolo,
+)
 from pipelines.annotations.files import Keep
 from pipelines.annotations.layouts import LAYOUTS, Recognition, recognise
 from pipelines.data import Data, Fault, WrongKind
@@ -34,11 +47,12 @@ def read_scenes(
         spec: One of these:
 
             - a folder of annotations in one of the formats of `pipelines.annotations`, or a file of annotations
-              (`.json`) or a description (`.yaml`);
+              (`.json`, `.xml`, `.csv`) or a description (`.yaml`);
             - `"tfds:NAME"`, a data set of TensorFlow Datasets that has boxes ("tfds:voc/2007[train+validation]");
             - `"tfds:FOLDER"`, a data set that `pipelines.write_shards` has written. Data sets of TensorFlow Datasets
               define their classes, and are not divided by group.
-        layout: "voc", "yolo", "coco", "via", "labelme" or "masks". Defaults to the format that is recognised.
+        layout: "voc", "yolo", "coco", "via", "labelme", "masks", "cvat", "imglab", "createml", "openimages", "csv" or
+            "kitti". Defaults to the format that is recognised.
         class_names: Names of the classes to read, in order. Defaults to the classes that the data defines, or else to
             those that occur, sorted by name. Objects of other classes are listed as faults.
         valid: Fraction of the training images to take for validation, if the data has no validation split. They are
@@ -74,26 +88,44 @@ def read_scenes(
     if os.fspath(spec).startswith("tfds:"):
         return read_shards(os.fspath(spec).removeprefix("tfds:"), valid=valid, test=test, seed=seed)
     path = Path(spec).expanduser()
-    if os.fspath(spec) == "sklearn:digits" or path.suffix.lower() in (".csv", ".tsv", ".npz"):
+    if os.fspath(spec) == "sklearn:digits" or path.suffix.lower() == ".npz":
         raise _no_boxes(spec, "labels for whole images")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")
     recognition = recognise(path) if layout is None else Recognition(layout, "it was named")
     chosen = None if recognition is None else recognition.layout
+    if chosen is None and path.suffix.lower() in (".csv", ".tsv"):
+        raise _no_boxes(spec, "labels for whole images")
     if chosen is None and has_class_folders(path):
         raise _no_boxes(spec, "one folder of images for each class")
     if recognition is None or chosen not in LAYOUTS:
         found = f"received layout={layout!r}" if layout else "the format of the annotations is not recognised"
         raise ValueError(
             f"{path}: {found}. Expected Pascal VOC (Annotations/*.xml), YOLO (data.yaml, or images/ and labels/), COCO "
-            "(JSON with images, annotations, categories), VGG Image Annotator or LabelMe JSON, or images/ and masks/; "
+            "(JSON with images, annotations, categories), VGG Image Annotator, LabelMe or CreateML JSON, CVAT or dlib "
+            "XML, tables of boxes, KITTI, or images/ and masks/; "
             f"the argument `layout` (--layout) names the format: one of {', '.join(LAYOUTS)}"
         )
-    reader = {"voc": voc, "yolo": yolo, "coco": coco, "via": via, "labelme": labelme, "masks": masks}[chosen]
-    data = reader.read(
+    data = _READERS[chosen].read(
         path, class_names=class_names, valid=valid, test=test, seed=seed, group_by=group_by, strict=strict
     )
     return replace(data, notes=(f"The annotations are read as {recognition}.", *data.notes))
+
+
+_READERS: dict[str, Any] = {
+    "voc": voc,
+    "yolo": yolo,
+    "coco": coco,
+    "via": via,
+    "labelme": labelme,
+    "masks": masks,
+    "cvat": cvat,
+    "imglab": imglab,
+    "createml": createml,
+    "openimages": openimages,
+    "csv": box_tables,
+    "kitti": kitti,
+}
 
 
 def _no_boxes(spec: str | os.PathLike[str], contents: str) -> WrongKind:

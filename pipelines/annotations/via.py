@@ -15,7 +15,7 @@ from pipelines.annotations.documents import Json, read_json
 from pipelines.annotations.faults import Log
 from pipelines.annotations.layouts import json_layout
 from pipelines.annotations.outlines import outline_box
-from pipelines.annotations.places import PathIndex, divided_by_folder, image_index, name_below, role_of
+from pipelines.annotations.places import PathIndex, divided_by_folder, image_index, name_below, role_of, root_of
 from pipelines.annotations.values import read_flag
 from pipelines.data import Data
 from pipelines.sources.image_files import files_below, listed
@@ -68,7 +68,7 @@ def read(
     """
     path = Path(source)
     log = Log(strict=strict)
-    root = path.parent if path.is_file() else path
+    root = root_of(path)
     candidates = [Path(name) for name in files_below(root) if name.lower().endswith(".json")]
     files = [path] if path.is_file() else [file for file in candidates if json_layout(file) == "via"] or candidates
     parts: dict[str, list[tuple[Path, Json]]] = {}

@@ -127,11 +127,13 @@ def _listed(xmls: Sequence[Path], root: Path, log: Log) -> dict[str, list[Path]]
 def _names_in(path: Path, index: PathIndex, log: Log) -> list[Path]:
     """Returns the XML files that a list names, which may hold paths, or an image and an annotation on each line."""
     chosen = []
-    for number, line in enumerate((read_text(path, log) or "").splitlines(), start=1):
+    for number, line in enumerate((read_text(path, log) or "").split("\n"), start=1):
         entry = line.strip()
         if not entry:
             continue
-        found = next((f for e in (entry, entry.split()[0]) if (f := index.find(e)) is not None), None)
+        found = next(
+            (f for e in (line.rstrip("\r"), entry, entry.split()[0]) if (f := index.find(e)) is not None), None
+        )
         if found is None:
             log.add("no annotation", path, number, f"there is no XML file for {entry!r}; it is left out")
         else:

@@ -123,7 +123,7 @@ def _class_names(settings: dict[str, Any], description: Path | None, root: Path,
     for place in (*_NAME_LISTS, *(path.name for path in sorted(root.glob("*.names")))):
         if (root / place).is_file():
             text = read_text(root / place, log) or ""
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in text.split("\n") if line.strip()]
     return None
 
 
@@ -191,7 +191,7 @@ def _entry_places(entry: Any, root: Path, settings: dict[str, Any], description:
 def _darknet_lists(root: Path) -> tuple[Path | None, dict[str, list[Path]]]:
     """Returns Darknet's `obj.data`, and the lists of images that it names, or else those in the folder itself."""
     for data in sorted([*root.glob("*.data"), *root.glob("*/*.data")]):
-        lines = (line.partition("=") for line in data.read_text("utf-8-sig", errors="replace").splitlines())
+        lines = (line.partition("=") for line in data.read_text("utf-8-sig", errors="replace").split("\n"))
         entries = {key.strip(): value.strip() for key, _, value in lines if value.strip()}
         places = {}
         for split, key in splits_among(entries).items():
@@ -236,7 +236,7 @@ def _images_of(place: Path, base: Path, index: PathIndex) -> Iterator[_Place]:
         for path in images_below(place):
             yield _Place(path, path.relative_to(place).as_posix())
         return
-    for number, line in enumerate(place.read_text("utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(place.read_text("utf-8-sig").split("\n"), start=1):
         entry = line.strip()
         if entry:
             candidates = [base / entry, place.parent / entry]
@@ -251,17 +251,26 @@ def _label_path(image: Path, index: PathIndex) -> Path:
     and if there is none, the path at which it was expected.
     """
     beside = image.with_suffix(".txt")
-    swapped = beside
-    parts = list(beside.parts)
-    for position in range(len(parts) - 2, -1, -1):
-        if parts[position] == "images":
-            place = Path(*parts[:position], "labels", *parts[position + 1 :])
-            swapped = place if place.parents[len(parts) - position - 2].is_dir() else beside
-            break
+    swapped, folder = _swapped(image)
+    swapped = swapped if folder.is_dir() else beside
     for path in (swapped, beside):
         if path.is_file():
             return path
     return index.find(image.stem, near=image, role=role_of(image, index.root)) or swapped
+
+
+def _swapped(image: Path) -> tuple[Path, Path]:
+    """Returns the path of an image's text file in `labels` instead of the last `images`, and that folder `labels`.
+
+    They are the text file and the folder beside the image, if it is in no folder called `images`. All tools look there.
+    """
+    path = image.with_suffix(".txt")
+    parts = path.parts
+    position = next((at for at in range(len(parts) - 2, -1, -1) if parts[at] == "images"), None)
+    if position is None:
+        return path, path.parent
+    folder = Path(*parts[:position], "labels")
+    return folder.joinpath(*parts[position + 1 :]), folder
 
 
 def _report_missing_labels(role: str, labels: Sequence[Path], log: Log) -> None:
@@ -289,6 +298,9 @@ def _report_lone_labels(labels: set[Path], index: PathIndex, log: Log) -> None:
 def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool = False) -> tuple[Fault, ...]:
     """Writes a data set in YOLO's layout: `images/SPLIT/NAME.jpg`, `labels/SPLIT/NAME.txt` and `data.yaml`.
 
+    Of an image whose name has a folder called `images` in it, the text file is where readers look: in `labels` instead
+    of that folder.
+
     `read` returns the same boxes, to the last bit of `float32`. An object with one polygon is written as that polygon,
     if its box is the box around the polygon. All other objects are written as boxes.
 
@@ -308,11 +320,12 @@ def write(data: Data, folder: str | Path, *, images: Keep = "copy", strict: bool
     """
     lossy = note_lossy(data, folder, holds=set(), strict=strict, fits=_fits)
     parts = {"val" if role == "valid" else role: part for role, part in data.splits.items() if part}
-    named = [(role, scene, stem) for role, part in parts.items() for scene, stem in zip(part, stems(part), strict=True)]
-    places = [f"images/{role}/{scene.name}" for role, scene, _ in named]
-    root = put_images([scene for _, scene, _ in named], folder, places, images)
-    for role, scene, stem in named:
-        path = root / "labels" / role / f"{stem}.txt"
+    for part in parts.values():
+        stems(part)  # Two images of one stem have one text file.
+    places = {f"images/{role}/{scene.name}": scene for role, part in parts.items() for scene in part}
+    root = put_images(list(places.values()), folder, list(places), images)
+    for place, scene in places.items():
+        path = root / _swapped(Path(place))[0]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(_line(scene, index) for index in range(len(scene))), "utf-8")
     settings: dict[str, Any] = {role: f"images/{role}" for role in parts}

@@ -71,7 +71,7 @@ def columns_of(texts: Iterable[str], shape: Any, place: Path, log: Log) -> Colum
             ) from error
         log.note(f"The boxes of {place} are read, and their {points} key points (kpt_shape) are not.")
         return Columns(key_points=points * numbers)
-    lines = [words for text in texts for line in text.splitlines() if len(words := line.split()) > _BOX]
+    lines = [words for text in texts for line in text.split("\n") if len(words := line.split()) > _BOX]
     sevens = [words for words in lines if len(words) == _BOX + 2]
     whole = [words for words in sevens if re.fullmatch(r"\d+", words[-1])]
     # A coordinate is at most 1. A polygon of three corners of which the last is at the edge is written with a 1, too.
@@ -94,7 +94,7 @@ def read_objects(path: Path, text: str, names: Sequence[str] | None, columns: Co
         columns: What the columns mean.
         log: Log to which faults are added.
     """
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         if not words:
             continue

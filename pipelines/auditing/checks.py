@@ -6,12 +6,14 @@ orientation, exact copies). The second decodes every image at a fraction of its 
 """
 
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pipelines.annotations.labels import same_word
 from pipelines.auditing.duplicates import duplicate_pairs, group, same_pairs
 from pipelines.auditing.findings import Audit, Finding
 from pipelines.auditing.fingerprints import Fingerprints, compute_fingerprints
@@ -61,9 +63,9 @@ def audit(
     | unknown ids in masks | error | |
     | exact duplicates, near duplicates (in one split) | warning | all but the first of each group |
     | constant (an image of a single colour) | warning | all |
-    | few images, imbalance | warning | |
+    | few images, imbalance, similar names (of classes that differ by case, space or Unicode form) | warning | |
     | wrong suffix, several frames, tiny, long (`LONG` times as long as wide), left out by the reader | warning | |
-    | orientation tags, colour modes, formats, reading (what the data were recognised as, and why) | note | |
+    | orientation tags, colour modes, formats, reading (what the data were recognised as, why, and what was not used) | note | |
 
     Args:
         data: What `pipelines.read_data` or `pipelines.read_scenes` returned.
@@ -99,6 +101,7 @@ def audit(
         *_duplicates(images, heads, fingerprints),
         *_suspicious(images, heads, fingerprints),
         *_classes(data.class_names, images.counts),
+        *_similar_names(data),
         *_without_objects(data),
         *(_annotations(data) if data.kind == "boxes" else _left_out(data.skipped)),
         *(Finding("reading", "note", note.removesuffix(".")) for note in data.notes),
@@ -240,6 +243,24 @@ def _without_objects(data: Data) -> Iterable[Finding]:
         severity = "warning" if name == "test" else "error"
         where = tuple(scene.image if isinstance(scene.image, str) else scene.name for scene in data.splits[name])
         yield Finding("no objects", severity, sentence[:1].upper() + sentence[1:], where)
+
+
+def _similar_names(data: Data) -> Iterable[Finding]:
+    """Finds classes, and labels of targets, that people would call the same."""
+    targets = [target.class_names for target in data.targets if target.kind != "numbers"]
+    for names in targets or [data.class_names if data.kind != "numbers" else ()]:
+        spellings = defaultdict(list)
+        for name in names:
+            spellings[same_word(name)].append(name)
+        for same in spellings.values():
+            if len(same) > 1:
+                # Forms of Unicode look alike: there, letters other than those of ASCII are shown by their numbers.
+                show = repr if len({unicodedata.normalize("NFC", name) for name in same}) == len(same) else ascii
+                text = (
+                    f"The classes {', '.join(map(show, same))} differ by case, space or the form of Unicode alone. If "
+                    "they are one, give them one name"
+                )
+                yield Finding("similar names", "warning", text)
 
 
 def _left_out(skipped: Sequence[Fault]) -> Iterable[Finding]:

@@ -139,14 +139,15 @@ def read_npz(path: Path, *, kind: str, valid: float, test: float, seed: int, gro
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Expected NumPy arrays x_train and y_train")
     with np.load(path, allow_pickle=False) as arrays:
-        words = [name[2:] for name in arrays.files if name.startswith("x_") and f"y_{name[2:]}" in arrays.files]
+        names = {name.lower(): name for name in arrays.files}
+        words = [name[2:] for name in names if name.startswith("x_") and f"y_{name[2:]}" in names]
         try:
             splits = splits_among(words)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         if "train" not in splits:
             raise ValueError(f"{path}: expected arrays x_train and y_train, found {listed(arrays.files)}")
-        parts = {split: (arrays[f"x_{word}"], arrays[f"y_{word}"]) for split, word in splits.items()}
+        parts = {split: (arrays[names[f"x_{word}"]], arrays[names[f"y_{word}"]]) for split, word in splits.items()}
     images, labels = parts.pop("train")
     return read_arrays(images, labels, held_out=parts, kind=kind, valid=valid, test=test, seed=seed, group_by=group_by)
 

@@ -22,6 +22,7 @@ class Listing:
         faults: What was left out, and why.
         kind: What the labels are; see `pipelines.Data`.
         targets: Of the kind "several", the targets.
+        notes: Sentences about how the data were read.
         own_names: What decides in which split each training image goes, if that is not its whole name.
     """
 
@@ -31,6 +32,7 @@ class Listing:
     faults: Sequence[Fault] = ()
     kind: str = "classes"
     targets: tuple[Target, ...] = ()
+    notes: Sequence[str] = ()
     own_names: Sequence[str] | None = field(default=None)
 
     def divided(self, *, valid: float, test: float, seed: int, group_by: GroupBy) -> Data:
@@ -54,4 +56,5 @@ class Listing:
             group_by=group_by,
             own_names=self.own_names,
         )
-        return Data(tuple(self.class_names), *splits, tuple(self.faults), kind=self.kind, targets=self.targets)
+        names, faults, notes = tuple(self.class_names), tuple(self.faults), tuple(self.notes)
+        return Data(names, *splits, faults, kind=self.kind, targets=self.targets, notes=notes)

@@ -1,6 +1,7 @@
 """The words by which people name the three splits, in folders, files, columns and descriptions of every format."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 __all__ = ["SPLIT_WORDS", "split_in", "split_of", "splits_among"]
 
@@ -31,17 +32,21 @@ def split_of(word: str) -> str | None:
 def split_in(name: str) -> str | None:
     """Returns the split that a file or folder belongs to by a word in its name, or `None`.
 
-    >>> split_in("instances_val2017"), split_in("Training"), split_in("trainers")
-    ('valid', 'train', None)
+    >>> split_in("instances_val2017"), split_in("test_set"), split_in("TrainingSet"), split_in("trainers")
+    ('valid', 'test', 'train', None)
     """
-    words = "".join(letter if letter.isalpha() else " " for letter in name).split()
-    return next((split for word in words if (split := split_of(word)) is not None), None)
+    words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name))
+    return next((split for word in words if (split := split_of(re.sub(r"(?i)set$", "", word))) is not None), None)
 
 
-def splits_among(names: Iterable[str]) -> dict[str, str]:
+def splits_among(names: Iterable[str], split_of: Callable[[str], str | None] = split_of) -> dict[str, str]:
     """Returns the names that stand for splits, by split; other names are left out.
 
     "trainval" counts only where no other name stands for the training images.
+
+    Args:
+        names: The names.
+        split_of: Which split a name stands for. Defaults to `split_of`; `split_in` looks for words in the names.
 
     Raises:
         ValueError: two names stand for one split.

@@ -5,7 +5,6 @@ its label is empty or unknown, a target is no finite number, or its image was in
 the first. A table that is not UTF-8 or lacks a column is an error, since nothing in it can be trusted.
 """
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.annotations.box_columns import box_columns
 from pipelines.data import Data, Fault, Samples, WrongKind
 from pipelines.sources.columns import (
     ClassColumn,
@@ -24,8 +24,9 @@ from pipelines.sources.columns import (
     cell_text,
     kind_of_column,
 )
+from pipelines.sources.csv_rows import read_rows
 from pipelines.sources.listing import Listing
-from pipelines.sources.split_names import split_of
+from pipelines.sources.split_columns import SplitColumn, WordColumn, find_split_column
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["TABLE_KINDS", "read_table"]
@@ -35,7 +36,6 @@ TABLE_KINDS = ("classes", "labels", "numbers", "several")
 # Names of columns that people use, in order of preference.
 _PATH_COLUMNS = ("path", "image_path", "filepath", "file_path", "filename", "file_name", "file", "image", "img", "name")
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "target", "labels", "tags", "y")
-_SPLIT_COLUMNS = ("split", "subset", "fold_name")
 
 
 def read_table(
@@ -63,8 +63,10 @@ def read_table(
             "several". By default the one with a usual name (label, class, ...), and for "several" every column but
             those of the path and the split. For "several", the kind of a target may follow its name, as in
             "age:numbers".
-        split: Column that says train, val or test. `None` takes "split" or "subset" if there is one. Without, the
-            images are divided by `pipelines.split`, class by class where there are classes.
+        split: Column that says train, val or test. `None` takes one with a usual name (split, subset, set, partition,
+            fold, ...), one such as `is_valid` that holds 0 and 1, or one that holds words for splits;
+            capitals do not matter. `Data.notes` says which was taken, and which likely ones were not. Without,
+            the images are divided by `pipelines.split`, class by class where there are classes.
         kind: "classes", one class for each image (the default); "labels", any number of labels, in columns of 0 and 1
             or in one column with "|", ";", "," or spaces between them; "numbers" to be predicted; or "several", several
             of these from one network. The kind of each of several targets is guessed: numbers that are not all whole,
@@ -107,29 +109,42 @@ def read_table(
         raise ValueError(f"read_table: expected `kind` as one of {', '.join(TABLE_KINDS)}; received {kind!r}")
     source, columns, lines = _columns(table)
     path_column = _choose(path, _PATH_COLUMNS, columns, source, "path")
-    split_column = split if split is not None else next((name for name in _SPLIT_COLUMNS if name in columns), None)
-    if split_column is not None:
-        split_column = _choose(split_column, (), columns, source, "split")
     chosen = [targets] if isinstance(targets, str) else list(targets)
-    if not chosen and kind == "several":
-        chosen = [name for name in columns if name not in (path_column, split_column)]
-    chosen = chosen or [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
-    rows = _Rows(
-        source,
-        lines,
-        columns[path_column],
-        None if split_column is None else columns[split_column],
-        _base(table, root),
-        path_column,
-    )
+    if not chosen and split is None:
+        _refuse_boxes(columns, path_column, kind, source)
+    if not chosen and kind != "several":
+        chosen = [_choose(None, _LABEL_COLUMNS, columns, source, "targets")]
+    notes: list[str] = []
+    if split is not None:
+        split_column: SplitColumn | None = WordColumn(split, columns[_choose(split, (), columns, source, "split")])
+    else:
+        others = {path_column, *(_name_and_kind(target, columns)[0] for target in chosen)}
+        split_column, notes = find_split_column(columns, others, source)
+    if not chosen:
+        chosen = [
+            name for name in columns if name != path_column and (not split_column or name not in split_column.names)
+        ]
+    rows = _Rows(source, lines, columns[path_column], split_column, _base(table, root), path_column)
     encoder = _encoder(source, columns, chosen, kind, class_names)
     given, faults = rows.read(encoder, strict=strict)
     own_targets = encoder.targets if isinstance(encoder, TargetColumns) else ()
     for target in own_targets:
         if target.kind == "classes" and len(target.class_names) < 2:
             raise ValueError(f"{source}: expected two or more classes in {target.name!r}, found {target.class_names}")
-    listing = Listing(source, encoder.names, given, faults, kind, own_targets)
+    listing = Listing(source, encoder.names, given, faults, kind, own_targets, notes=notes)
     return listing.divided(valid=valid, test=test, seed=seed, group_by=group_by)
+
+
+def _refuse_boxes(columns: Mapping[str, Sequence[Any]], path_column: str, kind: str, source: str) -> None:
+    """Raises an error for a table with a row for each object, which is not one with a row for each image."""
+    paths = list(map(cell_text, columns[path_column]))
+    if len(set(paths)) < len(paths) and box_columns([list(columns)]) is not None:
+        raise WrongKind(
+            f"{source}: holds boxes, several for some images, and not one row for each image. Read it with "
+            f"pipelines.read_scenes({source!r})",
+            expected=kind,
+            actual="boxes",
+        )
 
 
 def _base(table: Any, root: str | os.PathLike[str] | None) -> Path:
@@ -209,7 +224,7 @@ class _Rows:
         source: What the table is called in messages.
         lines: Line of each row in the file, or its number.
         paths: Paths of the images.
-        splits: Words for the splits, or `None`.
+        split_of: The split of each row, or `None`.
         base: Folder that paths count from.
         path_column: Name of the column of the paths.
     """
@@ -217,7 +232,7 @@ class _Rows:
     source: str
     lines: Sequence[int]
     paths: Sequence[Any]
-    splits: Sequence[Any] | None
+    split_of: SplitColumn | None
     base: Path
     path_column: str
 
@@ -255,13 +270,7 @@ class _Rows:
         image = self.base / name
         if not image.is_file():
             raise ValueError(f"there is no {image}")
-        if self.splits is None:
-            return name, image, "train"
-        word = cell_text(self.splits[row])
-        split = split_of(word)
-        if split is None:
-            raise ValueError(f"split {word!r} is none of train, val and test")
-        return name, image, split
+        return name, image, "train" if self.split_of is None else self.split_of(row)
 
 
 def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
@@ -289,33 +298,13 @@ def _columns(table: Any) -> tuple[str, dict[str, Sequence[Any]], Sequence[int]]:
 def _read_csv(path: Path) -> tuple[dict[str, list[str]], list[int]]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Expected a CSV file with column names in its first line")
-    contents = path.read_bytes()
-    try:
-        text = contents.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = contents.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}:{line}: byte {contents[error.start]:#04x} is not UTF-8. Save the table as UTF-8"
-        ) from error
-    head = text.split("\n", 1)[0]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=head.count), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        start = reader.line_num + 1
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append(row)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: is not valid CSV: {error}") from error
+    rows = list(read_rows(path))
+    header = rows[0][1] if rows else []
     if len(set(header)) < len(header):
         raise ValueError(f"{path}:1: expected column names that differ, received {header}")
     # Cells that a row lacks are empty, and so reported where they are needed.
-    columns = {name: [row[i] if i < len(row) else "" for row in rows] for i, name in enumerate(header)}
-    return columns, lines
+    columns = {name: [row[i] if i < len(row) else "" for _, row in rows[1:]] for i, name in enumerate(header)}
+    return columns, [line for line, _ in rows[1:]]
 
 
 def _choose(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], source: str, what: str) -> str:

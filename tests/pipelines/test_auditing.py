@@ -13,6 +13,7 @@ from pipelines import (
     Fault,
     Samples,
     Scene,
+    Target,
     audit,
     exclude,
     near_duplicates,
@@ -251,3 +252,27 @@ def test_hashes_see_what_is_shown_and_not_its_brightness():
     grey = np.random.default_rng(0).uniform(0, 100, [3, 32, 32])
     assert np.array_equal(perceptual_hashes(grey), perceptual_hashes(grey * 1.3 + 20))
     assert len(set(perceptual_hashes(grey).tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (("Cats", "cats", "dogs"), "'Cats', 'cats'"),
+        (("cats", "cats ", "dogs"), "'cats', 'cats '"),
+        (("red cell", "red  Cell"), "'red cell', 'red  Cell'"),
+        (("cafe\u0301", "caf\u00e9", "tea"), r"'cafe\u0301', 'caf\xe9'"),
+    ],
+)
+def test_class_names_that_are_hardly_different_are_said(names, shown):
+    pixels = np.random.default_rng(0).integers(0, 256, (4 * len(names), 24, 24, 3), "uint8")
+    samples = Samples(pixels, np.arange(len(pixels)) % len(names), [str(i) for i in range(len(pixels))])
+    findings = [one for one in audit(Data(names, samples), decode=False).findings if one.kind == "similar names"]
+    assert [(one.severity, f"The classes {shown} differ" in one.message) for one in findings] == [("warning", True)]
+    targets = (Target("a", "classes", names), Target("b", "numbers", ("x", "X"), 1))
+    several = Data(
+        ("a", "b"), Samples(pixels, np.zeros((len(pixels), 2)), samples.names), kind="several", targets=targets
+    )
+    assert len([one for one in audit(several, decode=False).findings if one.kind == "similar names"]) == 1
+    assert not [
+        one for one in audit(Data(("ant", "bee"), samples[:2]), decode=False).findings if one.kind == "similar names"
+    ]

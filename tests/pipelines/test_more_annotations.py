@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import Scene, read_scenes, scene_dataset, write_scenes
+from pipelines import Scene, audit, read_scenes, scene_dataset, write_scenes
 from pipelines.annotations import labelme, masks, via
 from pipelines.annotations.layouts import layout_of
 from pipelines.annotations.outlines import class_mask, instance_masks
@@ -238,6 +238,41 @@ def test_masks_of_nothing_but_black_and_white(tmp_path, classes):
     found = read_scenes(tmp_path, valid=0, test=0)
     assert found.class_names == ("background", "object")
     assert np.array_equal(class_mask(found.train[0]), classes > 0)
+
+
+def smooth_disc(values, size=(90, 120)):
+    """A disc with anti-aliased edges: of the second value on the first one."""
+    rows, columns = np.mgrid[: 4 * size[0], : 4 * size[1]]
+    inside = (rows - 170) ** 2 + (columns - 230.5) ** 2 < 90**2
+    share = inside.reshape(size[0], 4, size[1], 4).mean(axis=(1, 3))
+    return np.round(values[0] + (values[1] - values[0]) * share).astype(np.uint8)
+
+
+@pytest.mark.parametrize("names", [None, "sky\nsun\n"])
+def test_masks_with_anti_aliased_edges_have_no_hundred_classes(tmp_path, names):
+    disc = smooth_disc((0, 255))
+    mask_pair(tmp_path, "a", disc)
+    mask_pair(tmp_path, "b", 255 - disc)
+    if names is not None:
+        (tmp_path / "classes.txt").write_text(names)
+    data = read_scenes(tmp_path, valid=0, test=0)
+    assert data.class_names == (("background", "object") if names is None else ("sky", "sun"))
+    assert np.array_equal(class_mask(data.train[0]), np.select([disc == 0, disc == 255], [0, 1], 255))
+    edges = (disc > 0) & (disc < 255)
+    assert [(fault.kind, fault.kept) for fault in data.faults] == [("edges", True)]
+    assert f"{2 * edges.sum()} pixels" in data.faults[0].reason
+    assert f"0: {disc.size - edges.sum()}, 255: {disc.size - edges.sum()}" in data.faults[0].reason
+    assert not [finding for finding in audit(data, decode=False).findings if finding.severity == "error"]
+
+
+def test_masks_with_anti_aliased_edges_of_several_values(tmp_path, classes):
+    disc = smooth_disc((40, 200))
+    mask_pair(tmp_path, "a", disc)
+    data = read_scenes(tmp_path, valid=0, test=0)
+    assert data.class_names == ("40", "200")
+    assert [fault.kind for fault in data.faults] == ["edges"]
+    mask_pair(tmp_path / "few", "a", classes)  # of single pixels, but of few values: they are classes
+    assert read_scenes(tmp_path / "few", valid=0, test=0).class_names == ("0", "1", "2")
 
 
 def test_masks_follow_the_exif_orientation_of_photos_they_were_drawn_on(tmp_path, classes):

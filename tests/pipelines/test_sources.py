@@ -325,3 +325,61 @@ def test_hymenoptera():
     files = sum(len(names) for place, _, names in os.walk(SHARED / "data/hymenoptera"))
     assert len(data) + len(data.skipped) == files
     assert (len(data.valid), len(data.test)) == (153, 0)
+
+
+# Splits that must not become classes
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "test"),
+    [
+        ("training_set", "validation_set", "test_set"),
+        ("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"),  # as some archives are packed
+        ("TrainingSet", "ValidSet", "TestSet"),
+        ("my train images", "my dev images", "my test images"),
+    ],
+)
+def test_split_folders_are_no_classes(make_folder, train, valid, test):
+    root = make_folder(
+        {f"{train}/cats": 5, f"{train}/dogs": 4, f"{valid}/cats": 3, f"{test}/cats": 1, f"{test}/dogs": 2}
+    )
+    shutil.copy(root / train / "cats/000.jpg", root / train / "stray.jpg")
+    data = read_data(root)
+    assert data.class_names == ("cats", "dogs")
+    assert {name: len(part) for name, part in data.splits.items()} == {"train": 9, "valid": 3, "test": 3}
+    assert [Path(fault.path).name for fault in data.faults] == ["stray.jpg"]
+
+
+def test_splits_in_class_folders_are_used(make_folder):
+    root = make_folder({"cats/train": 5, "dogs/train": 4, "cats/test": 2, "dogs/test": 3})
+    data = read_data(root, valid=0)
+    assert data.class_names == ("cats", "dogs")
+    assert {name: len(part) for name, part in data.splits.items()} == {"train": 9, "valid": 0, "test": 5}
+    assert {Path(path).parent.name for path in data.test.images} == {"test"}
+    (root / "birds").mkdir()
+    shutil.copy(root / "cats/train/000.jpg", root / "birds/000.jpg")
+    with pytest.raises(ValueError, match=r"'cats', 'dogs' hold folders for splits, .* 'birds' do not hold all"):
+        read_data(root)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({f"{part}/{name}": 3 for part in ("part1", "part2") for name in ("cats", "dogs")}, "'part1', 'part2' hold no"),
+        ({"cats": 3, "dogs": 3, "backup/cats": 3, "backup/dogs": 3}, "'backup' hold no images but folders"),
+        ({f"{fold}/{split}/{name}": 1 for fold in "12" for split in ("train", "test") for name in "ab"}, "'1', '2' ho"),
+        ({"training_set/cats": 3, "training_set/dogs": 3, "training_data/cats": 3}, "found both training_data and tra"),
+        ({"train": 3, "valid": 3, "test": 3}, "'test', 'train', 'valid' are named like splits and hold images"),
+        ({"training_set": 3, "test_set": 3}, "'test_set', 'training_set' are named like splits and hold images"),
+        ({"test_set/cats": 3, "test_set/dogs": 3, "cats": 3, "dogs": 3}, "found 'test_set', but no train"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(make_folder, counts, message):
+    with pytest.raises(ValueError, match=message):
+        read_data(make_folder(counts))
+
+
+def test_folders_in_class_folders_are_no_classes(make_folder):
+    root = make_folder({"ants/2019": 3, "bees/2019": 3, "test tubes/new": 3, "wasps": 3, "wasps/2020": 1})
+    data = read_data(root, valid=0, test=0)
+    assert (data.class_names, len(data)) == (("ants", "bees", "test tubes", "wasps"), 13)

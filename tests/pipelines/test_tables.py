@@ -10,6 +10,7 @@ from pipelines import (
     Scene,
     Target,
     WrongKind,
+    audit,
     batches,
     read_arrays,
     read_data,
@@ -86,6 +87,49 @@ def test_splits_of_the_table_are_used(folder):
     data = read_table(table, root=folder)
     assert len(data.train) == 7
     assert "split 'holdout' is none of train, val and test" in data.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    "name", ["split", "Split", "SUBSET", "set", "Partition", "fold", "Usage", "stage", "Data Split"]
+)
+def test_splits_of_the_table_are_used_whatever_their_case_and_word(folder, name):
+    roles = ["Training set", "TRAIN"] * 4 + ["Validation", "dev"] + ["PublicTest", "test_set"]
+    table = {"path": [f"photos/{i}.png" for i in range(12)], "label": ["cat", "dog"] * 6, name: roles}
+    data = read_table(table, root=folder)
+    assert [len(part) for part in data.splits.values()] == [8, 2, 2]
+    assert data.skipped == ()
+    assert len(data.notes) == (name.lower() not in ("split", "subset"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "counts"),
+    [
+        ({"is_valid": ["False", "True"] * 6}, [6, 6, 0]),
+        ({"Is Train": [1, 1, 0] * 4}, [8, 0, 4]),
+        ({"is_val": [0, 0, 1] * 4, "is_test": [1, 0, 0] * 4}, [4, 4, 4]),
+    ],
+)
+def test_splits_of_yes_and_no_are_used(folder, flags, counts):
+    table = {"path": [f"photos/{i}.png" for i in range(12)], "label": ["cat"] * 6 + ["dog"] * 6, **flags}
+    data = read_table(table, root=folder, valid=0)
+    assert [len(part) for part in data.splits.values()] == counts
+    assert len(data.notes) == 1
+
+
+def test_likely_split_columns_that_are_not_used_are_named(folder):
+    table = {"path": [f"photos/{i}.png" for i in range(12)], "label": ["cat", "dog"] * 6, "Fold": list(range(4)) * 3}
+    data = read_table(table, root=folder, valid=0, test=0)
+    assert len(data.train) == 12
+    assert "column 'Fold' may say which rows are held out, and is not used: its values '0', '1'" in data.notes[0]
+    assert [finding.kind for finding in audit(data, decode=False).findings if "Fold" in finding.message] == ["reading"]
+    table |= {"split": ["train", "val"] * 6, "set": ["train"] * 9 + ["test"] * 3}
+    data = read_table({**table, "label": ["cat"] * 6 + ["dog"] * 6}, root=folder)
+    assert [len(part) for part in data.splits.values()] == [6, 6, 0]
+    assert ["column 'set' may" in note for note in data.notes] == [True]
+    named = read_table({**table, "label": ["cat"] * 6 + ["dog"] * 6}, root=folder, split="set", valid=0)
+    assert ([len(part) for part in named.splits.values()], named.notes) == ([9, 0, 3], ())
+    # A column that is learned is no split.
+    assert len(read_table(table, root=folder, targets="split", kind="classes", valid=0).train) == 9
 
 
 def test_data_frames(folder):
@@ -306,9 +350,27 @@ def test_data_of_another_kind_say_of_which(pets, make_folder, tmp_path):
         read_data(folders, targets="age")
 
 
-def test_tables_with_tabs_count_paths_from_their_folder(folder):
-    path = csv_file(folder, "path\tlabel\n" + rows(separator="\t"), name="table.tsv")
-    assert len(read_data(path)) == 12
+@pytest.mark.parametrize(
+    ("name", "separator"), [("table.tsv", "\t"), ("TABLE.CSV", ","), ("table.TSV", "\t"), ("labels", ";")]
+)
+def test_paths_count_from_the_folder_of_their_table_whatever_its_suffix(folder, name, separator, monkeypatch):
+    path = csv_file(folder, f"path{separator}label\n" + rows(separator=separator), name=name)
+    monkeypatch.chdir(folder.parent)
+    for table in (path, str(path), f"{folder.name}/{name}", f"{folder.name}/../{folder.name}/{name}"):
+        assert len(read_table(table)) == 12
+        assert name == "labels" or len(read_data(table)) == 12
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x85", "\r\n", "\n", "\r"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_rows_end_where_the_csv_module_ends_them(folder, mark, end):
+    names = [f"photos/{i}.png" for i in range(12)]
+    text = end.join(
+        ["path,label", *(f'{name},"{"cat" if i % 2 else f"big{mark}dog"}"' for i, name in enumerate(names))]
+    )
+    data = read_data(csv_file(folder, text))
+    assert data.class_names == (f"big{mark}dog", "cat")
+    assert (len(data), data.faults) == (12, ())
 
 
 # Arrays

@@ -1,6 +1,7 @@
 """Asking an exported model: every kind of input, bounded memory, files that go on where they stopped, no TensorFlow."""
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -364,7 +365,7 @@ def test_quantising_needs_data_and_takes_the_runs_own(finished, tmp_path, make_p
     monkeypatch.chdir(data.parent)
     by_path = held_out(run.folder, f"./{data.name}", contract).part  # As `--int8-data` is written.
     assert by_path.names == own.names, "no image that was trained on is measured or calibrated on"
-    others = held_out(run.folder, str(make_photos(tmp_path / "others", per_class=4)), contract).part
+    others = held_out(run.folder, str(make_photos(tmp_path / "others", per_class=4, seed=1)), contract).part
     assert len(others) == 12
     for samples in (own, others):
         assert all(
@@ -372,6 +373,54 @@ def test_quantising_needs_data_and_takes_the_runs_own(finished, tmp_path, make_p
         )
     with pytest.raises(FileNotFoundError, match=r"has no model\.keras"):
         export_run(tmp_path)
+
+
+@pytest.fixture
+def learned(finished, tmp_path):
+    """A run, a copy of the photos it was trained on, its contract, and the names of what it held out."""
+    from transfer.runs.held_out import held_out
+
+    run, data = finished
+    contract = load(run.folder).contract
+    shutil.copytree(data, tmp_path / "copy")
+    return run.folder, tmp_path / "copy", contract, held_out(run.folder, None, contract).part.names
+
+
+def test_of_a_copy_of_the_data_what_the_run_held_out_is_used(learned, tmp_path):
+    from transfer.runs.held_out import held_out
+
+    run, copy, contract, own = learned
+    (copy / "sea" / "words, \udcff.jpg").unlink()
+    found = held_out(run, str(copy), contract)
+    assert (found.split, found.part.names) == ("test", own)
+    assert "of these, what it held out is used" in str([fault for fault in found.faults if fault.kind == "trained on"])
+    # A run of an earlier version has no list of what it was trained on, and yet a fingerprint.
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "trained_on.txt").unlink()
+    assert held_out(tmp_path / "run", str(copy), contract).part.names == own
+    (copy / "sea" / "photo 1.png").unlink()
+    assert held_out(tmp_path / "run", str(copy), contract).split == "all"
+
+
+def test_images_that_were_trained_on_are_not_measured_on_wherever_they_are(learned, tmp_path, make_photos):
+    from transfer.runs.held_out import held_out
+
+    run, copy, contract, _ = learned
+    trained = set((run / "trained_on.txt").read_text().split())
+    others = make_photos(tmp_path / "others", per_class=4, seed=1)
+    for number, photo in enumerate(sorted(copy.rglob("photo*"))):
+        photo.rename(others / photo.parent.name / f"{number} renamed{photo.suffix}")
+    found = held_out(run, str(others), contract)
+    assert found.split == "all"
+    assert len(found.part) == 12 + 36 - len(trained)
+    assert f"was trained on {len(trained)} of 48 images; they are left out" in found.faults[-1].reason
+    for photo in others.rglob("photo*"):
+        photo.unlink()
+    for photo in others.rglob("* renamed*"):
+        if hashlib.blake2b(photo.read_bytes(), digest_size=16).hexdigest() not in trained:
+            photo.unlink()
+    with pytest.raises(ValueError, match=rf"was trained on all {len(trained)} of these images.*name other photos"):
+        held_out(run, str(others), contract)
 
 
 def test_verify_something_else(tmp_path):

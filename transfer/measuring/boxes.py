@@ -218,8 +218,30 @@ def measure(
 def truths_of(scenes: Iterable[Scene]) -> tuple[Boxes, ...]:
     """Returns the true objects of each image, as `DetectionEvaluation` takes them."""
     return tuple(
-        {"boxes": scene.boxes, "classes": scene.classes, "crowd": scene.crowd, "difficult": scene.difficult}
+        {
+            "boxes": scene.boxes,
+            "classes": scene.classes,
+            "crowd": scene.crowd,
+            "difficult": scene.difficult,
+            "areas": _areas(scene),
+        }
         for scene in scenes
+    )
+
+
+def _areas(scene: Scene) -> np.ndarray:
+    """Returns the area of each object as its annotation states it (COCO's `area`), or else that of its box.
+
+    COCO's metrics take the size of an object from there: that of an outline may be much less than that of its box.
+    """
+    sides = scene.boxes[:, 2:] - scene.boxes[:, :2]
+    stated = [attributes.get("area") for attributes in scene.attributes or ()]
+    return np.array(
+        [
+            area if isinstance(area, int | float) and 0 <= area < np.inf else box
+            for area, box in zip(stated, np.prod(sides, axis=1, dtype=float).tolist(), strict=True)
+        ],
+        np.float64,
     )
 
 

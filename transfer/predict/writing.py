@@ -67,7 +67,7 @@ def write_predictions(
             - .csv and .parquet: a table with the columns `path` (as seen from `folder`) and `error`, and the columns of
               the model's task. A photo has one row, or one for each object in it.
             - .jsonl: one line of JSON for each photo: `path`, `height`, `width` and `predictions`, or `error`.
-            - What only the model's task has: .json for detectors, in COCO's format.
+            - What only the model's task has: .json for detectors, a list of results that COCO's tools take.
 
             Without a file, there have to be drawings.
         draw_to: A folder outside of `folder` for drawings of the answers on the photos, each as PATH.png.
@@ -227,6 +227,12 @@ class _Documents:
 
     partial: Path
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the photos."""
+        with self.partial.open(encoding="ascii") as file:
+            return Path(json.loads(next(file))["folder"])
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         with self.partial.open(encoding="ascii") as file:
             next(file)
@@ -248,7 +254,7 @@ def _finish(predictor: Predictor, partial: Path, out: Path | None, options: Opti
 
 def _write(predictor: Predictor, documents: _Documents, path: Path, suffix: str, options: Options) -> None:
     if suffix in predictor.task.documents:
-        predictor.task.documents[suffix](path, documents, predictor.contract)
+        predictor.task.documents[suffix](path, documents, predictor.contract, documents.folder)
     elif suffix == ".jsonl":
         with path.open("w", encoding="ascii") as file:
             file.writelines(map(_line, documents))

@@ -13,6 +13,7 @@
 `skipped.csv`      the files that were left out, and why
 `audit.html`       what is wrong with the data, if anything; see `pipelines.audit`
 `config.json`      everything that was asked for, with versions and a fingerprint of the data
+`trained_on.txt`   what stands for the contents of each training image, so that no copy of one is measured on
 `report.html`      all of it to look at
 `model_card.md`    what a person who is handed the model has to know about it
 =================  =====================================================================================
@@ -44,7 +45,7 @@ from transfer.report.card import model_card
 from transfer.report.page import write as write_report
 from transfer.runs.configuration import Configuration, differences, resolved
 from transfer.runs.folder import Clock, RunUnfinished, free_name, write_audit, write_csv, write_json
-from transfer.runs.held_out import read_for
+from transfer.runs.held_out import TRAINED_ON, read_for, write_trained_on
 from transfer.runs.state import RunState
 from transfer.tasks import TASKS, learning_of, settings_class, task_of, task_of_settings
 from transfer.tasks.learning import Built, Finished, Learning, Measured
@@ -62,7 +63,7 @@ __all__ = ["CONTENTS", "Run", "fit"]
 
 # What the folder of a run holds.
 DOCUMENTS = ("metrics.json", "history.csv", "skipped.csv", "config.json", "report.html", "model_card.md", "audit.html")
-CONTENTS = (*exporting.CONTENTS, *DOCUMENTS)
+CONTENTS = (*exporting.CONTENTS, *DOCUMENTS, TRAINED_ON)
 
 SAVING = 0.05  # The largest share of the time that goes into keeping the state.
 PROVEN_ON = 5  # Number of validation photos that the export is proven on, besides the built-in ones.
@@ -422,3 +423,5 @@ class _Job:
         write_csv(work / "history.csv", list(rows[0]), [row.values() for row in rows])
         skipped = [(fault.place, fault.reason) for fault in self.data.skipped]
         write_csv(work / "skipped.csv", ["path", "reason"], skipped)
+        if not (work / TRAINED_ON).exists():
+            write_trained_on(work / TRAINED_ON, self.data.train)

@@ -46,8 +46,9 @@ def score(
     """Measures an exported model of any task on annotated images.
 
     Which images are used depends on the data. Of data without splits, all of them; of data with splits of their own,
-    those for testing, or else those for validation; of the very data that the run was trained on, and of data sets by
-    name, what the run held out, for what a model was trained on says nothing about how good it is.
+    those for testing, or else those for validation; of the very data that the run was trained on, of a copy of them,
+    and of data sets by name, what the run held out, for what a model was trained on says nothing about how good it is.
+    Other data are measured without the images that the run was trained on.
 
     Args:
         run: What `transfer.load` takes.

@@ -112,7 +112,8 @@ class Task(ABC):
         no_views: Why answers to several views of a photo cannot be merged, in words; None where they can.
         explains: Whether a heat map of the evidence (Grad-CAM) can be drawn for an answer.
         documents: File ending -> a function that writes the answers to a whole folder as one document, for formats
-            that only this task has. It takes the path, the answers as `as_dict` gives them, and the contract.
+            that only this task has. It takes the path, the answers as `as_dict` gives them, the contract, and the
+            folder of the photos.
     """
 
     name: ClassVar[str]
@@ -123,7 +124,7 @@ class Task(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     no_views: ClassVar[str | None] = None
     explains: ClassVar[bool] = False
-    documents: ClassVar[Mapping[str, Callable[[Path, Iterable[Mapping[str, Any]], Any], None]]] = {}
+    documents: ClassVar[Mapping[str, Callable[[Path, Iterable[Mapping[str, Any]], Any, Path], None]]] = {}
 
     # What an answer is
 

@@ -9,7 +9,7 @@ from itertools import takewhile
 import keras
 
 from transfer.training import freezing
-from transfer.training.averaging import AveragedWeights, AverageWhileTesting, KeepTrained
+from transfer.training.averaging import AveragedWeights, AverageStatistics, AverageWhileTesting, KeepTrained
 from transfer.training.callbacks import BestWeights, KeepBest, OnWholeModel, Patience, Rows
 from transfer.training.checkpoints import Checkpoint, Position
 from transfer.training.counted_data import CountedDataset
@@ -157,8 +157,7 @@ class Job:
         # twice, and because a state that is restored needs variables to go into.
         optimizer.build(data.model.trainable_variables)
         data.model._symbolic_build(data_batch=data.batch_spec())
-        used = self.optimization.average_momentum(total) > 0
-        return AveragedWeights(optimizer, data.model.trainable_variables, used=used)
+        return AveragedWeights(optimizer, data.model, momentum=self.optimization.average_momentum(total))
 
     def _restore(self, data: PhaseData, begin: Position) -> None:
         assert self.checkpoint is not None
@@ -174,7 +173,7 @@ class Job:
         averages: AveragedWeights,
         diverged: StopWhenDiverged,
     ) -> list[keras.callbacks.Callback]:
-        callbacks = [diverged, AverageWhileTesting(averages)]
+        callbacks = [diverged, AverageStatistics(averages), AverageWhileTesting(averages)]
         if isinstance(self.objective, SelfValidating):
             is_last = len(self.phases) == len(self.plan.stages) - 1
             last = self._epochs_before + stage.epochs if is_last else 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,16 +89,23 @@ def test_parquet_has_numbers_and_text(make_predictor, folder, tmp_path):
     assert types == text | dict.fromkeys(("score", "left", "top", "right", "bottom"), "double")
 
 
-def test_a_detectors_own_document(make_predictor, folder, tmp_path):
+@pytest.mark.parametrize("place", ["truth.json", "annotations/instances_val.json", "photos/truth.json"])
+def test_a_detectors_own_document_is_taken_by_cocos_tools(make_predictor, folder, tmp_path, place):
     coco = pytest.importorskip("pycocotools.coco")
-    predictor = make_predictor("detect")
-    write_predictions(predictor, folder, tmp_path / "found.json")
-    document = json.loads((tmp_path / "found.json").read_text())
-    assert [error["file_name"] for error in document["errors"]] == ["words.png"]
-    read = coco.COCO(str(tmp_path / "found.json"))
-    names = {image["id"]: image["file_name"] for image in read.loadImgs(read.getImgIds())}
-    assert list(names.values()) == NAMES[:-1]
-    assert [names[one["image_id"]] for one in read.loadAnns(read.getAnnIds())] == NAMES[:-2]
+    shutil.copytree(folder, tmp_path / "photos")
+    truth = tmp_path / place
+    truth.parent.mkdir(exist_ok=True)
+    numbers = {name: 100 - number for number, name in enumerate(NAMES)}
+    images = [{"id": number, "file_name": f"C:\\photos\\{Path(name).name}"} for name, number in numbers.items()]
+    categories = [{"id": number, "name": name} for number, name in ((18, "ant"), (7, "bee"))]
+    truth.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    predictor = make_predictor("detect", class_ids=(18, 7, 9))
+    write_predictions(predictor, tmp_path / "photos", tmp_path / "found.json")
+    results = coco.COCO(str(truth)).loadRes(str(tmp_path / "found.json"))
+    found = results.loadAnns(results.getAnnIds())
+    assert [one["image_id"] for one in found] == [numbers[name] for name in NAMES[:-2]]
+    assert {one["category_id"] for one in found} <= {18, 7, 9}
+    assert [one["file_name"] for one in found] == NAMES[:-2]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", None])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from PIL import Image
 
+from pipelines.annotations.coco_ids import image_ids
 from pipelines.colours import class_colour
 from pipelines.prepare.letterbox import FILL, Letterbox
 from transfer.contract import Contract, Output, check_names, check_thresholds
@@ -64,6 +65,7 @@ class DetectContract(Contract):
             own.
         detector: The name of the detector.
         backbone: The name of its trunk.
+        class_ids: Identifiers of the classes in the data that it was trained on, where they have some, as in COCO.
 
     Raises:
         ValueError: There are no class names, one is not a line of printable text, a threshold lies outside 0..1, or
@@ -85,9 +87,11 @@ class DetectContract(Contract):
     thresholds: dict[str, float] = field(default_factory=dict)
     detector: str = ""
     backbone: str = ""
+    class_ids: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_ids", tuple(self.class_ids))
         object.__setattr__(self, "thresholds", dict(self.thresholds))
         check_names(self.class_names)
         check_thresholds(self.thresholds, self.class_names)
@@ -107,6 +111,11 @@ class DetectContract(Contract):
             "candidate_boxes": Output((None, 4), meaning="before suppression", boxes=True, internal=True),
             "candidate_scores": Output((None, k), meaning="before suppression", internal=True),
         }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        # Earlier contracts have no identifiers of classes.
+        return super().from_document({"class_ids": (), **document})
 
     @classmethod
     def from_version_1(cls, document: Mapping[str, Any]) -> Self:
@@ -196,35 +205,30 @@ class DetectTask(Task):
         }
 
 
-def write_coco(path: Path, documents: Iterable[Mapping[str, Any]], contract: DetectContract) -> None:
-    """Writes answers in COCO's format: `images`, `categories` (numbered from 1, as there) and `annotations`, each with
-    `bbox` as left, top, width and height, and `score`. What cannot be read is listed in `errors`."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    errors: list[dict[str, Any]] = []
-    for document in documents:
-        if "error" in document:
-            errors.append({"file_name": document["path"], "error": document["error"]})
-            continue
-        number = len(images) + 1
-        size = {"height": document["height"], "width": document["width"]}
-        images.append({"id": number, "file_name": document["path"], **size})
-        for one in document["predictions"]:
-            left, top, right, bottom = one["box"]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": one["index"] + 1,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": (right - left) * (bottom - top),
-                    "iscrowd": 0,
-                    "score": one["score"],
-                }
-            )
-    categories = [{"id": number + 1, "name": name} for number, name in enumerate(contract.class_names)]
-    whole = {"images": images, "categories": categories, "annotations": annotations, "errors": errors}
-    path.write_text(json.dumps(whole), encoding="utf-8")
+def write_coco(path: Path, documents: Iterable[Mapping[str, Any]], contract: DetectContract, folder: Path) -> None:
+    """Writes answers as COCO's tools take results (`COCO.loadRes`): a list with an entry for each object, of
+    `image_id`, `category_id`, `bbox` (left, top, width and height) and `score`, and the name of the file.
+
+    The ids of images are those of the COCO file near the photos, if there is one (`image_ids`), and the ids of
+    categories those of the file that the detector was trained on, or else they count from 1. Photos that cannot be read
+    have no entry.
+    """
+    readable = [document for document in documents if "error" not in document]
+    ids = image_ids(folder, [document["path"] for document in readable])
+    class_ids = contract.class_ids or range(1, len(contract.class_names) + 1)
+    results = [
+        {
+            "image_id": ids[document["path"]],
+            "category_id": class_ids[one["index"]],
+            "bbox": [left, top, right - left, bottom - top],
+            "score": one["score"],
+            "file_name": document["path"],
+        }
+        for document in readable
+        for one in document["predictions"]
+        for left, top, right, bottom in [one["box"]]
+    ]
+    path.write_text(json.dumps(results), encoding="utf-8")
 
 
 DetectTask.documents = {".json": write_coco}

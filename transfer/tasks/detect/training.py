@@ -147,6 +147,7 @@ class DetectLearning(Learning):
             max_detections=model.max_detections,
             detector=settings.detector,
             backbone=settings.backbone,
+            class_ids=data.class_ids or (),
         )
         return Built(model, contract, licence)
 
