@@ -15,7 +15,8 @@ from pipelines.annotations.faults import Log
 from pipelines.annotations.labels import with_labels
 from pipelines.annotations.outlines import turn_outline
 from pipelines.data import Data, Samples, Scene
-from pipelines.loading.turning import turn_boxes, turned_size
+from pipelines.prepare.orientation_tags import stored_layout
+from pipelines.prepare.turning import turn_boxes, turned_size
 from pipelines.sources.splits import GroupBy, fractions_to_take, group_keys, split
 
 __all__ = [
@@ -39,9 +40,8 @@ def image_header(path: Path) -> tuple[tuple[int, int], int]:
     Raises:
         OSError: There is no such file, or it is not an image.
     """
-    with Image.open(path) as image:
-        tag = image.getexif().get(274, 1)
-        return (image.height, image.width), tag if tag in range(1, 9) else 1
+    with open(path, "rb") as file:
+        return stored_layout(Image.open(file), file)
 
 
 def assemble(

@@ -15,7 +15,7 @@ from pipelines.annotations.files import ImageIndex
 from pipelines.annotations.layouts import find_mask_folders
 from pipelines.annotations.mask_values import count_values
 from pipelines.data import Data
-from pipelines.loading.turning import turn_array
+from pipelines.prepare.turning import turn_array
 from pipelines.sources.split_names import splits_among
 from pipelines.sources.splits import GroupBy
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.data import Scene
-from pipelines.loading.turning import turn_array, turn_points
+from pipelines.prepare.turning import turn_array, turn_points
 
 __all__ = [
     "class_mask",

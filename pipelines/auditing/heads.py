@@ -13,7 +13,9 @@ from PIL import Image
 
 from pipelines.contents import digest
 from pipelines.data import Samples
-from pipelines.loading.pillow_decoding import MAX_PIXELS
+from pipelines.prepare.orientation_tags import stored_layout
+from pipelines.prepare.pillow_decoding import MAX_PIXELS
+from pipelines.prepare.turning import turned_size
 
 __all__ = ["Head", "image_statistics", "read_heads"]
 
@@ -81,28 +83,21 @@ def _head(image: Any) -> Head:
     unknown = Head(num_bytes=len(image), digest=digest(image))
     try:
         picture = Image.open(BytesIO(image))
-        tag = _orientation(picture)
+        size, tag = stored_layout(picture, image)
     except Image.UnidentifiedImageError:
         return replace(unknown, error=f"not an image: begins with {image[:16]!r}")
     except Exception as error:  # Pillow's readers raise whatever their format's code does
         return replace(unknown, error=f"damaged: {error}")
-    width, height = picture.size
+    height, width = size
     return replace(
         unknown,
-        size=(width, height) if tag >= 5 else (height, width),
+        size=turned_size(size, tag),
         format=picture.format or "",
         mode=picture.mode,
         orientation=tag,
         frames=1 + bool(getattr(picture, "is_animated", False) and picture.format != "MPO"),
         error=f"too large: {width} x {height} pixels" if width * height > MAX_PIXELS else "",
     )
-
-
-def _orientation(picture: Image.Image) -> int:
-    if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # Pillow would decode the whole image to search after the pixels
-    tag = picture.getexif().get(274, 1)
-    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
 
 def image_statistics(heads: Sequence[Head]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image, ImageOps
 
 from pipelines.auditing.findings import Audit, Finding
+from pipelines.prepare.pillow_decoding import open_upright
 
 __all__ = ["write_audit_report"]
 
@@ -87,9 +87,7 @@ def _shown(finding: Finding) -> dict[str, Any]:
 def _pictures(paths: Iterable[str]) -> Iterable[dict[str, str]]:
     for path in paths:
         try:
-            with Image.open(path) as picture:
-                picture.draft("RGB", (200, 200))  # JPEGs at a fraction of their size
-                small = ImageOps.exif_transpose(picture).convert("RGB")
+            small = open_upright(path, at_least=(200, 200)).convert("RGB")
         except Exception:  # the page lists the names of images that cannot be shown
             continue
         small.thumbnail((200, 160))

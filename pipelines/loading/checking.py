@@ -16,8 +16,8 @@ from PIL import Image
 
 from pipelines.data import Data, Fault, Samples, Scenes
 from pipelines.loading.decoding import decode_image
-from pipelines.loading.pillow_decoding import MAX_PIXELS
 from pipelines.loading.python_decoding import decode_now
+from pipelines.prepare.pillow_decoding import MAX_PIXELS
 
 __all__ = ["check", "check_data"]
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from pipelines.loading.exif import read_orientation, upright
 from pipelines.loading.graph_bytes import container, read_bytes, read_number, switch
 from pipelines.loading.image_sizes import stored_size
-from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE
+from pipelines.prepare.pillow_decoding import BMP_MASKS, MAX_PIXELS, WHITE
 
 __all__ = ["JPEG_RATIOS", "decode_file", "decode_image", "decode_jpeg", "decode_png", "decode_webp"]
 
@@ -34,7 +34,8 @@ def decode_image(
     """Decodes one JPEG, PNG, GIF, BMP or WebP file into upright RGB.
 
     - The contents decide about the format, and never the name.
-    - The EXIF orientation of JPEG, PNG and WebP is applied (`pipelines.orientation`, `pipelines.upright`).
+    - The EXIF orientation of JPEG, PNG and WebP is applied (`pipelines.orientation`, `pipelines.upright`). Other
+      metadata, such as XMP, do not count (`pipelines.prepare.orientation_tags` says what does).
     - Grey and palette images become RGB. CMYK JPEGs do too, as Pillow converts them (without a colour profile).
     - Alpha channels and transparent palette entries of PNG and WebP are composited over `background`. A single colour
       that a PNG declares transparent keeps its colour; transparent pixels of a GIF are black; the fourth channel of a
@@ -97,11 +98,11 @@ def decode_file(
     image = switch(
         container(contents),
         [
-            lambda contents, size, tag: _decode_other(contents),
+            lambda contents, size, tag: _decode_other(contents, size),
             lambda contents, size, tag: _decode_jpeg_at_least(contents, ratio, at_least, size, tag),
             lambda contents, size, tag: decode_png(contents, background),
             lambda contents, size, tag: decode_webp(contents, background),
-            lambda contents, size, tag: _decode_bmp(contents),
+            lambda contents, size, tag: _decode_bmp(contents, size),
         ],
         [contents, size, tag],
         tf.TensorSpec([None, None, 3], tf.uint8),
@@ -132,9 +133,17 @@ def _decode_jpeg_at_least(
     )
 
 
-def _decode_other(contents: tf.Tensor) -> tf.Tensor:
-    """Decodes the first frame of a GIF, or raises TensorFlow's error about an unknown format."""
-    return tf.io.decode_image(contents, channels=3, expand_animations=False)
+def _decode_other(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Decodes the first frame of a GIF, or raises TensorFlow's error about an unknown format.
+
+    TensorFlow does not look at the size of the whole picture, and cuts off the edge of frames that are smaller.
+    """
+    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
+    filled = tf.debugging.Assert(
+        tf.reduce_all(tf.shape(image)[:2] == size), ["expected a GIF whose frame fills the picture"]
+    )
+    with tf.control_dependencies([filled]):
+        return tf.identity(image)
 
 
 def decode_png(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
@@ -177,16 +186,20 @@ def decode_webp(contents: tf.Tensor, background: tuple[int, ...]) -> tf.Tensor:
     return tf.cond(tf.shape(frame)[-1] == 4, lambda: _over(background, frame[..., :3], frame[..., 3:]), lambda: frame)
 
 
-def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
+def _decode_bmp(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Decodes a BMP of 8 bits (grey or palette), 24 or 32 bits with a Windows header (BITMAPINFOHEADER)."""
     header = read_bytes(contents, 0, 54)
     header_size, compression = read_number(header[14:18], little=True), read_number(header[30:34], little=True)
+    usual_order = tf.strings.substr(contents, 54, 12) == BMP_MASKS
     readable = tf.debugging.Assert(
-        (header_size >= 40) & ((compression == 0) | (compression == 3)),
+        (header_size >= 40) & ((compression == 0) | ((compression == 3) & usual_order)),
         ["expected an uncompressed BMP file with a Windows header"],
     )
+    height, width = tf.unstack(tf.cast(size, tf.int64))
+    row = (width * read_number(header[28:30], little=True) + 31) // 32 * 4
+    length = read_number(header[10:14], little=True) + row * height  # TensorFlow refuses bytes behind the pixels
     with tf.control_dependencies([readable]):
-        image = tf.io.decode_bmp(contents)
+        image = tf.io.decode_bmp(tf.strings.substr(contents, tf.constant(0, tf.int64), length))
 
     def look_up() -> tf.Tensor:
         palette = tf.reshape(read_bytes(contents, 14 + header_size, 4 * 256), [256, 4])  # blue, green, red, unused

@@ -1,6 +1,7 @@
 """The EXIF orientation of image files: reading it from their bytes, and turning images upright.
 
-Everything here is TensorFlow operations, so that it runs in tf.data and inside of an exported SavedModel.
+Everything here is TensorFlow operations, so that it runs in tf.data and inside of an exported SavedModel. What counts
+as the orientation is defined in `pipelines.prepare.orientation_tags`.
 """
 
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.loading.graph_bytes import container, read_bytes, read_number, switch
-from pipelines.loading.turning import TURNS
+from pipelines.prepare.orientation_tags import INTEGER_BYTES, MOST_BLOCKS, ORIENTATION
+from pipelines.prepare.turning import TURNS
 
 __all__ = ["orientation", "read_orientation", "upright"]
 
@@ -84,19 +86,28 @@ _read_orientation_traced = tf.function(read_orientation, autograph=False)
 def _orientation_at(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Reads the orientation in the TIFF structure at `start`: a byte order, then a directory of 12-byte entries.
 
-    Bytes 0 and 1 of an entry are its tag; bytes 8 and 9 of the orientation's entry are its value.
+    Bytes 0 and 1 of an entry are its tag, 2 and 3 its type, 4 to 7 the number of its values; 8 to 11 hold the value.
     """
+    introduced = tf.reduce_all(read_bytes(contents, start, 4) == list(b"Exif"))
+    start += tf.where(introduced, tf.constant(6, tf.int64), 0)
     head = read_bytes(contents, start, 8)
     little = head[0] == ord("I")  # "II" as in Intel; "MM" as in Motorola
+    valid = tf.reduce_any(tf.reduce_all(head[:4] == [list(b"II*\0"), list(b"MM\0*")], axis=1))
     directory = start + read_number(head[4:8], little=little)
     count = read_number(read_bytes(contents, directory, 2), little=little)
     entries = tf.reshape(read_bytes(contents, directory + 2, 12 * tf.maximum(count, 1)), [-1, 12])
-    tags, values = read_number(entries[:, :2], little=little), read_number(entries[:, 8:10], little=little)
-    found = tf.reduce_max(tf.where(tags == 274, values, 0))
-    return tf.where((found >= 1) & (found <= 8), tf.cast(found, tf.int32), 1)
+    is_orientation = read_number(entries[:, :2], little=little) == ORIENTATION
+    entry = entries[tf.argmax(tf.cast(is_orientation, tf.int32))]
+    kind = tf.minimum(read_number(entry[2:4], little=little), len(INTEGER_BYTES))
+    widths = tf.constant([*INTEGER_BYTES, 0], tf.int64)
+    kept = tf.range(4, dtype=tf.int64) < widths[kind]
+    value = read_number(tf.where(kept, entry[8:12], 0), little=little)
+    value = tf.where(little, value, value // 256 ** (4 - widths[kind]))
+    valid &= (count > 0) & tf.reduce_any(is_orientation) & (read_number(entry[4:8], little=little) == 1)
+    return tf.where(valid & (value >= 1) & (value <= 8), tf.cast(value, tf.int32), 1)
 
 
-# Each of these functions walks from block to block until the pixels begin, and returns the position of the TIFF
+# Each of these functions walks from block to block, and returns the position of the TIFF
 # structure, or 0 if there is none.
 
 
@@ -119,8 +130,9 @@ def _find_exif_in_png(contents: tf.Tensor) -> tf.Tensor:
 
     def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         block = read_bytes(contents, at, 8)
-        found = tf.reduce_all(block[4:] == list(b"eXIf"))
-        return tf.where(found, at + 8, 0), at + 12 + read_number(block[:4]), tf.reduce_all(block[4:] == list(b"IDAT"))
+        found = tf.reduce_all(block[4:] == list(b"eXIf"))  # It may come after the pixels.
+        ended = tf.reduce_any(tf.reduce_all(block[4:] == [list(b"IEND"), [0] * 4], axis=1))
+        return tf.where(found, at + 8, 0), at + 12 + read_number(block[:4]), ended
 
     return _walk(contents, 8, look)
 
@@ -132,12 +144,10 @@ def _find_exif_in_webp(contents: tf.Tensor) -> tf.Tensor:
     """
 
     def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        block = read_bytes(contents, at, 14)
+        block = read_bytes(contents, at, 8)
         found = tf.reduce_all(block[:4] == list(b"EXIF"))
-        # Some programs also write the six bytes that introduce EXIF in a JPEG.
-        start = at + 8 + tf.where(tf.reduce_all(block[8:12] == list(b"Exif")), tf.constant(6, tf.int64), 0)
         length = read_number(block[4:8], little=True)
-        return tf.where(found, start, 0), at + 8 + length + length % 2, tf.constant(False)
+        return tf.where(found, at + 8, 0), at + 8 + length + length % 2, tf.reduce_all(block[:4] == 0)
 
     return _walk(contents, 12, look)
 
@@ -161,5 +171,4 @@ def _walk(contents: tf.Tensor, start: int, look: Any) -> tf.Tensor:
         return (at < tf.cast(size, tf.int64)) & (found == 0)
 
     at, found = tf.constant(start, tf.int64), tf.constant(0, tf.int64)
-    # The bound stops files that consist of empty blocks and were made to keep a server busy. Cameras write a few dozen.
-    return tf.while_loop(is_open, step, (at, found), maximum_iterations=2000)[1]
+    return tf.while_loop(is_open, step, (at, found), maximum_iterations=MOST_BLOCKS)[1]

@@ -16,7 +16,8 @@ from PIL import Image
 from pipelines.loading.decoding import JPEG_RATIOS, decode_file, decode_image, decode_jpeg, decode_png, decode_webp
 from pipelines.loading.exif import upright
 from pipelines.loading.graph_bytes import switch
-from pipelines.loading.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
+from pipelines.prepare.orientation_tags import read_tag
+from pipelines.prepare.pillow_decoding import MAX_PIXELS, WHITE, decode_with_pillow
 
 __all__ = ["decode_any", "decode_in_python", "decode_now", "image_pixels"]
 
@@ -148,16 +149,16 @@ def _choose_decoder(contents: bytes, at_least: tuple[int, int] | None, max_pixel
     unusual or damaged are left to `decode_in_python`.
     """
     decoder = _DECODERS.get(contents[:2], _PYTHON)
-    if decoder == _PYTHON or (decoder != _JPEG and b"exif" in contents.lower()):
+    if decoder == _PYTHON:
         return _PYTHON, 1
     try:
         with Image.open(BytesIO(contents)) as picture:
             width, height = picture.size
-            tag = picture.getexif().get(274, 1) if decoder == _JPEG else 1
     except Exception:  # Pillow's readers raise whatever their format's code does
         return _PYTHON, 1
-    if width * height > max_pixels or tag not in range(1, 9):
+    if width * height > max_pixels:
         return _PYTHON, 1
+    tag = read_tag(contents)
     if decoder != _JPEG or at_least is None:
         return decoder, tag
     rows, columns = at_least if tag < 5 else at_least[::-1]  # the stored image lies on its side

@@ -12,13 +12,30 @@ __all__ = [
     "images_below",
     "images_in",
     "is_image",
+    "is_system",
     "listed",
 ]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
 
-# Files that operating systems leave behind; like hidden files they are no part of anybody's data.
-_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+# What operating systems and network storage leave behind in folders. Like what is hidden, it is no part of anybody's
+# data: thumbnails, deleted files, snapshots, and the other half of what macOS puts into archives.
+_SYSTEM_NAMES = {
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+    "@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin",  # Synology
+    "@recycle", "@recently-snapshot",  # QNAP
+    "$recycle.bin", "recycler", "system volume information", "network trash folder", "temporary items",
+    "lost+found", "__macosx", "__pycache__",
+}  # fmt: skip
+
+
+def is_system(name: str) -> bool:
+    """Returns whether a file or a folder is hidden, or left behind by a system, by its name without folders.
+
+    >>> is_system(".DS_Store"), is_system("@eaDir"), is_system("bees")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 def is_image(name: str) -> bool:
@@ -27,12 +44,12 @@ def is_image(name: str) -> bool:
     >>> is_image("bees/1.JPG"), is_image("bees/._1.jpg"), is_image("notes.txt")
     (True, False, False)
     """
-    return name.lower().endswith(IMAGE_SUFFIXES) and not os.path.basename(name).startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_system(os.path.basename(name))
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Returns the folders directly in `folder`, sorted, without hidden ones."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    """Returns the folders directly in `folder`, sorted, without hidden and system ones."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not is_system(child.name))
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -52,17 +69,15 @@ def files_below(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
-                yield os.path.join(place, name)
+        folders[:] = sorted(name for name in folders if not is_system(name))
+        yield from (os.path.join(place, name) for name in sorted(files) if not is_system(name))
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Returns every image below `folder`, sorted, without hidden ones; links to folders are not followed."""
+    """Returns every image below `folder`, sorted, without hidden and system ones; links to folders are not followed."""
     found = []
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_system(name))
         found += [Path(place, name) for name in files if is_image(name)]
     return sorted(found)
 

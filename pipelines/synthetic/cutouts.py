@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipelines.annotations.outlines import instance_masks
 from pipelines.data import Samples, Scene
+from pipelines.prepare.pillow_decoding import open_upright
 
-__all__ = ["OPAQUE", "Cutouts", "cut_out", "cut_out_scenes", "open_upright", "tight_box"]
+__all__ = ["OPAQUE", "Cutouts", "cut_out", "cut_out_scenes", "tight_box"]
 
 ALPHAS = ("own", "brightness", "silhouette")
 
@@ -142,11 +142,6 @@ def cut_out_scenes(scenes: Sequence[Scene], class_names: Sequence[str]) -> Cutou
                 images.append(np.dstack([np.asarray(pixels), masks[index] * np.uint8(255)]))
                 labels.append(int(scene.classes[index]))
     return Cutouts(images, labels, class_names)
-
-
-def open_upright(image: str | bytes) -> Image.Image:
-    """Opens an image file, or the contents of one, and turns it upright."""
-    return ImageOps.exif_transpose(Image.open(BytesIO(image) if isinstance(image, bytes) else image))
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from pipelines.data import Samples, Scene
-from pipelines.synthetic.cutouts import OPAQUE, Cutouts, open_upright, tight_box
+from pipelines.prepare.pillow_decoding import open_upright
+from pipelines.synthetic.cutouts import OPAQUE, Cutouts, tight_box
 
 __all__ = ["Sprite", "draw_sprite", "make_background", "paint", "paint_instances", "visible_shares"]
 

@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Damage", "VideoInfo", "announced_seconds", "decoded_frames", "open_video", "upright_pixels", "video_info"]
+__all__ = [
+    "Damage",
+    "VideoInfo",
+    "announced_seconds",
+    "decoded_frames",
+    "first_seconds",
+    "frame_rate",
+    "open_video",
+    "upright_pixels",
+    "video_info",
+    "video_stream",
+]
 
 
 @dataclass(frozen=True)
@@ -38,11 +49,9 @@ def video_info(path: str | os.PathLike[str]) -> VideoInfo:
         ImportError: The extra `video` is not installed.
     """
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         rate = stream.average_rate
-        return VideoInfo(
-            (stream.height, stream.width), float(rate) if rate else None, announced_seconds(container, stream)
-        )
+        return VideoInfo((stream.height, stream.width), float(rate) if rate else None, announced_seconds(container))
 
 
 def open_video(path: str | os.PathLike[str]) -> Any:
@@ -63,17 +72,52 @@ def open_video(path: str | os.PathLike[str]) -> Any:
         container = av.open(os.fspath(path))
     except av.FFmpegError as error:
         raise ValueError(f"{path}: cannot be opened as a video: {error.strerror}") from error
-    if not container.streams.video:
+    stream = video_stream(container)
+    if stream is None:
+        kinds = ", ".join("cover picture" if _is_cover(one) else one.type for one in container.streams)
         container.close()
-        raise ValueError(f"{path}: holds no video, only {', '.join(s.type for s in container.streams) or 'nothing'}")
+        raise ValueError(f"{path}: holds no video, only {kinds or 'nothing'}")
+    if stream.codec_context is None:
+        container.close()
+        raise ValueError(f"{path}: its video is of a kind (codec) that the installed FFmpeg cannot decode")
     return container
 
 
-def announced_seconds(container: Any, stream: Any) -> float | None:
-    """Returns the length in seconds that the header announces, or None if it does not."""
+def video_stream(container: Any) -> Any:
+    """Returns the first video stream of a container that is no cover picture, or None if there is none."""
+    return next((stream for stream in container.streams.video if not _is_cover(stream)), None)
+
+
+def _is_cover(stream: Any) -> bool:
+    import av
+
+    return stream.type == "video" and bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def announced_seconds(container: Any) -> float | None:
+    """Returns the length of the video in seconds that the header announces, or None if it does not.
+
+    The length of the whole file counts only where there is nothing but the video in it: sound may be longer.
+    """
+    stream = video_stream(container)
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    return container.duration / 1_000_000 if container.duration else None
+    hours, minutes, seconds = (*stream.metadata.get("DURATION", "").split(":"), "", "")[:3]  # of Matroska and WebM
+    try:
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - first_seconds(stream)
+    except ValueError:
+        only = len(container.streams) == 1
+        return container.duration / 1_000_000 if container.duration and only else None
+
+
+def first_seconds(stream: Any) -> float:
+    """Returns the time stamp in seconds at which a stream begins."""
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def frame_rate(stream: Any) -> float:
+    """Returns the frames per second of a stream, or FFmpeg's usual 25 if it does not say it."""
+    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 class Damage:
@@ -93,15 +137,26 @@ class Damage:
         self.packets += 1
 
 
-def decoded_frames(container: Any, stream: Any, damage: Damage) -> Iterator[tuple[float, Any]]:
+def decoded_frames(
+    container: Any, stream: Any, damage: Damage, *, since: float | None = None
+) -> Iterator[tuple[float | None, Any]]:
     """Yields the time in seconds and the frame of each frame that is not damaged.
 
     Args:
         container: Container of PyAV.
         stream: Video stream of the container.
         damage: Record to which damaged packets are added.
+        since: Time stamp before which damage does not count. After a jump into the middle of a video, frames may lack
+            those that they are made from.
+
+    Yields:
+        Times and frames. The time is None where the file has no time stamps.
     """
     import av
+
+    def add(seconds: Any, reason: str) -> None:
+        if since is None or (seconds is not None and seconds >= since):
+            damage.add(reason)
 
     packets = container.demux(stream)
     while True:
@@ -115,13 +170,13 @@ def decoded_frames(container: Any, stream: Any, damage: Damage) -> Iterator[tupl
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            damage.add(str(error.strerror))
+            add(None if packet.pts is None else packet.pts * packet.time_base, str(error.strerror))
             continue
         for frame in frames:
             if frame.is_corrupt:  # FFmpeg has filled the missing parts from other frames
-                damage.add("incomplete")
-            elif frame.time is not None:
-                yield float(frame.time), frame
+                add(frame.time, "incomplete")
+            else:
+                yield None if frame.time is None else float(frame.time), frame
 
 
 def upright_pixels(frame: Any, size: tuple[int, int] | None) -> np.ndarray:

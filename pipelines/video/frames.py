@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from pipelines.data import Fault
-from pipelines.video.containers import Damage, announced_seconds, decoded_frames, open_video, upright_pixels
+from pipelines.video.containers import (
+    Damage,
+    announced_seconds,
+    frame_rate,
+    open_video,
+    upright_pixels,
+    video_stream,
+)
+from pipelines.video.seeking import frames_from
 
 __all__ = ["Frame", "read_frames"]
 
@@ -79,7 +87,7 @@ def read_frames(
     # The file is opened here, so that its errors are raised by this call and not by the first frame.
     container = open_video(path)
     report = partial(_report, os.fspath(path), faults, strict)
-    return _selected_frames(container, fps, start, end, size, report)
+    return _selected_frames(path, container, fps, start, end, size, report)
 
 
 def _report(path: str, faults: list[Fault] | None, strict: bool, reason: str) -> None:
@@ -93,6 +101,7 @@ def _report(path: str, faults: list[Fault] | None, strict: bool, reason: str) ->
 
 
 def _selected_frames(
+    path: str | os.PathLike[str],
     container: Any,
     fps: float | None,
     start: float,
@@ -100,50 +109,48 @@ def _selected_frames(
     size: tuple[int, int] | None,
     report: Callable[[str], None],
 ) -> Iterator[Frame]:
+    import av
+
     index = 0
     with container:
-        for since, until, picture in _frames_on_screen(container, start, end, report):
-            if fps is None:
-                count = int(since >= start - 1e-6 and (end is None or since < end))
-            else:
-                # Time stamps are rounded to ticks, so a ten thousandth of a step is allowed for.
-                limit = until - 1e-4 / fps if end is None else min(until - 1e-4 / fps, end)
-                count = 0
-                while start + (index + count) / fps < limit:
-                    count += 1
-            image = upright_pixels(picture, size) if count else None
-            for _ in range(count):
-                yield Frame(image, since, index)  # type: ignore[arg-type]
-                index += 1
+        try:
+            for since, until, picture in _frames_on_screen(path, container, start, end, report):
+                if fps is None:
+                    count = int(since >= start - 1e-6 and (end is None or since < end))
+                else:
+                    # Time stamps are rounded to ticks, so a ten thousandth of a step is allowed for.
+                    limit = until - 1e-4 / fps if end is None else min(until - 1e-4 / fps, end)
+                    count = 0
+                    while start + (index + count) / fps < limit:
+                        count += 1
+                image = upright_pixels(picture, size) if count else None
+                for _ in range(count):
+                    yield Frame(image, since, index)  # type: ignore[arg-type]
+                    index += 1
+        except av.FFmpegError as error:
+            raise ValueError(f"{os.fspath(path)}: cannot be read as a video: {error.strerror}") from error
 
 
 def _frames_on_screen(
-    container: Any, start: float, end: float | None, report: Callable[[str], None]
+    path: str | os.PathLike[str], container: Any, start: float, end: float | None, report: Callable[[str], None]
 ) -> Iterator[tuple[float, float, Any]]:
     """Yields the time at which a frame appears, the time at which the next one does, and the frame of PyAV."""
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    announced = announced_seconds(container, stream)
-    first = float((stream.start_time or 0) * stream.time_base)
-    if start > 1:
-        # Go to the key frame before the start. The frames between the two are decoded, and not selected.
-        container.seek(int((start + first) / stream.time_base), stream=stream, backward=True)
+    announced = announced_seconds(container)
     damage = Damage()
     current: tuple[float, Any] | None = None  # the frame on screen, and the time at which it appeared
-    for seconds, picture in decoded_frames(container, stream, damage):
-        seconds -= first
+    for seconds, picture in frames_from(path, container, start, damage):
         if current is not None:
             yield current[0], seconds, current[1]
             if end is not None and seconds >= end:
                 return
         current = (seconds, picture)
-    last, length = 0.0, float(1 / stream.average_rate) if stream.average_rate else 0.04
+    last, length = 0.0, 1 / frame_rate(video_stream(container))
     if current is not None:
         if current[1].duration:
             length = float(current[1].duration * current[1].time_base)
         last = current[0] + length
         yield current[0], last, current[1]
-    expected = announced if end is None else min(announced or end, end)
+    expected = announced if announced is None or end is None else min(announced, end)
     if damage.packets:
         report(f"{damage.packets} damaged frames or packets ({damage.first}); the other frames are read")
     if expected is not None and last < expected - max(_SLACK_SECONDS, 2 * length):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipelines import Samples, read_data
+from pipelines.sources.image_files import images_below
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -92,6 +93,15 @@ def test_files_that_are_no_images_are_listed_and_system_files_ignored(make_folde
     reasons = {Path(skip.path).name: skip.reason for skip in data.skipped}
     assert "outside of the class folders" in reasons["loose.JPG"]
     assert "not an image by its name" in reasons["scan.pdf"]
+
+
+def test_folders_that_a_system_left_behind_are_no_classes_and_no_photos(make_folder):
+    names = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "bees/@eaDir/1.jpg")
+    root = make_folder({"bees": 8, "ants": 8} | dict.fromkeys(names, 2))
+    data = read_data(root)
+    assert data.class_names == ("ants", "bees")
+    assert (len(data), data.skipped) == (16, ())
+    assert len(images_below(root)) == 16
 
 
 def test_stray_images_and_folders_beside_the_splits_are_listed(make_folder):

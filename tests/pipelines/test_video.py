@@ -2,11 +2,14 @@
 
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipelines import read_clips, read_frames, video_dataset, video_info
+from pipelines.video import frames as frames_module
+from pipelines.video.containers import video_stream
 
 av = pytest.importorskip("av")
 
@@ -183,3 +186,110 @@ def test_as_tf_data(tmp_path):
     assert batch["seconds"].shape == (4, 3)
     with pytest.raises(FileNotFoundError):
         video_dataset([tmp_path / "none.mp4"])
+
+
+# Containers, as people have them
+
+CONTAINERS = {
+    "mp4": ("libx264", {"bf": "2"}),
+    "mkv": ("libx264", {"bf": "2", "x264-params": "open-gop=1"}),
+    "ts": ("libx264", {"bf": "2"}),
+    "m2ts": ("mpeg2video", {"bf": "2"}),
+    "mpg": ("mpeg2video", {"bf": "2"}),
+    "avi": ("mpeg4", {}),
+    "AVI": ("libx264", {"bf": "2"}),
+    "flv": ("flv", {}),
+    "webm": ("libvpx", {}),
+    "wmv": ("wmv2", {}),
+    "h264": ("libx264", {"bf": "2"}),
+    "mjpeg": ("mjpeg", {}),
+}
+
+
+def contained(path, codec, options, *, count=40, sound=0.0, cover=False):
+    """A video of `count` frames, 10 a second, with so many seconds of sound and a cover picture before it."""
+    with av.open(str(path), "w") as container:
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.height, picture.width, picture.pix_fmt = 32, 32, "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+        if count:
+            stream = container.add_stream(codec, rate=10, options=options)
+            stream.height, stream.width = HEIGHT, WIDTH
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.gop_size, stream.bit_rate = 12, 2_000_000
+        audio = container.add_stream("aac", rate=44_100) if sound else None
+        if cover:
+            red = np.full([32, 32, 3], [255, 0, 0], np.uint8)
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(red, format="rgb24")))
+            container.mux(picture.encode())
+        for index in range(count):
+            pixels = np.full([HEIGHT, WIDTH, 3], 6 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        if count:
+            container.mux(stream.encode())
+        for index in range(int(sound * 44_100) // 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros([1, 1024], np.float32), format="fltp", layout="mono")
+            frame.rate, frame.pts = 44_100, 1024 * index
+            container.mux(audio.encode(frame))
+        if audio:
+            container.mux(audio.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_a_part_is_what_reading_the_whole_video_has_there(tmp_path, suffix):
+    path = contained(tmp_path / f"a.{suffix}", *CONTAINERS[suffix])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = list(read_frames(path))
+        assert len(whole) == 40
+        assert (np.diff([frame.seconds for frame in whole]) > 0).all()
+        for start, end in ((0.55, 1.0), (1.3, 2.1), (2.0, None), (2.95, 3.4), (3.6, None)):
+            expected = [f for f in whole if f.seconds >= start - 1e-6 and (end is None or f.seconds < end)]
+            part = list(read_frames(path, start=start, end=end))
+            assert [frame.seconds for frame in part] == pytest.approx([frame.seconds for frame in expected])
+            for frame, other in zip(part, expected, strict=True):
+                np.testing.assert_array_equal(frame.image, other.image)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts", "flv"])
+def test_sound_that_goes_on_longer_is_no_video_that_ends_early(tmp_path, suffix):
+    path = contained(tmp_path / f"a.{suffix}", "libx264", {}, count=20, sound=5.0)
+    faults = []
+    assert len(list(read_frames(path, faults=faults))) == 20
+    assert faults == []
+    assert video_info(path).seconds in (None, pytest.approx(2.0, abs=0.2))
+
+
+def test_a_cover_picture_is_not_the_video(tmp_path):
+    path = contained(tmp_path / "a.mp4", "libx264", {}, count=12, cover=True)
+    frames = list(read_frames(path))
+    assert len(frames) == 12
+    assert {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    assert video_info(path).size == (HEIGHT, WIDTH)
+    with av.open(str(path)) as container:
+        streams = sorted(container.streams.video, key=lambda stream: stream.width)
+        assert [stream.width for stream in streams] == [32, WIDTH]
+        assert video_stream(SimpleNamespace(streams=SimpleNamespace(video=streams))) is streams[1]
+    song = contained(tmp_path / "song.mp4", "libx264", {}, count=0, sound=1.0, cover=True)
+    with pytest.raises(ValueError, match=r"song\.mp4: holds no video, only (audio, )?cover picture"):
+        read_frames(song)
+
+
+def test_frames_without_time_stamps_follow_at_the_rate_of_the_video(tmp_path):
+    frames = list(read_frames(contained(tmp_path / "a.h264", "libx264", {"bf": "2"}, count=25)))
+    steps = np.diff([frame.seconds for frame in frames])
+    assert len(frames) == 25
+    np.testing.assert_allclose(steps, 1 / video_info(tmp_path / "a.h264").fps)
+
+
+def test_errors_name_the_file(tmp_path, monkeypatch):
+    path = video(tmp_path / "a.mp4", count=3)
+
+    def fail(frame, size):
+        raise av.error.InvalidDataError(1, "no colours")
+
+    monkeypatch.setattr(frames_module, "upright_pixels", fail)
+    with pytest.raises(ValueError, match=r"a\.mp4: cannot be read as a video: no colours"):
+        list(read_frames(path))

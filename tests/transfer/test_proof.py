@@ -1,5 +1,6 @@
 """The proof asks a task what counts, whatever the task: here one that exists in this file only, in NumPy."""
 
+import io
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -7,11 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import EvaluationCrop, Letterbox
 from pipelines.prepare.photos import decode
+from transfer.artifacts import photos as photos_module
 from transfer.artifacts.engines.base import Engine
-from transfer.artifacts.photos import proof_photos
+from transfer.artifacts.photos import decoded_photo, proof_photos
 from transfer.artifacts.proof import Reference, largest_difference, prove, same_size
 from transfer.contract import Contract, ExportError, Output
 from transfer.tasks import TASKS, Row
@@ -225,8 +228,24 @@ def test_a_proof_is_kept_and_read_back(contract, photos, tmp_path):
     for name in ("brightness", "place", "hidden"):
         np.testing.assert_array_equal(again.whole[name], whole.whole[name][:5])
         np.testing.assert_array_equal(again.cut[name], whole.cut[name][:5])
+    assert again.encoded == tuple(encoded)
     for photo, contents in zip(again.photos, encoded, strict=True):
         np.testing.assert_array_equal(photo, decode(contents))
+
+
+def test_the_proof_photos_are_files_of_several_kinds():
+    pictures = [Image.open(io.BytesIO(contents)) for contents in proof_photos()]
+    assert {picture.format for picture in pictures} >= {"JPEG", "PNG", "WEBP"}
+    assert any(picture.getexif().get(274) == 6 for picture in pictures)
+    assert {picture.mode for picture in pictures} >= {"RGB", "RGBA", "P"}
+    for index, contents in enumerate(proof_photos()):
+        np.testing.assert_array_equal(decoded_photo(contents, index), decode(contents))
+
+
+def test_decoders_that_do_not_agree_are_no_proof(monkeypatch):
+    monkeypatch.setattr(photos_module, "decode", lambda contents: decode(contents)[::-1])
+    with pytest.raises(ExportError, match=r"photo 3: Pillow decodes other pixels than those that a model is trained"):
+        decoded_photo(proof_photos()[0], 3)
 
 
 def test_nothing_is_unpickled(tmp_path):

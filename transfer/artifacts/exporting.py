@@ -30,13 +30,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import decode_image
 from transfer.artifacts.endpoints import Network
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import FORMATS, open_artifact
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.manifest import MANIFEST, write_manifest
-from transfer.artifacts.photos import Photo, encoded_photo, proof_photos
+from transfer.artifacts.photos import Photo, decoded_photo, encoded_photo, proof_photos
 from transfer.artifacts.plain_paths import plain_path
 from transfer.artifacts.proof import PROOF, Reference, largest_difference, prove
 from transfer.artifacts.quantisation import (
@@ -82,8 +81,8 @@ def export(
     """Writes a model for use elsewhere, and proves that what was written answers as the model does.
 
     What was written is loaded in new objects, each format in its own runtime, and given photos of several sizes, at
-    batch 1 and 5, through each way in. The reference takes another road: `pipelines` decodes and prepares eagerly, and
-    the network runs eagerly, too.
+    batch 1 and 5, through each way in. The reference takes another road: `pipelines` decodes as for training and
+    prepares eagerly, and the network runs eagerly, too. Before that, all decoders are compared pixel for pixel.
 
     Args:
         model: The model. It takes float32 images `[n, height, width, 3]`, RGB in 0..255.
@@ -304,7 +303,7 @@ def _check_outputs(outputs: Arrays, contract: Contract) -> None:
 def _reference(model: keras.Model, network: Network, contract: Contract, encoded: Sequence[bytes]) -> Reference:
     """Asks the trained model by another road than the artifacts': everything runs eagerly, and the model as given."""
     called = learning_of(contract.task).called
-    photos = [np.asarray(decode_image(contents)) for contents in encoded]
+    photos = [decoded_photo(contents, index) for index, contents in enumerate(encoded)]
 
     def answer(images: Sequence[np.ndarray]) -> Arrays:
         pixels = np.stack([contract.preparation(image) for image in images])

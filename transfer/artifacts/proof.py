@@ -34,11 +34,13 @@ class Reference:
         photos: The photos, uint8 `[h, w, 3]`, of several sizes.
         whole: For each photo the outputs by name, `[photos, ...]`.
         cut: The same for the top left of each photo, as large as all of its group of 5 have it.
+        encoded: The contents of the photos' files, where they were read back from a folder.
     """
 
     photos: tuple[np.ndarray, ...]
     whole: Arrays
     cut: Arrays
+    encoded: tuple[bytes, ...] = ()
 
     @classmethod
     def make(cls, photos: Sequence[np.ndarray], answer: Callable[[Sequence[np.ndarray]], Arrays]) -> "Reference":
@@ -80,7 +82,8 @@ class Reference:
                 }
                 for way in ("whole", "cut")
             )
-            return cls(tuple(decode(file[name].tobytes()) for name in names), whole, cut)
+            encoded = tuple(file[name].tobytes() for name in names)
+            return cls(tuple(map(decode, encoded)), whole, cut, encoded)
 
 
 @dataclass(frozen=True)
@@ -265,4 +268,5 @@ def _verdict(folder: Path, name: str, tolerance: float, reference: Reference) ->
     if not runtime_is_installed(name):
         return Verdict(name, skipped=f"{row.needs[1]} is not installed: pip install 'transfer-zoo[export]'")
     artifact = row.files[0]
-    return Verdict(name, tuple(prove(open_artifact(folder / artifact), artifact, reference, tolerance)))
+    checks = prove(open_artifact(folder / artifact), artifact, reference, tolerance, encoded=reference.encoded)
+    return Verdict(name, tuple(checks))

@@ -1,6 +1,6 @@
 """`zoo predict`."""
 
-import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.sources.image_files import listed
 from transfer.cli.console import (
     Engine,
     Json,
@@ -63,6 +64,7 @@ def predict(
         from transfer.predict.embeddings import write_embeddings
         from transfer.predict.loading import load
         from transfer.predict.overlays import write_overlays
+        from transfer.predict.photos import other_files_in
         from transfer.predict.writing import write_drawings
 
         one_folder = len(images) == 1 and images[0].is_dir()
@@ -71,28 +73,30 @@ def predict(
         with without_chatter():
             predictor = load(model, engine=engine, precision=precision)
         options: dict[str, Any] = {"top": top, "threshold": threshold, "augment": augment}
-        failed = 0
         if out_file is not None and out_file.suffix == ".npz":
-            count = write_embeddings(predictor, images[0], out_file)
-            out.print(f"{count} embeddings: {out_file}", markup=False)
+            written = write_embeddings(predictor, images[0], out_file)
+            out.print(f"{written.num_predictions} embeddings: {out_file}", markup=False)
+            failed, readable = _say_what_is_missing(written, images[0])
         elif out_file is not None or (draw is not None and one_folder):
-            failed = _write(predictor, images[0], out_file, draw, options, overwrite)
+            failed, readable = _write(predictor, images[0], out_file, draw, options, overwrite)
         else:
             answers = predictor.predict(images[0] if one_folder else images, **options)
             failed = _show(predictor, answers, as_json=as_json)
-            readable = [answer.name for answer in answers if answer.error is None]
-            pictures = write_drawings(predictor, answers, draw) if draw is not None else iter(())
-            overlays = write_overlays(predictor, readable, grad_cam) if grad_cam is not None else iter(())
-            for picture in itertools.chain(pictures, overlays):
-                err.print(f"{picture}", style="dim", markup=False)
+            if one_folder:
+                _say_left_out(other_files_in(images[0]))
+            readable = [Path(answer.name) for answer in answers if answer.error is None]
+            if draw is not None:
+                _name_pictures(write_drawings(predictor, answers, draw))
+        if grad_cam is not None:
+            _name_pictures(write_overlays(predictor, readable, grad_cam))
         if failed:
             raise typer.Exit(1)
 
 
 def _write(
     predictor: Any, folder: Path, file: Path | None, draw: Path | None, options: dict[str, Any], overwrite: bool
-) -> int:
-    """Writes the answers for a folder, says what could not be read, and returns the number of such photos."""
+) -> tuple[int, list[Path]]:
+    """Writes the answers for a folder, and returns what `_say_what_is_missing` does."""
     from transfer.predict.writing import write_predictions
 
     with progress_bar() as show:
@@ -102,11 +106,35 @@ def _write(
     went_on = f", {written.resumed} of them done before" if written.resumed else ""
     where = ", ".join(str(path) for path in (file, draw) if path is not None)
     out.print(f"{written.num_photos} photos{went_on}: {where}", markup=False, soft_wrap=True)
+    return _say_what_is_missing(written, folder)
+
+
+def _name_pictures(pictures: Iterator[Path]) -> None:
+    for picture in pictures:
+        err.print(f"{picture}", style="dim", markup=False)
+
+
+def _say_what_is_missing(written: Any, folder: Path) -> tuple[int, list[Path]]:
+    """Says what could not be read, and what was left out.
+
+    Returns:
+        The number of photos that could not be read, and the paths of the others.
+    """
+    from transfer.predict.photos import photos_in
+
     for path, reason in written.unreadable:
         say_error(f"{path} {reason}")
     if written.unreadable:
         say_error(f"{len(written.unreadable)} of {written.num_photos} images could not be read.")
-    return len(written.unreadable)
+    _say_left_out(written.left_out)
+    unreadable = {folder / path for path, _ in written.unreadable}
+    return len(unreadable), [path for path in photos_in(folder) if path not in unreadable]
+
+
+def _say_left_out(names: Sequence[str]) -> None:
+    if names:
+        message = f"Left out, because their names are not those of images: {listed(names)}"
+        err.print(message, style="yellow", markup=False, soft_wrap=True)
 
 
 def _show(predictor: Any, answers: list[Any], *, as_json: bool) -> int:

@@ -22,6 +22,10 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(envvar="ZOO_API_KEY", help="The key that clients have to send.")
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Pages of this origin may use the server; repeatable."),
+    ] = None,
 ) -> None:
     """Serve a model over HTTP: TensorFlow Serving's paths, plain uploads, and a page at /.
 
@@ -34,5 +38,7 @@ def serve(
             raise RuntimeError(f"{error.name} is not installed: pip install 'transfer-zoo[serve]'") from error
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         with without_chatter():
-            server = serving.make_server(folder, host=host, port=port, name=name, engine=engine, api_key=api_key)
+            server = serving.make_server(
+                folder, host=host, port=port, name=name, engine=engine, api_key=api_key, cors=cors or ()
+            )
         serving.run(server)

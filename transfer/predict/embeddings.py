@@ -4,14 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from transfer.predict.photos import photos_in
+from transfer.predict.photos import other_files_in, photos_in
 from transfer.predict.predictor import Predictor
+from transfer.predict.writing import Written
 
 __all__ = ["nearest", "write_embeddings"]
 
 
-def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) -> int:
+def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) -> Written:
     """Embeds every photo of a folder, into an .npz file with `paths` `[n]` and `embeddings`, float32 `[n, features]`.
+
+    Photos that cannot be read have no place in it.
 
     Args:
         predictor: What `transfer.load` returns.
@@ -19,22 +22,31 @@ def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) 
         out: The file to write. It ends in .npz.
 
     Returns:
-        The number of photos.
+        What was written, and what could not be read.
 
     Raises:
-        ValueError: A photo cannot be read, the model gives no embedding, or `out` does not end in .npz.
+        ValueError: No photo can be read, the model gives no embedding, or `out` does not end in .npz.
         FileExistsError: `out` exists.
     """
-    out = Path(out)
+    folder, out = Path(folder), Path(out)
     if out.suffix != ".npz":
         raise ValueError(f"expected a file that ends in .npz, got {out}")
     if out.exists():
         raise FileExistsError(f"{out} is there already; choose another file")
     photos = photos_in(folder)
-    vectors = predictor.embeddings(photos)
-    names = [photo.relative_to(folder).as_posix().encode(errors="backslashreplace").decode() for photo in photos]
-    np.savez(out, paths=np.array(names), embeddings=vectors)
-    return len(photos)
+    names, vectors, unreadable = [], [], []
+    for photo, (_, result) in zip(photos, predictor.stream_outputs(photos, ["embedding"]), strict=True):
+        name = photo.relative_to(folder).as_posix()
+        if isinstance(result, str):
+            unreadable.append((name, result))
+        else:
+            names.append(name.encode(errors="backslashreplace").decode())
+            vectors.append(result["embedding"])
+    if not vectors:
+        first, reason = unreadable[0]
+        raise ValueError(f"none of the {len(photos)} images could be read; the first, {first}, {reason}")
+    np.savez(out, paths=np.array(names), embeddings=np.stack(vectors))
+    return Written(out, len(photos), len(vectors), 0, tuple(unreadable), other_files_in(folder))
 
 
 def nearest(embeddings: np.ndarray, queries: np.ndarray, *, k: int = 5) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transfer.predict.photos import names_in_common
+from transfer.predict.photos import file_name, names_in_common
 from transfer.predict.predictor import Predictor
 
 __all__ = ["overlay", "write_overlays"]
@@ -48,7 +48,7 @@ def write_overlays(predictor: Predictor, paths: Sequence[str | Path], folder: st
         ValueError: As `Predictor.explain` raises it.
     """
     for path, name in zip(paths, names_in_common(paths), strict=True):
-        picture = Path(folder) / f"{name}.gradcam.png"
+        picture = Path(folder) / name.with_name(file_name(name.name, ".gradcam.png"))
         pixels = overlay(predictor.crop(path), predictor.explain(path))
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(picture)

@@ -1,5 +1,6 @@
 """What counts as a photo, or as several, and reading them ahead of the model."""
 
+import hashlib
 import io
 import os
 from collections import deque
@@ -12,15 +13,27 @@ from typing import BinaryIO, TypeVar, cast
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipelines.prepare.photos import SUFFIXES, decode
+from pipelines.prepare.photos import FORMATS, decode
+from pipelines.sources.image_files import IMAGE_SUFFIXES, files_below, is_image, listed
 
-__all__ = ["Photo", "Photos", "named_photos", "names_in_common", "photos_in", "pixels_of", "read_ahead"]
+__all__ = [
+    "Photo",
+    "Photos",
+    "file_name",
+    "named_photos",
+    "names_in_common",
+    "other_files_in",
+    "photos_in",
+    "pixels_of",
+    "read_ahead",
+]
 
 # A path, an encoded file or an open one, an image of Pillow, or an RGB array [h, w, 3]; a tensor is an array.
 Photo = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 # A list, a generator or any other iterable of photos, or an array [n, h, w, 3].
 Photos = Sequence[Photo] | Iterable[Photo] | np.ndarray
 
+LONGEST_NAME = 255  # bytes, in nearly all file systems
 READERS = 4  # Threads that read, decode and prepare photos while the engine works.
 
 Read = TypeVar("Read")
@@ -44,22 +57,31 @@ def pixels_of(photo: Photo, *, max_pixels: int | None = None) -> np.ndarray:
     """
     if isinstance(photo, Image.Image):
         return _pixels_of_pillow(photo)
-    if isinstance(photo, bytes):
-        return decode(photo, max_pixels=max_pixels)
-    if isinstance(photo, str | Path):
-        return decode(Path(photo).read_bytes(), max_pixels=max_pixels)
     if not isinstance(photo, np.ndarray) and _is_array(photo):
         photo = np.asarray(photo)
     if isinstance(photo, np.ndarray):
         if photo.ndim != 3 or photo.shape[-1] != 3 or 0 in photo.shape:
             raise ValueError(f"is no RGB image: expected an array of [height, width, 3], got {photo.shape}")
+        if photo.dtype.kind not in "buif":
+            raise ValueError(f"is no RGB image: expected numbers in 0..255, got values of the type {photo.dtype}")
+        if not np.isfinite(photo).all():
+            raise ValueError("holds values that are not finite numbers (NaN or infinite); expected 0..255")
         return photo
+    return decode(_contents(photo), max_pixels=max_pixels, formats=(*FORMATS, "TIFF"))
+
+
+def _contents(photo: object) -> bytes:
+    """Returns the bytes of a file, which is there as such, by its path, or opened."""
+    if isinstance(photo, bytes):
+        return photo
+    if isinstance(photo, str | Path):
+        return Path(photo).read_bytes()
     if not _is_open_file(photo):
         raise TypeError(f"expected a path, a file, an image or an array for each photo, got {type(photo).__name__}")
-    contents = photo.read()
+    contents = cast(BinaryIO, photo).read()
     if not isinstance(contents, bytes):
         raise ValueError("was opened as text; open it with mode 'rb'")
-    return decode(contents, max_pixels=max_pixels)
+    return contents
 
 
 def _is_array(photo: object) -> bool:
@@ -107,20 +129,23 @@ def named_photos(photos: Photo | Photos) -> Iterator[tuple[str, Photo]]:
 
 
 def photos_in(folder: str | Path) -> list[Path]:
-    """Lists the image files in a folder and in the folders inside it, sorted; hidden ones are left out.
+    """Lists the image files in a folder and in the folders inside it, sorted, without hidden and system files.
 
     Raises:
         ValueError: There are none.
     """
-    folder = Path(folder)
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not files:
-        raise ValueError(f"{folder} holds no images; expected files that end in {', '.join(SUFFIXES)}")
-    return files
+    photos = sorted(Path(path) for path in files_below(Path(folder)) if is_image(path))
+    if not photos:
+        others = other_files_in(folder)
+        found = f"; found {listed(others)}" if others else ""
+        raise ValueError(f"{folder} holds no images; expected files that end in {', '.join(IMAGE_SUFFIXES)}{found}")
+    return photos
+
+
+def other_files_in(folder: str | Path) -> tuple[str, ...]:
+    """Lists the files in a folder that `photos_in` leaves out because of their names, as seen from the folder."""
+    paths = (path for path in files_below(Path(folder)) if not is_image(path))
+    return tuple(sorted(Path(path).relative_to(folder).as_posix() for path in paths))
 
 
 def names_in_common(paths: Sequence[str | Path]) -> list[Path]:
@@ -136,6 +161,23 @@ def names_in_common(paths: Sequence[str | Path]) -> list[Path]:
         return []
     top = os.path.commonpath([path.parent for path in whole])
     return [path.relative_to(top) for path in whole]
+
+
+def file_name(name: str, suffix: str) -> str:
+    """Returns a file's name with one more suffix, shortened where file systems would refuse it.
+
+    A name that is cut gets a few digits that tell it apart from other names that begin alike.
+
+    >>> file_name("1.jpg", ".png")
+    '1.jpg.png'
+    >>> len(file_name(300 * "x", ".png"))
+    255
+    """
+    if len(os.fsencode(name + suffix)) <= LONGEST_NAME:
+        return name + suffix
+    end = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{suffix}"
+    kept = os.fsencode(name)[: LONGEST_NAME - len(os.fsencode(end))]
+    return kept.decode(errors="ignore") + end
 
 
 def read_ahead(

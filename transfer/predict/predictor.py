@@ -1,5 +1,6 @@
 """Asking an exported model about photos, whatever its task. `transfer.load` makes the predictor."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import zoo
+from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
 from pipelines.prepare.preparation import Preparation
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import open_artifact
@@ -23,10 +25,31 @@ BATCH_PIXELS = 32 * 320 * 320  # Networks of larger images get fewer of them at 
 
 @dataclass(frozen=True)
 class _Views:
-    """A photo as the network is shown it: its size, and `[views, H, W, 3]`."""
+    """A photo as the network is shown it: its size, `[views, H, W, 3]`, and the range of its values if it is odd."""
 
     size: tuple[int, int]
     images: np.ndarray
+    odd_range: str | None
+
+
+_Batch = list[tuple[str, _Views | str]]
+
+
+def _with_a_warning(batches: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Passes batches on, and warns at the first photo that looks normalised already."""
+    warned = False
+    for batch in batches:
+        odd = [(name, photo.odd_range) for name, photo in batch if not isinstance(photo, str) and photo.odd_range]
+        if odd and not warned:
+            warned = True
+            name, found = odd[0]
+            warnings.warn(
+                f"{name} looks normalised already: it is in {found}, where the model expects 0..255 and normalises by "
+                f"itself. {ADVICE}",
+                LooksNormalised,
+                stacklevel=2,
+            )
+        yield batch
 
 
 class Predictor:
@@ -227,6 +250,27 @@ class Predictor:
         self._check_output("embedding")
         return self.outputs(photos, batch_size=batch_size, names=["embedding"])["embedding"]
 
+    def stream_outputs(
+        self, photos: Photo | Photos, names: Sequence[str], *, batch_size: int | None = None
+    ) -> Iterator[tuple[str, Arrays | str]]:
+        """Yields some outputs for one photo after the other.
+
+        Args:
+            photos: The photos; see the class.
+            names: Names of the outputs.
+            batch_size: See `predict`.
+
+        Yields:
+            For each photo its name, and its outputs by name, or why it cannot be read.
+
+        Raises:
+            ValueError: There is no such output.
+        """
+        for name in names:
+            self._check_output(name)
+        for photo, result in self._results(photos, batch_size, False, names):
+            yield photo, result if isinstance(result, str) else result[0]
+
     # One image at a time, for the server
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -313,13 +357,16 @@ class Predictor:
             raise ValueError(f"expected at least 1 photo at a time, got batch_size={batch_size}")
         views = preparation.views() if augment else [(preparation, False)]
         batches = read_ahead(named_photos(photos), batch_size, lambda photo: self._read(photo, views))
+        batches = _with_a_warning(batches)
         return (result for batch in batches for result in self._answered(batch, views, names))
 
     def _read(self, photo: Photo, views: Sequence[tuple[Preparation, bool]]) -> _Views:
         pixels = pixels_of(photo, max_pixels=self.max_pixels)
         prepared = {preparation: preparation.on_photo(pixels) for preparation, _ in views}
         images = [prepared[one][:, ::-1] if mirrored else prepared[one] for one, mirrored in views]
-        return _Views((pixels.shape[0], pixels.shape[1]), np.stack(images))
+        # Files have bytes, and a photo of bytes may be dark.
+        odd_range = normalised_range(pixels) if pixels.dtype.kind == "f" else None
+        return _Views((pixels.shape[0], pixels.shape[1]), np.stack(images), odd_range)
 
     def _answered(
         self, batch: Sequence[tuple[str, _Views | str]], views: Sequence[tuple[Preparation, bool]], names: Sequence[str]

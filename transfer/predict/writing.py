@@ -8,12 +8,12 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transfer.predict.photos import names_in_common, photos_in, pixels_of
+from transfer.predict.photos import file_name, names_in_common, other_files_in, photos_in, pixels_of
 from transfer.predict.predictor import Predictor
 from transfer.tasks.task import Answer, Options
 
@@ -33,6 +33,8 @@ class Written:
         num_predictions: Number of classes, labels, numbers or objects in these answers.
         resumed: Number of photos that an earlier, stopped job had done.
         unreadable: The paths of photos that could not be read, each with the reason.
+        left_out: The paths of files in the folder whose names are not those of images. Hidden files, and those that a
+            system left behind, are not among them.
     """
 
     file: Path | None
@@ -40,6 +42,7 @@ class Written:
     num_predictions: int
     resumed: int
     unreadable: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...] = ()
 
 
 def write_predictions(
@@ -110,12 +113,13 @@ def write_predictions(
     with partial.open("a", encoding="ascii") as file:
         for (name, path), answer in zip(remaining.items(), answers, strict=True):
             if draw_to is not None and answer.error is None:
-                _draw(predictor, answer, path, draw_to / f"{name}.png")
+                _draw(predictor, answer, path, _drawing(draw_to, name))
             file.write(_line(predictor.task.as_dict(answer) | {"path": name}))
             file.flush()
             count += 1
             progress(count, total)
-    return _finish(predictor, partial, out, options, resumed=len(done))
+    written = _finish(predictor, partial, out, options, resumed=len(done))
+    return replace(written, left_out=other_files_in(folder))
 
 
 def write_drawings(predictor: Predictor, answers: Iterable[Answer], folder: str | Path) -> Iterator[Path]:
@@ -128,7 +132,7 @@ def write_drawings(predictor: Predictor, answers: Iterable[Answer], folder: str 
     """
     readable = [answer for answer in answers if answer.error is None]
     for answer, name in zip(readable, names_in_common([answer.name for answer in readable]), strict=True):
-        yield _draw(predictor, answer, Path(answer.name), Path(folder) / f"{name}.png")
+        yield _draw(predictor, answer, Path(answer.name), _drawing(Path(folder), name))
 
 
 # Before the first photo
@@ -162,15 +166,21 @@ def _check_targets(
 
 def _check_drawings(photos: Iterable[str], draw_to: Path) -> None:
     for name in photos:
-        if (draw_to / f"{name}.png").exists():
-            raise FileExistsError(
-                f"{draw_to / f'{name}.png'} is there already; choose another folder, or overwrite it (--overwrite)"
-            )
+        drawing = _drawing(draw_to, name)
+        if drawing.exists():
+            raise FileExistsError(f"{drawing} is there already; choose another folder, or overwrite it (--overwrite)")
+
+
+def _drawing(folder: Path, name: str | Path) -> Path:
+    """Returns where the drawing of a photo goes."""
+    name = Path(name)
+    return folder / name.with_name(file_name(name.name, ".png"))
 
 
 def _partial(out: Path | None, draw_to: Path | None) -> Path:
     """Returns where the answers are kept until all photos are done; folders above it are made."""
-    partial = out.with_name(f".{out.name}.partial") if out is not None else Path(draw_to or "", ".drawings.partial")
+    name = ".drawings.partial" if out is None else file_name(f".{out.name}", ".partial")
+    partial = out.with_name(name) if out is not None else Path(draw_to or "", name)
     partial.parent.mkdir(parents=True, exist_ok=True)
     return partial
 
@@ -232,7 +242,7 @@ class _Documents:
 def _finish(predictor: Predictor, partial: Path, out: Path | None, options: Options, *, resumed: int) -> Written:
     documents = _Documents(partial)
     if out is not None:
-        beside = partial.with_suffix(".written")
+        beside = partial.with_suffix(".written")  # It has as many letters as ".partial".
         _write(predictor, documents, beside, out.suffix, options)
     unreadable = tuple((document["path"], document["error"]) for document in documents if "error" in document)
     lengths = [len(document.get("predictions", ())) for document in documents]

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from transfer.serving.gate import Busy, Gate, busy_response, error_response
 from transfer.serving.limits import Limits
@@ -31,6 +33,7 @@ def create_app(
     engine: str = "auto",
     limits: Limits | None = None,
     api_key: str | None = None,
+    cors: Sequence[str] = (),
     watch_seconds: float = 1.0,
 ) -> FastAPI:
     """Returns a FastAPI application that serves an exported model, whatever its task.
@@ -43,6 +46,8 @@ def create_app(
     `/v1/models/NAME`                         As in TensorFlow Serving, it says which version is in service.
     `/v1/models/NAME/metadata`                It gives the model's signatures.
     `/v1/models/NAME:predict`                 It takes tensors or base64 files; see `transfer.serving.requests`.
+    `/v1/models/NAME/versions/N`,             They stand for the version N, or the one in service, in these three paths.
+    `/v1/models/NAME/labels/stable`
     `/healthz`, `/metrics`, `/openapi.json`   They are for the people who run the server.
     ========================================  =========================================================================
 
@@ -54,9 +59,12 @@ def create_app(
         limits: Bounds on what clients may ask.
         api_key: What clients have to send as `Authorization: Bearer KEY` or `X-API-Key: KEY`. By default they send
             nothing.
+        cors: Origins, such as "https://shop.example", whose pages may use the server in people's browsers; "*" stands
+            for all. Defaults to none.
         watch_seconds: How often to look for a newer version, in seconds.
 
     Raises:
+        ValueError: An origin is none.
         ValueError, FileNotFoundError, ModuleNotFoundError: The folder cannot be opened; see `transfer.load`.
         ExportError: The model does not answer as the trained one did.
     """
@@ -81,10 +89,28 @@ def create_app(
     )
     app.state.has_key = api_key is not None
     app.add_middleware(Gate, limits=limits, api_key=api_key, metrics=service.metrics, admission=service.admission)
+    if cors:
+        _allow(app, cors)
     for router in (tensor_router, upload_router, page_router):
         app.include_router(router(service))
     _add_error_handlers(app)
     return app
+
+
+def _allow(app: FastAPI, origins: Sequence[str]) -> None:
+    """Lets pages of other origins use the server. Browsers ask for that without a key, before the request itself."""
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
+            raise ValueError(
+                f'expected an origin such as "https://shop.example", without a path, or "*"; received {origin!r}'
+            )
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-API-Key"],
+        expose_headers=["Retry-After"],
+    )
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -92,7 +118,10 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        return error_response(error.status_code, str(error.detail), error.headers)
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", ""):
+            headers["Allow"] = "GET, HEAD"  # The gate asks for GET where a client asks for HEAD.
+        return error_response(error.status_code, str(error.detail), headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:

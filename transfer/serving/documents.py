@@ -19,6 +19,7 @@ _WORDS = {
     404: "There is no such model or version",
     408: "The request took too long to arrive",
     413: "The request is more than the server takes",
+    415: "The body is compressed in another way than with gzip",
     503: "There are too many requests at a time; come again after `Retry-After` seconds",
 }
 _TYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from transfer.serving.encodings import unpacked
 from transfer.serving.limits import Limits
 from transfer.serving.metrics import Metrics
 
@@ -90,6 +91,8 @@ class Gate:
 
         async def sending(message: Any) -> None:
             nonlocal status
+            if message["type"] == "http.response.body" and scope["method"] == "HEAD":
+                message = message | {"body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
@@ -120,21 +123,26 @@ class Gate:
                 return error_response(408, "the request took too long to arrive", {"Connection": "close"})
             if refusal is not None:
                 return refusal if isinstance(refusal, JSONResponse) else None
+            refusal = self._unpack(headers, body)
+            if refusal is not None:
+                return refusal
             if scope["method"] == "POST" and self._admission.refuses(1):
                 return busy_response()
             try:
+                plain = _plain(scope, len(body))
                 async with asyncio.timeout(self._limits.request_seconds):
-                    await self._app(scope, _replay(bytes(body), receive), send)
+                    await self._app(plain, _replay(bytes(body), receive), send)
             except TimeoutError:
                 return error_response(503, "this took too long; come again", {"Retry-After": "5"})
+            finally:
+                scope["route"] = plain.get("route")
             return None
         finally:
             self._buffered -= len(body)
 
     async def _receive(self, headers: dict[bytes, bytes], receive: Any, body: bytearray) -> JSONResponse | str | None:
         """Fills `body`. Returns None if that went well, a refusal, or "gone" where the client left."""
-        limits = self._limits
-        too_large = error_response(413, f"the body is larger than {limits.body_bytes:,} bytes", {"Connection": "close"})
+        limits, too_large = self._limits, self._too_large()
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > limits.body_bytes:
             return too_large
@@ -154,10 +162,41 @@ class Gate:
             if not message.get("more_body", False):
                 return None
 
+    def _too_large(self) -> JSONResponse:
+        return error_response(
+            413, f"the body is larger than {self._limits.body_bytes:,} bytes", {"Connection": "close"}
+        )
+
+    def _unpack(self, headers: dict[bytes, bytes], body: bytearray) -> JSONResponse | None:
+        """Replaces a compressed body by its contents. Returns None if that went well, or a refusal."""
+        encoding = headers.get(b"content-encoding", b"")
+        try:
+            contents = unpacked(bytes(body), encoding, self._limits.body_bytes)
+        except LookupError as error:
+            message = f"bodies are taken as they are, or compressed with gzip; not with {error.args[0][:100]!r}"
+            return error_response(415, message, {"Accept-Encoding": "gzip, identity"})
+        except ValueError as error:
+            return error_response(400, f"the body cannot be unpacked with gzip: {error}")
+        if contents is None:
+            return self._too_large()
+        self._buffered += len(contents) - len(body)
+        body[:] = contents
+        return None
+
     def _knows_key(self, headers: dict[bytes, bytes]) -> bool:
         assert self._api_key is not None
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         return hmac.compare_digest(given, self._api_key.encode())
+
+
+def _plain(scope: Any, length: int) -> Any:
+    """Returns the scope of a request whose body, of this length, was unpacked; HEAD is asked as GET."""
+    packed = (b"content-encoding", b"content-length")
+    headers = [(name, value) for name, value in scope["headers"] if name not in packed]
+    if len(headers) < len(scope["headers"]):
+        headers.append((b"content-length", str(length).encode()))
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return dict(scope, headers=headers, method=method)
 
 
 def _replay(body: bytes, receive: Any) -> Any:

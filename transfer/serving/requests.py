@@ -1,7 +1,5 @@
 """Reading images out of the body of a request. No file is written, no name is used, nothing is unpickled."""
 
-import base64
-import binascii
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -11,6 +9,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pipelines.prepare.photos import decode
+from pipelines.prepare.pixel_range import ADVICE, normalised_range
+from transfer.serving.encodings import read_base64
 from transfer.serving.limits import Limits
 
 __all__ = ["BadRequest", "TooLarge", "decoded", "parse_predict", "read_upload"]
@@ -37,7 +37,7 @@ def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
         body: A JSON document with `instances`, a list of images, or with `inputs`, which is such a list, too. An image
             is numbers `[h][w][3]` in 0..255, or a file as `{"b64": "..."}`. Either may name its input, as
             `{"images": ...}` or `{"encoded": ...}`. `signature_name` may be one of `serving_default`, `images` and
-            `image_bytes`.
+            `image_bytes`, or empty.
         limits: The limits of the server, on images and pixels.
 
     Returns:
@@ -49,7 +49,8 @@ def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
     document = _json(body)
     if not isinstance(document, dict):
         raise BadRequest("expected a JSON object with 'instances' or 'inputs'")
-    signature = document.get("signature_name", "serving_default")
+    signature = document.get("signature_name", "")
+    signature = SIGNATURES[0] if signature == "" else signature  # Clients that name none send an empty name.
     if signature not in SIGNATURES:
         raise BadRequest(f"Serving signature name: {str(signature)[:100]!r} not found; one of {', '.join(SIGNATURES)}")
     if ("instances" in document) == ("inputs" in document):
@@ -86,8 +87,8 @@ def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray
         if set(entry) != {"b64"} or not isinstance(entry["b64"], str):
             raise BadRequest(f"image {index}: expected numbers [h][w][3] or {{'b64': '...'}}")
         try:
-            contents = base64.b64decode(entry["b64"], validate=True)
-        except (binascii.Error, ValueError) as error:
+            contents = read_base64(entry["b64"])
+        except ValueError as error:
             raise BadRequest(f"image {index}: Unable to base64 decode: {error}") from error
         return decoded(contents, f"image {index}", limits)
     if signature == "image_bytes":
@@ -104,6 +105,12 @@ def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray
         raise TooLarge(f"image {index} has {pixels.shape[0]} x {pixels.shape[1]} pixels, more than are taken")
     if not (pixels.min() >= 0 and pixels.max() <= 255):
         raise BadRequest(f"image {index}: expected values in 0..255, got {pixels.min():g} to {pixels.max():g}")
+    found = normalised_range(pixels) if pixels.dtype.kind == "f" else None
+    if found is not None:
+        raise BadRequest(
+            f"image {index} looks normalised already: it is in {found}; expected values in 0..255, which the model "
+            f"normalises by itself. {ADVICE}"
+        )
     return pixels.astype(np.float32)
 
 
@@ -131,9 +138,10 @@ async def read_upload(body: bytes, content_type: str, limits: Limits) -> bytes:
     Raises:
         BadRequest: There is no such part.
     """
-    if content_type.startswith("image/") or content_type == "application/octet-stream":
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.startswith("image/") or kind == "application/octet-stream":
         return body
-    if not content_type.startswith("multipart/form-data"):
+    if kind != "multipart/form-data":
         raise BadRequest("expected multipart/form-data with a part named 'file', or the image itself as image/*")
 
     async def chunks() -> AsyncGenerator[bytes, None]:

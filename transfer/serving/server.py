@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -26,6 +27,7 @@ def serve(
     engine: str = "auto",
     limits: Limits | None = None,
     api_key: str | None = None,
+    cors: Sequence[str] = (),
 ) -> None:
     """Serves an exported model until the process is told to stop. Requests that came before that are answered.
 
@@ -37,13 +39,14 @@ def serve(
         engine: The runtime, as `transfer.load` takes it.
         limits: Bounds on what clients may ask.
         api_key: What clients have to send; see `create_app`.
+        cors: Origins whose pages may use the server; see `create_app`.
 
     Raises:
         OSError: The port is taken.
         ValueError, FileNotFoundError, ModuleNotFoundError: The folder cannot be opened; see `transfer.load`.
         ExportError: The model does not answer as the trained one did.
     """
-    run(make_server(folder, host=host, port=port, name=name, engine=engine, limits=limits, api_key=api_key))
+    run(make_server(folder, host=host, port=port, name=name, engine=engine, limits=limits, api_key=api_key, cors=cors))
 
 
 def run(server: uvicorn.Server) -> None:
@@ -73,11 +76,14 @@ def make_server(
     engine: str = "auto",
     limits: Limits | None = None,
     api_key: str | None = None,
+    cors: Sequence[str] = (),
     watch_seconds: float = 1.0,
 ) -> uvicorn.Server:
     """Returns the server that `serve` runs. The arguments are those of `serve` and of `create_app`."""
     limits = limits or Limits()
-    app = create_app(folder, name=name, engine=engine, limits=limits, api_key=api_key, watch_seconds=watch_seconds)
+    app = create_app(
+        folder, name=name, engine=engine, limits=limits, api_key=api_key, cors=cors, watch_seconds=watch_seconds
+    )
     config = uvicorn.Config(
         app,
         host=host,

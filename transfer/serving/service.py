@@ -22,6 +22,7 @@ from transfer.tasks.task import Arrays
 
 __all__ = ["Service"]
 
+LABELS = ("stable", "latest")  # Names of the version in service; there is only one.
 EXPLAINING = 2  # Requests for Grad-CAM at a time; it takes seconds.
 
 
@@ -63,8 +64,8 @@ class Service:
         """The version that answers new requests."""
         return self.versions.current
 
-    def served_as(self, model: str, version: str | None = None) -> Served:
-        """Returns the version in service, if it is the one that a path names.
+    def served_as(self, model: str, version: str | None = None, label: str | None = None) -> Served:
+        """Returns the version in service, if it is the one that a path names by its number or its label.
 
         Raises:
             HTTPException: It is not; its status is 404.
@@ -73,6 +74,11 @@ class Service:
         if model != self.name or (version is not None and version != str(served.version)):
             wanted = model if version is None else f"{model}, version {version}"
             raise HTTPException(404, f"Servable not found for request: {wanted[:200]}. This server has {self.name}")
+        if label is not None and label not in LABELS:
+            known = " and ".join(LABELS)
+            raise HTTPException(
+                404, f"Unrecognized servable version label: {label[:100]}. The version in service is {known}"
+            )
         return served
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:

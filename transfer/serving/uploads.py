@@ -36,7 +36,7 @@ def upload_router(service: Service) -> APIRouter:
     """Returns the route `/predict`."""
     router = APIRouter()
 
-    @router.post("/predict", responses=error_responses(400, 401, 408, 413, 503), openapi_extra=UPLOAD_BODY)
+    @router.post("/predict", responses=error_responses(400, 401, 408, 413, 415, 503), openapi_extra=UPLOAD_BODY)
     async def predict_upload(
         request: Request, top: Top = None, threshold: Threshold = None, explain: Explain = False
     ) -> dict[str, Any]:

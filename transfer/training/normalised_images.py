@@ -6,14 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
+
 __all__ = ["LooksNormalised", "warn_if_normalised"]
-
-HIGHEST = 8.0  # A value less ImageNet's mean, over its deviation, is 2.7 at most; photos in 0..255 go far beyond.
-LOWEST = -1e-3  # Photos in 0..255 have nothing below 0, apart from the rounding of interpolation.
-
-
-class LooksNormalised(UserWarning):
-    """A warning about images whose values do not look as if they were in 0..255."""
 
 
 def warn_if_normalised(images: Any, *, name: str = "the images", values: str | None = None) -> bool:
@@ -44,18 +39,13 @@ def warn_if_normalised(images: Any, *, name: str = "the images", values: str | N
     """
     if values == "0..255":
         return False
-    pixels = np.asarray(keras.ops.convert_to_numpy(images), "float64")
-    if not pixels.size or not np.isfinite(pixels).all():
-        return False
-    low, high, mean = float(pixels.min()), float(pixels.max()), float(pixels.mean())
-    # One value throughout is a blank picture in any range, unless it is a value that 0..255 does not have.
-    if low >= LOWEST and (high > HIGHEST or low == high):
+    found = normalised_range(np.asarray(keras.ops.convert_to_numpy(images), "float64"))
+    if found is None:
         return False
     made = "" if values is None else f" (here {values})"
     warnings.warn(
-        f"{name} look normalised already: they are in {low:.3g}..{high:.3g} with a mean of {round(mean, 3) + 0:.3g}, "
-        f"where the model expects 0..255 and normalises by itself{made}. Leave out your own normalisation, such as "
-        "preprocess_input or a division by 255",
+        f"{name} look normalised already: they are in {found}, where the model expects 0..255 and normalises by "
+        f"itself{made}. {ADVICE}",
         LooksNormalised,
         stacklevel=2,
     )

@@ -4,12 +4,14 @@ import io
 import itertools
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines import EvaluationCrop, Letterbox
+from pipelines.prepare.pixel_range import LooksNormalised
 from transfer.tasks import TASKS, task_of
 from transfer.tasks.task import Options
 
@@ -63,6 +65,32 @@ def test_photos_that_cannot_be_read_get_an_answer_of_their_task(predictor, folde
     assert missing.error == "cannot be read: No such file or directory"
     (flat,) = predictor.predict(np.zeros((4, 5), "uint8"))
     assert "is no RGB image: expected an array of [height, width, 3], got (4, 5)" in flat.error
+
+
+def test_photos_that_are_normalised_already_are_warned_of(predictor, make_photo):
+    pixels = make_photo(1).astype("float32")
+    for photos in ([pixels, pixels / 255], [pixels, pixels / 127.5 - 1], np.stack([pixels, pixels / 255])):
+        with pytest.warns(LooksNormalised, match="photo 1 looks normalised already: it is in .*by 255") as seen:
+            predictor.outputs(photos, batch_size=1)
+        assert len(seen) == 1
+    with pytest.warns(LooksNormalised) as seen:
+        list(predictor.stream([pixels / 255] * 5, batch_size=2))
+    assert len(seen) == 1, "one warning for one job"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictor.outputs([pixels, np.zeros((4, 5, 3)), np.ones((4, 5, 3), "uint8")])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(predictor, make_photo, bad):
+    pixels = make_photo(1).astype("float32")
+    pixels[3, 4, 1] = bad
+    answers = predictor.predict([pixels, make_photo(0)])
+    assert "not finite numbers" in answers[0].error
+    assert answers[1].error is None
+    with pytest.raises(ValueError, match="photo 0 holds values that are not finite"):
+        predictor.outputs(pixels)
+    assert "expected numbers in 0..255" in predictor.predict([np.full((4, 5, 3), "a")])[0].error
 
 
 def test_outputs_are_stacked_without_the_internal_ones(predictor, make_photo):

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -85,3 +86,24 @@ def test_what_the_task_does_not_have_is_refused_by_name(predictor, task, folder,
     assert f"a file that ends in .csv, .jsonl, .parquet{', .json' if task == 'detect' else ''}, got" in message(
         zoo(folder, "--out", tmp_path / "out.xlsx")
     )
+
+
+def test_an_exit_status_is_no_message(folder):
+    """typer's Exit is a RuntimeError, which other errors are shown for."""
+    result = zoo(folder)
+    assert result.exit_code == 1
+    assert message(result).endswith("Error: 1 of 6 images could not be read.")
+
+
+def test_a_folder_job_says_what_it_left_out_and_draws_maps_of_the_rest(make_predictor, folder, tmp_path, monkeypatch):
+    (folder / "a" / "phone.heic").write_text("of another kind")
+    predictor = make_predictor("classify")
+    maps = []
+    monkeypatch.setattr(loading, "load", lambda source, **options: predictor)
+    monkeypatch.setattr(predictor, "explain", lambda photo: maps.append(photo) or np.zeros((32, 48), np.float32))
+    for options in ((), ("--out", tmp_path / "out.csv"), ("--out", tmp_path / "out.npz")):
+        result = zoo(folder, *options, "--grad-cam", tmp_path / f"maps{len(maps)}")
+        assert "names are not those of images: 'a/phone.heic'" in message(result)
+        assert "1 of 6 images could not be read" in message(result)
+        assert result.exit_code == 1
+    assert len(maps) == 3 * 5

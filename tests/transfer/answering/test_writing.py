@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transfer.predict.embeddings import write_embeddings
+from transfer.predict.overlays import write_overlays
 from transfer.predict.photos import names_in_common
 from transfer.predict.writing import write_drawings, write_predictions
 from transfer.tasks.task import Options
@@ -235,6 +237,86 @@ def test_names_as_seen_from_the_folder_in_common(tmp_path):
     assert names_in_common([]) == []
     assert names_in_common(["x/y.jpg", "x/y.jpg"]) == [Path("y.jpg"), Path("y.jpg")]
     assert names_in_common([tmp_path / "x.jpg", "/y.jpg"]) == [tmp_path.relative_to("/") / "x.jpg", Path("y.jpg")]
+
+
+def test_one_list_says_what_a_photo_is(make_predictor, make_photo, tmp_path):
+    """Every suffix that data to train on may have, and nothing that a system left behind."""
+    place, photo = tmp_path / "photos", Image.fromarray(make_photo(0))
+    place.mkdir()
+    kinds = {
+        ".jpg": "JPEG",
+        ".jfif": "JPEG",
+        ".jpe": "JPEG",
+        ".dib": "BMP",
+        ".tif": "TIFF",
+        ".TIFF": "TIFF",
+        ".webp": "WEBP",
+    }
+    for suffix, kind in kinds.items():
+        photo.save(place / f"a{suffix}", kind)
+    for name in (
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg",
+        "#recycle/old.jpg",
+        "__MACOSX/a.jpg",
+        ".hidden/a.jpg",
+        "._a.jpg",
+    ):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(place / name)
+    (place / "folder.jpg").mkdir()
+    photo.save(place / "folder.jpg" / "b.png")
+    (place / "Thumbs.db").write_text("no data")
+    (place / "notes.txt").write_text("no photo")
+    (place / "folder.jpg" / "phone.heic").write_text("of another kind")
+    written = write_predictions(make_predictor("classify"), place, tmp_path / "out.csv")
+    assert {row["path"] for row in read(tmp_path / "out.csv")} == {
+        *(f"a{suffix}" for suffix in kinds),
+        "folder.jpg/b.png",
+    }
+    assert written.unreadable == ()
+    assert written.left_out == ("folder.jpg/phone.heic", "notes.txt")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "phone.heic").write_text("of another kind")
+    with pytest.raises(ValueError, match=r"holds no images; expected .*\.tiff; found 'phone\.heic'"):
+        write_predictions(make_predictor("classify"), tmp_path / "other", tmp_path / "out.jsonl")
+
+
+def test_names_as_long_as_they_may_be(make_predictor, make_photo, tmp_path):
+    place = tmp_path / "photos"
+    place.mkdir()
+    names = [f"{first}{124 * 'ö'}{last}.png" for first, last in (("aaa", ""), ("aa", "x"), ("aa", "y"))]
+    for number, name in enumerate(names):
+        assert len(name.encode()) == 255
+        Image.fromarray(make_photo(number)).save(place / name)
+    out = tmp_path / f"{251 * 'o'}.csv"
+    write_predictions(make_predictor("detect"), place, out, draw_to=tmp_path / "drawings")
+    assert sorted(row["path"] for row in read(out)) == sorted(names)
+    assert len(drawn(tmp_path / "drawings")) == 3
+    assert all(name.endswith(".png") and len(name.encode()) <= 255 for name in drawn(tmp_path / "drawings"))
+
+
+def test_embeddings_of_a_folder_with_photos_that_cannot_be_read(make_predictor, folder, tmp_path):
+    written = write_embeddings(make_predictor("classify"), folder, tmp_path / "out.npz")
+    assert [path for path, _ in written.unreadable] == ["words.png"]
+    with np.load(tmp_path / "out.npz") as file:
+        assert file["paths"].tolist() == NAMES[:-1]
+        assert file["embeddings"].shape == (5, 3)
+    for name in NAMES[:-1]:
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"none of the 1 images could be read; the first, words\.png, cannot be"):
+        write_embeddings(make_predictor("classify"), folder, tmp_path / "none.npz")
+
+
+def test_overlays_of_photos_of_one_name_in_two_folders_stay_apart(make_predictor, make_photo, tmp_path, monkeypatch):
+    predictor = make_predictor("classify")
+    monkeypatch.setattr(predictor, "explain", lambda photo: np.zeros((32, 48), np.float32))
+    paths = [tmp_path / place / "1.png" for place in "ab"]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        Image.fromarray(make_photo(number)).save(path)
+    written = list(write_overlays(predictor, paths, tmp_path / "maps"))
+    assert drawn(tmp_path / "maps") == ["a/1.png.gradcam.png", "b/1.png.gradcam.png"]
+    assert (np.asarray(Image.open(written[0])) != np.asarray(Image.open(written[1]))).any()
 
 
 # What cannot be
