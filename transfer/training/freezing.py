@@ -10,7 +10,6 @@ statistics. (A call with `training=False` inside a functional model does not, si
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from numbers import Integral, Real
 
 import keras
 
@@ -124,17 +123,15 @@ def _first_trainable(model: keras.Model, layers: list[keras.layers.Layer], part:
         return len(layers)
     if part == "all":
         return 0
-    part = read_part(part)
-    if isinstance(part, Integral):
-        if not -len(layers) <= part < len(layers):
-            raise IndexError(
-                f"the trunk of {model.name} has {len(layers)} layers, got the index {part} to unfreeze from"
-            )
-        return int(part) % len(layers)
-    if isinstance(part, Real):
-        if not 0 <= part <= 1:
-            raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {part}")
-        return len(layers) - round(part * len(layers))
+    number = read_part(part)
+    if isinstance(number, int):
+        if not -len(layers) <= number < len(layers):
+            raise IndexError(f"the trunk of {model.name} has {len(layers)} layers, got the index {number}")
+        return number % len(layers)
+    if isinstance(number, float):
+        if not 0 <= number <= 1:
+            raise ValueError(f"the fraction of layers to unfreeze is in 0..1, got {number}")
+        return len(layers) - round(number * len(layers))
     known = trunk_levels(model)
     names = [layer.name for layer in layers]
     if part in names and part not in known:
