@@ -243,7 +243,3 @@ class Learning(ABC):
     @abstractmethod
     def sections(self, run: Finished) -> Sections:
         """Returns what only this task has to say in the report and in the model card."""
-
-    def describe(self, data: Data, settings: Any) -> Sequence[str]:
-        """Returns sentences that `zoo fit` says before the training, such as which columns are learned."""
-        return ()
