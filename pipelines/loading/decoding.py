@@ -190,7 +190,7 @@ def _decode_bmp(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Decodes a BMP of 8 bits (grey or palette), 24 or 32 bits with a Windows header (BITMAPINFOHEADER)."""
     header = read_bytes(contents, 0, 54)
     header_size, compression = read_number(header[14:18], little=True), read_number(header[30:34], little=True)
-    usual_order = tf.strings.substr(contents, 54, 12) == BMP_MASKS
+    usual_order = tf.reduce_all(read_bytes(contents, 54, 12) == list(BMP_MASKS))
     readable = tf.debugging.Assert(
         (header_size >= 40) & ((compression == 0) | ((compression == 3) & usual_order)),
         ["expected an uncompressed BMP file with a Windows header"],

@@ -215,7 +215,8 @@ def test_truncated_files_are_errors(case, exported):
     contents, _ = CASES[case]
     middle = len(contents) // (6 if case == "GIF, animated" else 2)  # of a GIF only the first frame is looked at
     for kept in (0, 1, 20, middle, *([] if case == "GIF, animated" else [len(contents) - 12])):
-        with pytest.raises(tf.errors.InvalidArgumentError):
+        # Of operations that run side by side, one that is stopped may be what TensorFlow speaks of.
+        with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.CancelledError)):
             exported.decode(tf.constant(contents[:kept]))
 
 
