@@ -10,12 +10,12 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["SUFFIXES", "decode"]
+__all__ = ["FORMATS", "SUFFIXES", "decode"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
 UNREADABLE = "cannot be decoded; expected a whole JPEG, PNG, GIF, BMP or WebP file"
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 def decode(contents: bytes, *, max_pixels: int | None = None) -> np.ndarray:
@@ -42,7 +42,7 @@ def decode(contents: bytes, *, max_pixels: int | None = None) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about large images and odd metadata
-            image = Image.open(io.BytesIO(contents), formats=_FORMATS)
+            image = Image.open(io.BytesIO(contents), formats=FORMATS)
             width, height = image.size
             if max_pixels is not None and width * height > max_pixels:
                 raise ValueError(f"has {height} x {width} pixels; at most {max_pixels:,} in all are accepted")
