@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.outputs.durable import new_file
+from pipelines.outputs.locks import output_lock
 from transfer.predict.photos import photos_in
 from transfer.predict.predictor import Predictor
 
@@ -33,7 +35,8 @@ def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) 
     photos = photos_in(folder)
     vectors = predictor.embeddings(photos)
     names = [photo.relative_to(folder).as_posix().encode(errors="backslashreplace").decode() for photo in photos]
-    np.savez(out, paths=np.array(names), embeddings=vectors)
+    with output_lock(out), new_file(out) as new:
+        np.savez(new, paths=np.array(names), embeddings=vectors)
     return len(photos)
 
 

@@ -1,7 +1,7 @@
 """What a detector's outputs mean: the objects in a photo, each with its class, its score and its box."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -198,33 +198,53 @@ class DetectTask(Task):
 
 def write_coco(path: Path, documents: Iterable[Mapping[str, Any]], contract: DetectContract) -> None:
     """Writes answers in COCO's format: `images`, `categories` (numbered from 1, as there) and `annotations`, each with
-    `bbox` as left, top, width and height, and `score`. What cannot be read is listed in `errors`."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    errors: list[dict[str, Any]] = []
-    for document in documents:
-        if "error" in document:
-            errors.append({"file_name": document["path"], "error": document["error"]})
-            continue
-        number = len(images) + 1
-        size = {"height": document["height"], "width": document["width"]}
-        images.append({"id": number, "file_name": document["path"], **size})
-        for one in document["predictions"]:
-            left, top, right, bottom = one["box"]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": one["index"] + 1,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": (right - left) * (bottom - top),
-                    "iscrowd": 0,
-                    "score": one["score"],
-                }
-            )
+    `bbox` as left, top, width and height, and `score`. What cannot be read is listed in `errors`.
+
+    Args:
+        path: The file.
+        documents: The answers. They are gone through once for each part of the file, and never held all at once.
+        contract: The model's contract.
+    """
     categories = [{"id": number + 1, "name": name} for number, name in enumerate(contract.class_names)]
-    whole = {"images": images, "categories": categories, "annotations": annotations, "errors": errors}
-    path.write_text(json.dumps(whole), encoding="utf-8")
+    parts = {
+        "images": _coco_images(documents),
+        "categories": categories,
+        "annotations": _coco_annotations(documents),
+        "errors": ({"file_name": one["path"], "error": one["error"]} for one in documents if "error" in one),
+    }
+    with path.open("w", encoding="utf-8") as file:
+        for number, (name, entries) in enumerate(parts.items()):
+            file.write(f"{', ' if number else '{'}{json.dumps(name)}: [")
+            for place, entry in enumerate(entries):
+                file.write(f"{', ' if place else ''}{json.dumps(entry)}")
+            file.write("]")
+        file.write("}")
+
+
+def _readable(documents: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yields the answers to photos that could be read, numbered from 1."""
+    return enumerate((document for document in documents if "error" not in document), 1)
+
+
+def _coco_images(documents: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for number, document in _readable(documents):
+        size = {"height": document["height"], "width": document["width"]}
+        yield {"id": number, "file_name": document["path"], **size}
+
+
+def _coco_annotations(documents: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    objects = ((number, one) for number, document in _readable(documents) for one in document["predictions"])
+    for place, (number, one) in enumerate(objects, 1):
+        left, top, right, bottom = one["box"]
+        yield {
+            "id": place,
+            "image_id": number,
+            "category_id": one["index"] + 1,
+            "bbox": [left, top, right - left, bottom - top],
+            "area": (right - left) * (bottom - top),
+            "iscrowd": 0,
+            "score": one["score"],
+        }
 
 
 DetectTask.documents = {".json": write_coco}
