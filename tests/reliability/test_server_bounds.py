@@ -19,11 +19,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from pipelines import machine
+from pipelines.prepare.memory_bound import MemoryBound
 from transfer.cli import serve as serve_command
 from transfer.serving import Limits, create_app, model
 from transfer.serving.gate import Admission, Gate
 from transfer.serving.logs import AtMost
-from transfer.serving.memory import MemoryBound
 from transfer.serving.metrics import Metrics
 from transfer.serving.numbers import json_memory
 from transfer.serving.requests import BadRequest, TooLarge, parse_predict

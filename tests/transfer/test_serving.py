@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from pipelines.prepare.memory_bound import MemoryBound
 from transfer.predict.loading import load
 from transfer.serving import Limits, create_app, make_server
 from transfer.serving.batching import Batcher
-from transfer.serving.memory import MemoryBound
 from transfer.serving.requests import BadRequest, parse_predict
 from transfer.serving.server import server_socket
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipelines.outputs.cells import guarded
 from pipelines.outputs.durable import new_file
 from pipelines.outputs.locks import output_lock
 from transfer.predict.photos import names_in_common, photos_in, pixels_of
@@ -64,7 +65,8 @@ def write_predictions(
         out: The file to write; it appears when all photos are done. Its ending says which kind it is:
 
             - .csv and .parquet: a table with the columns `path` (as seen from `folder`) and `error`, and the columns of
-              the model's task. A photo has one row, or one for each object in it.
+              the model's task. A photo has one row, or one for each object in it. In .csv, a text that a spreadsheet
+              would take for a formula has an apostrophe before it.
             - .jsonl: one line of JSON for each photo: `path`, `height`, `width` and `predictions`, or `error`.
             - What only the model's task has: .json for detectors, in COCO's format.
 
@@ -267,9 +269,11 @@ def _write(predictor: Predictor, documents: _Documents, path: Path, suffix: str,
             file.writelines(map(_line, documents))
     elif suffix == ".csv":
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.DictWriter(file, _columns(predictor, options))
-            writer.writeheader()
-            writer.writerows(_rows(predictor, documents, options))
+            columns = _columns(predictor, options)
+            writer = csv.writer(file)
+            writer.writerow(map(guarded, columns))
+            for row in _rows(predictor, documents, options):
+                writer.writerow([guarded(row.get(name)) for name in columns])
     else:
         _write_parquet(path, _columns(predictor, options), lambda: _rows(predictor, documents, options))
 

@@ -10,10 +10,10 @@ import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from pipelines.prepare.memory_bound import PIXEL, MemoryBound
 from pipelines.prepare.photo_sizes import declared_size
 from pipelines.prepare.photos import decode
 from transfer.serving.limits import Limits
-from transfer.serving.memory import PIXEL, MemoryBound
 from transfer.serving.numbers import json_memory, pixels_of_lists
 
 __all__ = ["BadRequest", "TooLarge", "parse_predict", "prepare_file", "read_upload"]

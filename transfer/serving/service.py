@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from pipelines.prepare.memory_bound import MemoryBound
 from transfer.predict.predictor import Predictor
 from transfer.serving.gate import Admission, Busy
 from transfer.serving.limits import Limits
-from transfer.serving.memory import MemoryBound
 from transfer.serving.metrics import Metrics
 from transfer.serving.model import Served, Versions
 from transfer.serving.requests import parse_predict, prepare_file
