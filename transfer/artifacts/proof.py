@@ -24,6 +24,7 @@ from transfer.tasks.task import Arrays
 __all__ = ["PROOF", "Reference", "Verdict", "largest_difference", "prove", "prove_claimed", "same_size", "verify"]
 
 GROUP = BATCH_SIZES[-1]  # So many photos make a batch.
+FEWEST = 2  # One photo says nothing about batches, nor about another size.
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +95,8 @@ class Reference:
         Raises:
             ValueError: Something is missing.
         """
-        if len(self.photos) < GROUP:
-            raise ValueError(f"a proof needs {GROUP} photos or more, got {len(self.photos)}; export again")
+        if len(self.photos) < FEWEST:
+            raise ValueError(f"a proof needs {FEWEST} photos or more, got {len(self.photos)}; export again")
         for name, output in contract.outputs().items():
             for outputs in (self.whole, self.cut):
                 values = outputs.get(name)

@@ -22,7 +22,7 @@ While it is under way, `.NAME.state/` beside it holds what a run that is killed 
 that was written are moved to `NAME.unfinished`, and `RunUnfinished` says so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -313,6 +313,14 @@ def _nothing_lost(work: Path, out: Path, job: "_Job", state: RunState) -> Iterat
         ) from error
 
 
+def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings for pages that are handed on: of a path its name alone; its folders are nobody's business."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in settings.items()
+    }
+
+
 @dataclass
 class _Job:
     """What comes behind the training: measuring, exporting, proving and reporting."""
@@ -410,7 +418,7 @@ class _Job:
             task=self.task.name,
             metrics=metrics,
             data=self.data,
-            settings={"data": self.configuration.data, **self.settings.as_dict()},
+            settings=_shown({"data": self.configuration.data, **self.settings.as_dict()}),
             config=self._facts(),
             history=self.history,
             measured=measured,

@@ -96,4 +96,9 @@ def open_artifact(path: str | Path, *, precision: str = "float32") -> Engine:
     if precision != "float32" and (precision, name) != ("bfloat16", "openvino"):
         raise ValueError(f"{row.engine} calculates in float32 here, got precision={precision!r}; OpenVINO has bfloat16")
     open_model = importlib.import_module(row.module).open_model
-    return open_model(path, precision) if name == "openvino" else open_model(path)
+    try:
+        return open_model(path, precision) if name == "openvino" else open_model(path)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} cannot be opened: {error}") from error
