@@ -219,13 +219,14 @@ def parse_contract(text: str | bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
         version = document["format_version"]
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"this model was exported in format version {version}, and this installation reads up to "
-                f"{FORMAT_VERSION}; upgrade transfer-zoo"
-            )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        newer = version > FORMAT_VERSION
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error
+    if newer:
+        raise ValueError(
+            f"this model was exported in format version {version}, and this installation reads up to "
+            f"{FORMAT_VERSION}; upgrade transfer-zoo"
+        )
     return document
 
 

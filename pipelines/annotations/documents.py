@@ -81,6 +81,8 @@ def read_json(path: Path, log: Log, *, depth: int = 2) -> Json | None:
         return parse_json(text, depth=depth)
     except json.JSONDecodeError as error:
         log.add("broken", path, error.lineno, f"not valid JSON: {error.msg}; the file is left out")
+    except ValueError as error:  # It has a whole number of more digits than Python converts.
+        log.add("broken", path, None, f"not usable JSON: {error}; the file is left out")
     except RecursionError:
         log.add("broken", path, None, "the JSON is nested thousands of levels deep; the file is left out")
     return None

@@ -297,7 +297,7 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     try:
         settings = yaml.load(path.read_text("utf-8-sig"), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid YAML in UTF-8: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected keys such as train, val and names, received {type(settings).__name__}")

@@ -20,6 +20,7 @@ from pipelines.annotations import (
     voc,
     yolo,
 )
+from pipelines.annotations.bounds import folder_of, kept_inside
 from pipelines.annotations.files import Keep
 from pipelines.annotations.layouts import LAYOUTS, Recognition, recognise
 from pipelines.data import Data, Fault, WrongKind
@@ -40,6 +41,7 @@ def read_scenes(
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
+    outside: bool = False,
 ) -> Data:
     """Lists a data set of annotated images, and divides it into train, valid and test. No image is decoded.
 
@@ -63,6 +65,8 @@ def read_scenes(
         group_by: Images of one group stay in one split. A function from an image's name to its group, a regular
             expression, or "duplicates" (`pipelines.sources.splits.group_keys`).
         strict: Whether to raise a ValueError at the first fault in the data, instead of listing it in `faults`.
+        outside: Whether annotations may name files outside of the folder of the data. Defaults to False: data from a
+            stranger could name files of whoever reads them.
 
     Returns:
         A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
@@ -70,7 +74,8 @@ def read_scenes(
     Raises:
         FileNotFoundError: There is no such file or folder.
         WrongKind: The folder has one folder for each class, or the file is a table.
-        ValueError: The format is not recognised, there are no annotated images, or there is a fault and `strict`.
+        ValueError: The format is not recognised, there are no annotated images, a description names lists or folders
+            outside of the folder of the data and `outside` is not given, or there is a fault and `strict`.
 
     Example:
 
@@ -106,9 +111,11 @@ def read_scenes(
             "XML, tables of boxes, KITTI, or images/ and masks/; "
             f"the argument `layout` (--layout) names the format: one of {', '.join(LAYOUTS)}"
         )
+    options: dict[str, Any] = {"outside": outside} if chosen == "yolo" else {}  # Its descriptions name lists, too.
     data = _READERS[chosen].read(
-        path, class_names=class_names, valid=valid, test=test, seed=seed, group_by=group_by, strict=strict
+        path, class_names=class_names, valid=valid, test=test, seed=seed, group_by=group_by, strict=strict, **options
     )
+    data = data if outside else kept_inside(data, folder_of(path))
     return replace(data, notes=(f"The annotations are read as {recognition}.", *data.notes))
 
 

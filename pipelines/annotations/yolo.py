@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from pipelines.annotations.assembling import assemble
+from pipelines.annotations.bounds import ADVICE, is_outside
 from pipelines.annotations.documents import read_text
 from pipelines.annotations.drafts import Draft
 from pipelines.annotations.faults import Log
@@ -47,6 +48,7 @@ def read(
     seed: int = 0,
     group_by: GroupBy = None,
     strict: bool = False,
+    outside: bool = False,
 ) -> Data:
     """Reads a folder of YOLO annotations.
 
@@ -67,6 +69,7 @@ def read(
         seed: Integer that decides which images are taken.
         group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
         strict: Whether to raise a ValueError at the first fault, instead of listing it.
+        outside: Whether the description may name folders and lists outside of its own folder.
 
     Returns:
         A `Data` of scenes. An object that is a polygon has it in `outlines`, and its box is the box around the polygon.
@@ -81,7 +84,7 @@ def read(
     root = description.parent if description is not None else root
     settings = {} if description is None else read_description(description)
     names = list(class_names) if class_names is not None else _class_names(settings, description, root, log)
-    parts = _split_images(root, settings, description, log)
+    parts = _split_images(root, settings, description, log, outside)
     index = PathIndex([Path(path) for path in files_below(root) if path.lower().endswith(".txt")], root)
     labels = {place.image: _label_path(place.image, index) for places in parts.values() for place in places}
     texts = {label: read_text(label, log) if label.is_file() else "" for label in dict.fromkeys(labels.values())}
@@ -137,7 +140,9 @@ class _Place:
     line: int | None = None
 
 
-def _split_images(root: Path, settings: dict[str, Any], description: Path | None, log: Log) -> dict[str, list[_Place]]:
+def _split_images(
+    root: Path, settings: dict[str, Any], description: Path | None, log: Log, outside: bool
+) -> dict[str, list[_Place]]:
     """Returns the images of each split: by the description, by Darknet's `obj.data`, by lists, or by folders."""
     entries = {key: entry for key, entry in settings.items() if entry and entry not in _NOTHING}
     by_split = {split: entries[key] for split, key in splits_among(entries).items()}
@@ -145,6 +150,11 @@ def _split_images(root: Path, settings: dict[str, Any], description: Path | None
     if not places:
         description, places = _darknet_lists(root)
     if places:
+        for place in () if outside else itertools.chain.from_iterable(places.values()):
+            if is_outside(place, root):
+                raise ValueError(
+                    f"{description or root} names {place}, which lies outside of {root}, so it was not read; {ADVICE}"
+                )
         index = image_index(root)
         own = _without_copies_of_training(places, description or root, log)
         base = _base(root, settings)
@@ -179,7 +189,8 @@ def _entry_places(entry: Any, root: Path, settings: dict[str, Any], description:
     for name in map(str, entry if isinstance(entry, list) else [entry]):
         # Roboflow writes ../train/images into a file that is beside train. Descriptions are also moved elsewhere.
         candidates = [base / name, root / name, root / re.sub(r"^(\.\./)+", "", name)]
-        place = next((path for path in candidates if path.exists()), None)
+        present = [path for path in candidates if path.exists()]
+        place = next((path for path in present if not is_outside(path, root)), next(iter(present), None))
         if place is None:
             raise ValueError(
                 f"{description}: the file names {name!r}, but there is no {' nor '.join(map(str, candidates))}"

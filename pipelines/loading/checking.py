@@ -17,6 +17,8 @@ from PIL import Image
 from pipelines.data import Data, Fault, Samples, Scenes
 from pipelines.loading.decoding import decode_image
 from pipelines.loading.python_decoding import decode_now
+from pipelines.prepare.memory_bound import PIXELS_AT_ONCE, MemoryBound
+from pipelines.prepare.photo_sizes import declared_size
 from pipelines.prepare.pillow_decoding import MAX_PIXELS
 
 __all__ = ["check", "check_data"]
@@ -71,9 +73,14 @@ def _decodes(images: Sequence[str | bytes], decode: Callable[[bytes], Any], repo
     Images are decoded on threads, and not in a graph, which takes longer to set up than to decode a hundred photos.
     """
 
+    unpacking = MemoryBound(PIXELS_AT_ONCE)
+
     def attempt(image: str | bytes) -> bool:
         try:
-            decode(Path(image).read_bytes() if isinstance(image, str) else image)
+            contents = Path(image).read_bytes() if isinstance(image, str) else image
+            height, width = declared_size(contents)
+            with unpacking(height * width):
+                decode(contents)
         except (OSError, ValueError, tf.errors.OpError):
             return False
         return True

@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from transfer.training import memory
+from pipelines import machine
 from transfer.training.memory import available_memory, micro_batches
 from zoo.analysis.memory import predict_memory
 
@@ -38,7 +38,7 @@ def test_not_even_one_image():
 def test_a_container_may_have_less_than_its_machine(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert available_memory() == pytest.approx(2_000_000 + memory._own(), rel=0.2)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert available_memory() == pytest.approx(2_000_000 + machine._own(), rel=0.2)
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory() > 10_000_000

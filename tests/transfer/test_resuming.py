@@ -67,7 +67,7 @@ def test_the_size_of_a_step_is_taken_from_the_state(interrupted, monkeypatch):
 @pytest.mark.slow
 def test_to_begin_anew_takes_a_word(interrupted):
     photos, out = interrupted
-    with pytest.raises(FileExistsError, match=r"was killed, or is still at work.*--resume"):
+    with pytest.raises(FileExistsError, match=r"an earlier run to .* was killed; .*--resume"):
         fit(photos, out)
     fit(photos, out, replace(SETTINGS, seed=3, epochs=0), overwrite=True)
     assert not RunState(out).exists

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from pipelines.prepare.memory_bound import MemoryBound
 from transfer.predict.loading import load
 from transfer.serving import Limits, create_app, make_server
 from transfer.serving.batching import Batcher
@@ -522,7 +523,7 @@ JSON = st.recursive(
 def test_no_json_is_anything_but_images_or_a_bad_request(which, value, signature):
     document = {which: value} if signature is None else {which: value, "signature_name": signature}
     try:
-        images, _ = parse_predict(json.dumps(document).encode(), Limits())
+        images, _ = parse_predict(json.dumps(document).encode(), Limits(), MemoryBound(10**9), np.asarray)
     except BadRequest:
         return
     assert all(image.ndim == 3 and image.shape[2] == 3 for image in images)

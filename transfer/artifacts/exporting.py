@@ -30,6 +30,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.outputs.locks import output_lock
+from transfer.artifacts.claims import CONTRACT, LABELS, MOST_TOLERANCE
 from transfer.artifacts.endpoints import Network
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import FORMATS, open_artifact
@@ -59,7 +61,7 @@ from zoo.surgery.flattening import functional
 __all__ = ["CONTENTS", "check_formats", "export", "fingerprint", "write_and_prove"]
 
 # The names that an exported folder may hold.
-CONTENTS = ("labels.txt", "contract.json", MANIFEST, PROOF, *(name for row in FORMATS.values() for name in row.files))
+CONTENTS = (LABELS, CONTRACT, MANIFEST, PROOF, *(name for row in FORMATS.values() for name in row.files))
 DEFAULT_FORMATS = ("keras", "saved_model")
 CALIBRATED_ON = 128  # images
 
@@ -90,8 +92,8 @@ def export(
         contract: What the model takes and gives. Its fingerprint and its versions are filled in.
         formats: One or more of "keras", "saved_model", "onnx", "openvino" and "litert".
         photos: Files, their contents or uint8 `[h, w, 3]` arrays to compare on, besides five built-in photos.
-        tolerance: The largest difference that is allowed: of a score, or of a coordinate as a share of the size.
-            Defaults to 1e-4.
+        tolerance: The largest difference that is allowed: of a score, or of a coordinate as a share of the size; at
+            most 0.01. Defaults to 1e-4.
         quantize: "none", "float16" (weights only) or "int8", for ONNX, OpenVINO and LiteRT. Such artifacts may differ
             by more than `tolerance`. They are held to `bound` on `labelled` instead.
         labelled: Annotated images that the model was not trained on, to measure quantised artifacts on.
@@ -109,7 +111,7 @@ def export(
             message says where. `folder` is as it was before.
         ModuleNotFoundError: A runtime is not installed. The message says what to install.
         ValueError: The model and the contract do not fit each other, a format is unknown, or a photo cannot be decoded.
-        FileExistsError: `folder` holds something already.
+        FileExistsError: `folder` holds something already, or another process writes it.
 
     Example:
 
@@ -126,7 +128,7 @@ def export(
     >>> proof.max_abs_diff <= 1e-4
     True
     """
-    with new_folder(folder, overwrite=overwrite, contents=CONTENTS) as work:
+    with output_lock(folder), new_folder(folder, overwrite=overwrite, contents=CONTENTS) as work:
         try:
             return write_and_prove(
                 model,
@@ -180,6 +182,8 @@ def write_and_prove(
         given = model = single  # In 16 bits the model itself is less sure than what the proof allows.
     _check_fit(model, contract)
     check_formats(formats)
+    if not 0 < tolerance <= MOST_TOLERANCE:
+        raise ValueError(f"the tolerance of a proof is above 0 and at most {MOST_TOLERANCE}, got {tolerance}")
     _check_quantizing(formats, quantize, labelled)
     contract = dataclasses.replace(contract, fingerprint=fingerprint(model, contract))
     built_in = proof_photos()
@@ -321,8 +325,8 @@ def _graph(network: Network) -> Callable[[np.ndarray], Any]:
 
 
 def _write_texts(folder: Path, contract: Contract) -> None:
-    (folder / "contract.json").write_text(contract.to_json(), encoding="utf-8")
-    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in contract.names), encoding="utf-8")
+    (folder / CONTRACT).write_text(contract.to_json(), encoding="utf-8")
+    (folder / LABELS).write_text("".join(f"{name}\n" for name in contract.names), encoding="utf-8")
 
 
 def _write(name: str, source: Source, folder: Path) -> None:
@@ -369,7 +373,7 @@ def _write_manifest(
     prepared_only = f"{contract.preparation.dtype} [n, {height}, {width}, 3], prepared"
     write_manifest(
         folder,
-        ["labels.txt", "contract.json", PROOF, *(file for name in allowed for file in FORMATS[name].files)],
+        [LABELS, CONTRACT, PROOF, *(file for name in allowed for file in FORMATS[name].files)],
         fingerprint=contract.fingerprint,
         quantize=quantize,
         artifacts={

@@ -55,15 +55,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         version = document["format_version"]
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"{folder} was exported in format version {version}, and this installation reads up to "
-                f"{FORMAT_VERSION}; upgrade transfer-zoo"
-            )
+        newer = version > FORMAT_VERSION
         if not all(isinstance(document[name], dict) for name in ("artifacts", "files", "proof")):
             raise TypeError("artifacts, files or proof")
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest as `zoo export` writes it, but one without {error}") from error
+    if newer:
+        raise ValueError(
+            f"{folder} was exported in format version {version}, and this installation reads up to "
+            f"{FORMAT_VERSION}; upgrade transfer-zoo"
+        )
     return document
 
 
@@ -72,22 +73,32 @@ def check_files(folder: Path, names: Iterable[str] | None = None) -> None:
 
     Args:
         folder: An exported folder.
-        names: The files and folders to look at. By default these are all.
+        names: The files and folders to look at, each of which has to be listed with all that it holds. By default these
+            are all that are listed.
 
     Raises:
-        ValueError: A file is not what was exported; the message names it.
+        ValueError: A file is not what was exported, or is not listed; the message names it.
         FileNotFoundError: A file is missing, or there is no manifest.
     """
     listed = read_manifest(folder)["files"]
-    for name, facts in listed.items():
-        if names is not None and not any(name == one or name.startswith(f"{one}/") for one in names):
-            continue
+    chosen = {name: facts for name, facts in listed.items() if names is None}
+    for one in names or ():
+        part = {name: facts for name, facts in listed.items() if name == one or name.startswith(f"{one}/")}
+        present = [path.relative_to(folder).as_posix() for path in _files([folder / one]) if path.exists()]
+        strangers = [name for name in present if name not in part]
+        if strangers or not part:
+            raise ValueError(
+                f"{folder / MANIFEST} does not list {strangers[0] if strangers else one}, so nobody has proven it; "
+                "export again"
+            )
+        chosen |= part
+    for name, facts in chosen.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"the manifest of {folder} names {name}, which lies outside of it")
         if not path.is_file():
             raise FileNotFoundError(f"{path} is gone, and the manifest lists it; export again")
-        if sha256(path) != facts["sha256"]:
+        if not isinstance(facts, dict) or sha256(path) != facts.get("sha256"):
             raise ValueError(
                 f"{path} is not the file that was exported and proven: its SHA-256 is another. "
                 "It was damaged or changed; export again, or copy the folder anew"

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from pipelines.prepare.photos import decode
+from transfer.artifacts.claims import PROOF, QUANTIZED_WITHIN, Claims, read_claims
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import FORMATS, open_artifact, runtime_is_installed
-from transfer.artifacts.manifest import check_files, read_manifest
+from transfer.artifacts.manifest import check_files
 from transfer.contract import BATCH_SIZES, Check, Contract, ExportError
 from transfer.tasks import task_of
 from transfer.tasks.task import Arrays
 
-__all__ = ["PROOF", "Reference", "Verdict", "largest_difference", "prove", "same_size", "verify"]
+__all__ = ["PROOF", "Reference", "Verdict", "largest_difference", "prove", "prove_claimed", "same_size", "verify"]
 
-PROOF = "proof.npz"
 GROUP = BATCH_SIZES[-1]  # So many photos make a batch.
+FEWEST = 2  # One photo says nothing about batches, nor about another size.
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +73,38 @@ class Reference:
 
         In format version 1, the proofs of classifiers had one output and no name for it.
         """
-        with np.load(path, allow_pickle=False) as file:
-            names = sorted((name for name in file.files if name.startswith("photo_")), key=lambda x: int(x[6:]))
-            whole, cut = (
-                {
-                    name.partition("_")[2] or "probabilities": file[name]
-                    for name in file.files
-                    if name.partition("_")[0] == way
-                }
-                for way in ("whole", "cut")
-            )
-            encoded = tuple(file[name].tobytes() for name in names)
-            return cls(tuple(map(decode, encoded)), whole, cut, encoded)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names = sorted((name for name in file.files if name.startswith("photo_")), key=lambda x: int(x[6:]))
+                whole, cut = (
+                    {
+                        name.partition("_")[2] or "probabilities": file[name]
+                        for name in file.files
+                        if name.partition("_")[0] == way
+                    }
+                    for way in ("whole", "cut")
+                )
+                encoded = tuple(file[name].tobytes() for name in names)
+                photos = tuple(map(decode, encoded))
+        except OSError:
+            raise
+        except Exception as error:  # NumPy and zipfile raise whatever the damaged bytes lead them to.
+            raise ValueError(f"{path} cannot be read as a proof: {error}") from error
+        return cls(photos, whole, cut, encoded)
+
+    def check(self, contract: Contract) -> None:
+        """Checks that it holds what a proof of a model needs: enough photos, and the outputs for each of them.
+
+        Raises:
+            ValueError: Something is missing.
+        """
+        if len(self.photos) < FEWEST:
+            raise ValueError(f"a proof needs {FEWEST} photos or more, got {len(self.photos)}; export again")
+        for name, output in contract.outputs().items():
+            for outputs in (self.whole, self.cut):
+                values = outputs.get(name)
+                if not output.internal and (values is None or np.ndim(values) == 0 or len(values) != len(self.photos)):
+                    raise ValueError(f"the proof lacks the output {name!r} for each of its photos; export again")
 
 
 @dataclass(frozen=True)
@@ -252,21 +273,54 @@ def verify(folder: str | Path) -> list[Verdict]:
         One verdict for each artifact. Those whose runtime is not installed say so.
 
     Raises:
-        ValueError: A file was changed, or the folder is of a newer format version.
+        ValueError: A file was changed, the folder is of a newer format version, or it holds no proof (`read_claims`).
         FileNotFoundError: A file is missing, or there is no such folder.
         ExportError: An artifact no longer answers as the trained model did.
     """
     folder = Path(folder)
+    claims = read_claims(folder)
     check_files(folder)
     reference = Reference.load(folder / PROOF)
-    artifacts = read_manifest(folder)["artifacts"]
-    return [_verdict(folder, name, facts["tolerance"], reference) for name, facts in artifacts.items()]
+    reference.check(claims.contract)
+    return [_verdict(folder, name, claims, reference) for name in claims.tolerances]
 
 
-def _verdict(folder: Path, name: str, tolerance: float, reference: Reference) -> Verdict:
+def prove_claimed(engine: Engine, name: str, claims: Claims, reference: Reference) -> list[Check]:
+    """Lets an artifact of an exported folder repeat its proof, within what the folder claims and a proof allows.
+
+    Args:
+        engine: The artifact.
+        name: The name of its format.
+        claims: What the folder claims.
+        reference: Its proof.
+
+    Raises:
+        ValueError: The folder allows more than a proof may.
+        ExportError: The artifact does not answer as the trained model did, or belongs to another contract.
+    """
+    artifact, tolerance = FORMATS[name].files[0], claims.tolerances[name]
+    if engine.contract != claims.contract:
+        raise ExportError(
+            f"{artifact} holds another contract than contract.json: its classes, its preparation or its weights are "
+            "others.",
+            artifact=artifact,
+        )
+    if claims.quantized and tolerance > QUANTIZED_WITHIN:
+        # An export allows twice the difference that prepared photos have; another machine rounds in other places.
+        difference = largest_difference(engine, artifact, reference)
+        if not tolerance <= 3 * difference:
+            raise ValueError(
+                f"the manifest allows {artifact} to differ by {tolerance:g}, and it differs by {difference:g}: that "
+                "proves nothing; export again"
+            )
+    checks = prove(engine, artifact, reference, tolerance, encoded=reference.encoded)
+    if not checks:
+        raise ExportError(f"{artifact} has no way in, so nothing was compared.", artifact=artifact)
+    return checks
+
+
+def _verdict(folder: Path, name: str, claims: Claims, reference: Reference) -> Verdict:
     row = FORMATS[name]
     if not runtime_is_installed(name):
         return Verdict(name, skipped=f"{row.needs[1]} is not installed: pip install 'transfer-zoo[export]'")
-    artifact = row.files[0]
-    checks = prove(open_artifact(folder / artifact), artifact, reference, tolerance, encoded=reference.encoded)
-    return Verdict(name, tuple(checks))
+    return Verdict(name, tuple(prove_claimed(open_artifact(folder / row.files[0]), name, claims, reference)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines import Samples, Scene, canvases
 from pipelines.prepare.preparation import Preparation
+from transfer.artifacts.claims import QUANTIZED_WITHIN
 from transfer.contract import Agreement, Contract, ExportError
 from transfer.tasks import learning_of, task_of
 from transfer.tasks.outputs import outputs_for
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 QUANTIZATIONS = ("none", "float16", "int8")
-QUANTIZED_WITHIN = 0.25  # How far answers to the built-in photos may always differ; what counts is the agreement.
 Split: TypeAlias = Samples | Sequence[Scene]
 
 

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -35,8 +36,23 @@ __all__ = [
     "without_chatter",
 ]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Control characters as Unicode draws them. In the name of a file or a class, an escape sequence could change what the
+# terminal shows, or does.
+VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+VISIBLE |= {127: 0x2421} | dict.fromkeys(range(128, 160), 0xFFFD)
+
+
+class SafeConsole(Console):
+    """A console that shows control characters in what it is given, instead of sending them to the terminal."""
+
+    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        """Yields the pieces of something that is printed; those with which rich moves the cursor stay as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(segment.text.translate(VISIBLE), segment.style)
+
+
+out = SafeConsole(highlight=False)
+err = SafeConsole(stderr=True, highlight=False)
 
 Engine = Annotated[
     str, typer.Option(help="The runtime: openvino, onnx, litert, tensorflow, keras, or auto for the fastest.")
@@ -54,25 +70,38 @@ def for_people(*, stopped: str = "Stopped.") -> Iterator[None]:
     """Turns errors into one message without a traceback, and signals into exceptions, so that nothing stays half done.
 
     Args:
-        stopped: What is said after Ctrl-C.
+        stopped: What is said after Ctrl-C, or after a request to end.
     """
     with _signals_as_exceptions():
         try:
             yield
         except typer.Exit:  # It is a RuntimeError, but it is no error.
             raise
+        except Terminated as error:
+            with suppress(OSError):  # The terminal may be gone.
+                err.print(f"{stopped} (The signal {error.name} came.)", style="yellow", markup=False)
+            raise typer.Exit(error.status) from None
         except KeyboardInterrupt:
             err.print(stopped, style="yellow")
             raise typer.Exit(130) from None
         # Our own code raises these when it cannot do what was asked. Anything else is a defect and shows its traceback.
         except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-            say_error(str(error))
+            say_error(str(error) or type(error).__name__)
             raise typer.Exit(1) from None
+
+
+class Terminated(SystemExit):
+    """A request to end: from the system, from `kill`, or because the terminal was closed."""
+
+    def __init__(self, number: int):
+        self.name = signal.Signals(number).name
+        self.status = 128 + number
+        super().__init__(self.status)
 
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Raises `KeyboardInterrupt` at Ctrl-C, and `SystemExit` at a request to terminate.
+    """Raises `KeyboardInterrupt` at Ctrl-C, and `Terminated` at a request to end (SIGTERM, and SIGHUP unless ignored).
 
     Where a library calls Python back (TensorFlow, for data from generators; the garbage collector), an exception can
     get lost. It is then raised again after `SECONDS`, until it has come through.
@@ -81,13 +110,15 @@ def _signals_as_exceptions() -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         if number != AGAIN:
-            wanted[:] = [KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)]
+            wanted[:] = [KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)]
         if AGAIN is not None:
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
         if wanted:
             raise wanted[0]
 
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, AGAIN) if number is not None]
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP, AGAIN) if number is not None]
+    if HANGUP is not None and signal.getsignal(HANGUP) == signal.SIG_IGN:
+        numbers.remove(HANGUP)  # As under `nohup`: the command is to go on when the terminal is closed.
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
@@ -98,7 +129,7 @@ def _signals_as_exceptions() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-AGAIN = getattr(signal, "SIGALRM", None)  # Windows has none.
+AGAIN, HANGUP = getattr(signal, "SIGALRM", None), getattr(signal, "SIGHUP", None)  # Windows has none.
 SECONDS = 5.0
 
 

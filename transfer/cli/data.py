@@ -10,6 +10,10 @@ from transfer.cli.console import Json, Layout, announce, err, for_people, load_t
 
 __all__ = ["audit", "preview"]
 
+Outside = Annotated[
+    bool, typer.Option("--outside", help="Annotations may name files outside of the folder of the data.")
+]
+
 
 def audit(
     data: Annotated[str, typer.Argument(help="What `zoo fit` takes, or a folder of annotated images.")],
@@ -20,6 +24,7 @@ def audit(
     test: Annotated[float, typer.Option(help="Share that it would test on.")] = 0.15,
     seed: Annotated[int, typer.Option(help="Of that division.")] = 0,
     layout: Layout = None,
+    outside: Outside = False,
     as_json: Json = False,
 ) -> None:
     """Look for what is wrong with a data set; change nothing. Ends with status 1 if there are errors.
@@ -41,7 +46,7 @@ def audit(
                     tasks[name] = bar.add_task(name)
                 bar.update(tasks[name], completed=done, total=total)
 
-            listed = _read_any(data, layout=layout, valid=valid, test=test, seed=seed)
+            listed = _read_any(data, layout=layout, outside=outside, valid=valid, test=test, seed=seed)
             found = pipelines.audit(listed, class_names=names, progress=show)
         if page is not None:
             pipelines.write_audit_report(page, found, title=Path(data).name or data)
@@ -59,13 +64,13 @@ def audit(
         raise typer.Exit(1)
 
 
-def _read_any(data: str, *, layout: str | None, valid: float, test: float, seed: int) -> Any:
+def _read_any(data: str, *, layout: str | None, outside: bool, valid: float, test: float, seed: int) -> Any:
     """Returns annotated images where the folder holds such, or a layout is named, and labelled images otherwise."""
     import pipelines
 
     path = Path(data)
     if layout is not None or (path.exists() and pipelines.layout_of(path)):
-        return pipelines.read_scenes(data, layout=layout, valid=valid, test=test, seed=seed)
+        return pipelines.read_scenes(data, layout=layout, outside=outside, valid=valid, test=test, seed=seed)
     return pipelines.read_data(data, valid=valid, test=test, seed=seed)
 
 
@@ -76,6 +81,7 @@ def preview(
     augment: Annotated[str, typer.Option(help="A policy, to see what it does.")] = "none",
     seed: Annotated[int, typer.Option(help="Of the choice and of the changes.")] = 0,
     layout: Layout = None,
+    outside: Outside = False,
 ) -> None:
     """Draw a grid of training images with labels, boxes and masks.
 
@@ -85,7 +91,7 @@ def preview(
         load_tensorflow()
         import pipelines
 
-        listed = _read_any(data, layout=layout, valid=0.15, test=0.15, seed=0)
+        listed = _read_any(data, layout=layout, outside=outside, valid=0.15, test=0.15, seed=0)
         for note in listed.notes:
             announce(note)
         layers = pipelines.augmentation(augment, seed=seed)

@@ -1,6 +1,7 @@
 """`zoo serve`."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from transfer.cli.console import Engine, for_people, without_chatter
 
 __all__ = ["serve"]
+
+KEY = "ZOO_API_KEY"
 
 
 def serve(
@@ -19,9 +22,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")] = 8501,
     name: Annotated[str | None, typer.Option(help="The model's name in the paths; by default the folder's.")] = None,
     engine: Engine = "auto",
-    api_key: Annotated[
-        str | None, typer.Option(envvar="ZOO_API_KEY", help="The key that clients have to send.")
-    ] = None,
+    api_key: Annotated[str | None, typer.Option(envvar=KEY, help="The key that clients have to send.")] = None,
     cors: Annotated[
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Pages of this origin may use the server; repeatable."),
@@ -37,6 +38,8 @@ def serve(
         except ModuleNotFoundError as error:
             raise RuntimeError(f"{error.name} is not installed: pip install 'transfer-zoo[serve]'") from error
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        if api_key is None:
+            api_key = os.environ.get(KEY)  # Typer takes an empty variable for none, and that would serve everybody.
         with without_chatter():
             server = serving.make_server(
                 folder, host=host, port=port, name=name, engine=engine, api_key=api_key, cors=cors or ()

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.outputs.durable import new_file
+from pipelines.outputs.locks import output_lock
 from transfer.predict.photos import other_files_in, photos_in
 from transfer.predict.predictor import Predictor
 from transfer.predict.writing import Written
@@ -45,7 +47,8 @@ def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) 
     if not vectors:
         first, reason = unreadable[0]
         raise ValueError(f"none of the {len(photos)} images could be read; the first, {first}, {reason}")
-    np.savez(out, paths=np.array(names), embeddings=np.stack(vectors))
+    with output_lock(out), new_file(out) as new:
+        np.savez(new, paths=np.array(names), embeddings=np.stack(vectors))
     return Written(out, len(photos), len(vectors), 0, tuple(unreadable), other_files_in(folder))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 import zoo
+from pipelines.prepare.memory_bound import PIXELS_AT_ONCE, MemoryBound
+from pipelines.prepare.photo_sizes import declared_size
 from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
 from pipelines.prepare.preparation import Preparation
 from transfer.artifacts.engines.base import Engine
@@ -78,6 +80,7 @@ class Predictor:
         outputs = engine.contract.outputs()
         self._shown = tuple(name for name, output in outputs.items() if not output.internal)
         self._boxes = frozenset(engine.contract.box_outputs)
+        self._unpacking = MemoryBound(PIXELS_AT_ONCE)
         self._keras_file = keras_file
         self._layers: Engine | None = None  # The Keras model, opened when somebody asks for Grad-CAM.
 
@@ -361,8 +364,11 @@ class Predictor:
         return (result for batch in batches for result in self._answered(batch, views, names))
 
     def _read(self, photo: Photo, views: Sequence[tuple[Preparation, bool]]) -> _Views:
-        pixels = pixels_of(photo, max_pixels=self.max_pixels)
-        prepared = {preparation: preparation.on_photo(pixels) for preparation, _ in views}
+        photo = Path(photo).read_bytes() if isinstance(photo, str | Path) else photo
+        height, width = declared_size(photo) if isinstance(photo, bytes) else (0, 0)
+        with self._unpacking(height * width):
+            pixels = pixels_of(photo, max_pixels=self.max_pixels)
+            prepared = {preparation: preparation.on_photo(pixels) for preparation, _ in views}
         images = [prepared[one][:, ::-1] if mirrored else prepared[one] for one, mirrored in views]
         # Files have bytes, and a photo of bytes may be dark.
         odd_range = normalised_range(pixels) if pixels.dtype.kind == "f" else None

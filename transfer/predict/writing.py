@@ -13,6 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipelines.outputs.cells import guarded
+from pipelines.outputs.durable import new_file
+from pipelines.outputs.locks import output_lock
 from transfer.predict.photos import file_name, names_in_common, other_files_in, photos_in, pixels_of
 from transfer.predict.predictor import Predictor
 from transfer.tasks.task import Answer, Options
@@ -65,7 +68,8 @@ def write_predictions(
         out: The file to write; it appears when all photos are done. Its ending says which kind it is:
 
             - .csv and .parquet: a table with the columns `path` (as seen from `folder`) and `error`, and the columns of
-              the model's task. A photo has one row, or one for each object in it.
+              the model's task. A photo has one row, or one for each object in it. In .csv, a text that a spreadsheet
+              would take for a formula has an apostrophe before it.
             - .jsonl: one line of JSON for each photo: `path`, `height`, `width` and `predictions`, or `error`.
             - What only the model's task has: .json for detectors, a list of results that COCO's tools take.
 
@@ -81,7 +85,7 @@ def write_predictions(
     Raises:
         ValueError: The folder holds no photos, the file is of another kind, the task has no such option, or there is
             an unfinished job of another model or with other options.
-        FileExistsError: `out` or a drawing exists.
+        FileExistsError: `out` or a drawing exists, or another process writes them.
         FileNotFoundError: There is no such folder.
 
     Example:
@@ -103,22 +107,23 @@ def write_predictions(
         "augment": augment,
         "drawings": None if draw_to is None else str(draw_to.resolve()),
     }
-    if not partial.exists() and draw_to is not None and not overwrite:
-        _check_drawings(photos, draw_to)
-    done = _resume(partial, job)
-    remaining = {name: path for name, path in photos.items() if name not in done}
-    count, total = len(done), len(done) + len(remaining)
-    progress(count, total)
-    answers = predictor.stream(list(remaining.values()), top=top, threshold=threshold, augment=augment)
-    with partial.open("a", encoding="ascii") as file:
-        for (name, path), answer in zip(remaining.items(), answers, strict=True):
-            if draw_to is not None and answer.error is None:
-                _draw(predictor, answer, path, _drawing(draw_to, name))
-            file.write(_line(predictor.task.as_dict(answer) | {"path": name}))
-            file.flush()
-            count += 1
-            progress(count, total)
-    written = _finish(predictor, partial, out, options, resumed=len(done))
+    with output_lock(out or draw_to or partial):
+        if not partial.exists() and draw_to is not None and not overwrite:
+            _check_drawings(photos, draw_to)
+        done = _resume(partial, job)
+        remaining = {name: path for name, path in photos.items() if name not in done}
+        count, total = len(done), len(done) + len(remaining)
+        progress(count, total)
+        answers = predictor.stream(list(remaining.values()), top=top, threshold=threshold, augment=augment)
+        with partial.open("a", encoding="ascii") as file:
+            for (name, path), answer in zip(remaining.items(), answers, strict=True):
+                if draw_to is not None and answer.error is None:
+                    _draw(predictor, answer, path, _drawing(draw_to, name))
+                file.write(_line(predictor.task.as_dict(answer) | {"path": name}))
+                file.flush()
+                count += 1
+                progress(count, total)
+        written = _finish(predictor, partial, out, options, resumed=len(done))
     return replace(written, left_out=other_files_in(folder))
 
 
@@ -186,23 +191,40 @@ def _partial(out: Path | None, draw_to: Path | None) -> Path:
 
 
 def _resume(partial: Path, job: dict[str, Any]) -> set[str]:
-    """Returns the paths that are done, after cutting off what was half written; begins a file if there is none."""
-    contents = partial.read_bytes() if partial.exists() else b""
-    whole = contents[: contents.rfind(b"\n") + 1]
-    lines = whole.splitlines()
-    if not lines:
-        partial.write_text(_line(job), encoding="ascii")
-        return set()
-    before = json.loads(lines[0])
-    if before != job:
-        changed = [name for name, value in job.items() if name not in before or before[name] != value]
-        raise ValueError(
-            f"{partial} is an unfinished job with another {', '.join(changed)}; repeat that one to finish it, "
-            "delete the file to begin anew, or choose another name"
-        )
-    if len(whole) < len(contents):
-        partial.write_bytes(whole)
-    return {json.loads(line)["path"] for line in lines[1:]}
+    """Returns the paths that are done, after cutting off what was half written; begins a file if there is none.
+
+    The answers themselves are not kept in memory: a folder may have millions of photos.
+    """
+    done: set[str] = set()
+    end = 0
+    with partial.open("a+b") as file:
+        file.seek(0)
+        before = _document(file.readline())
+        if before is None:
+            file.truncate(0)
+            file.write(_line(job).encode("ascii"))
+            return done
+        if before != job:
+            changed = [name for name, value in job.items() if name not in before or before[name] != value]
+            raise ValueError(
+                f"{partial} is an unfinished job with another {', '.join(changed)}; repeat that one to finish it, "
+                "delete the file to begin anew, or choose another name"
+            )
+        end = file.tell()
+        while (document := _document(file.readline())) is not None and "path" in document:
+            done.add(document["path"])
+            end = file.tell()
+        file.truncate(end)
+    return done
+
+
+def _document(line: bytes) -> dict[str, Any] | None:
+    """Returns what a line holds; None where it was half written, as at the end of a job that was killed."""
+    try:
+        document = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
 
 
 # Photo by photo
@@ -241,15 +263,18 @@ class _Documents:
 
 def _finish(predictor: Predictor, partial: Path, out: Path | None, options: Options, *, resumed: int) -> Written:
     documents = _Documents(partial)
+    unreadable: list[tuple[str, str]] = []
+    num_photos = num_predictions = 0
+    for document in documents:
+        num_photos += 1
+        num_predictions += len(document.get("predictions", ()))
+        if "error" in document:
+            unreadable.append((document["path"], document["error"]))
     if out is not None:
-        beside = partial.with_suffix(".written")  # It has as many letters as ".partial".
-        _write(predictor, documents, beside, out.suffix, options)
-    unreadable = tuple((document["path"], document["error"]) for document in documents if "error" in document)
-    lengths = [len(document.get("predictions", ())) for document in documents]
-    if out is not None:
-        beside.replace(out)
-    partial.unlink()
-    return Written(out, len(lengths), sum(lengths), resumed, unreadable)
+        with new_file(out) as new:
+            _write(predictor, documents, new, out.suffix, options)
+    partial.unlink()  # What replaces it is on the disk now.
+    return Written(out, num_photos, num_predictions, resumed, tuple(unreadable))
 
 
 def _write(predictor: Predictor, documents: _Documents, path: Path, suffix: str, options: Options) -> None:
@@ -260,9 +285,11 @@ def _write(predictor: Predictor, documents: _Documents, path: Path, suffix: str,
             file.writelines(map(_line, documents))
     elif suffix == ".csv":
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.DictWriter(file, _columns(predictor, options))
-            writer.writeheader()
-            writer.writerows(_rows(predictor, documents, options))
+            columns = _columns(predictor, options)
+            writer = csv.writer(file)
+            writer.writerow(map(guarded, columns))
+            for row in _rows(predictor, documents, options):
+                writer.writerow([guarded(row.get(name)) for name in columns])
     else:
         _write_parquet(path, _columns(predictor, options), lambda: _rows(predictor, documents, options))
 

@@ -1,12 +1,12 @@
 """Finished runs beside each other: how good each is, how sure that is, and what was done differently."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from transfer.documents import read_document
 from transfer.measuring.intervals import Interval
 from transfer.measuring.table import Table, as_number, as_percent
 from transfer.report.nested import flat
@@ -225,4 +225,4 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no finished run of `zoo fit`: it has no {name}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_document(path, "a document of a run of `zoo fit`")

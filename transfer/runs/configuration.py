@@ -4,13 +4,13 @@ The document is `{"format_version", "task", "data", "settings", "facts"}`. The s
 (`transfer.tasks.settings`); the facts followed from them: versions, fingerprints, sizes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transfer.contract import FORMAT_VERSION
+from transfer.documents import read_document
 from transfer.tasks import settings_class, task_of_settings
 from transfer.tasks.settings import Settings, settings_of
 
@@ -70,24 +70,25 @@ def read_config(path: str | Path) -> Configuration:
     """
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or not isinstance(document.get("data"), str):
-            raise ValueError("it does not say what it was trained on")
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not the configuration of a run, as `zoo fit` writes it to config.json: {error}"
-        ) from error
+    what = "the configuration of a run, as `zoo fit` writes it to config.json"
+    document = read_document(path, what)
     version = document.get("format_version", 1)
+    if not isinstance(version, int):
+        raise ValueError(f"{path} is not {what}: its format version is {version!r}")
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} is of format version {version}, and this installation reads up to {FORMAT_VERSION}; upgrade "
             "transfer-zoo"
         )
-    if version == 1:
-        return _from_version_1(document)
-    kind = settings_class(document["task"])
-    return Configuration(document["data"], kind.from_dict(document["settings"]), document.get("facts", {}))
+    try:
+        if not isinstance(document.get("data"), str):
+            raise ValueError("it does not say what it was trained on")
+        if version == 1:
+            return _from_version_1(document)
+        kind = settings_class(document["task"])
+        return Configuration(document["data"], kind.from_dict(document["settings"]), document.get("facts", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not {what}: {error}") from error
 
 
 def _from_version_1(document: Mapping[str, Any]) -> Configuration:

@@ -23,7 +23,7 @@ While it is under way, `.NAME.state/` beside it holds what a run that is killed 
 that was written are moved to `NAME.unfinished`, and `RunUnfinished` says so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,8 @@ import platformdirs
 import tensorflow as tf
 
 from pipelines import Data, WrongKind, check_data, data_fingerprint
+from pipelines.outputs.durable import replace_durably
+from pipelines.outputs.locks import output_lock
 from pipelines.usable import parts_without_objects
 from transfer.artifacts import exporting
 from transfer.artifacts.folders import new_folder
@@ -123,7 +125,8 @@ def fit(
         The folder and its metrics.
 
     Raises:
-        FileExistsError: `out` holds something, or a run to it was killed and this one is not to go on.
+        FileExistsError: `out` holds something, another process writes it, or a run to it was killed and this one is not
+            to go on.
         FileNotFoundError: There are no such data, or weights that cannot be had.
         ModuleNotFoundError: A format is asked for whose runtime is not installed.
         ValueError: An unknown backbone or format, data that cannot be trained on or that fit another task, or `resume`
@@ -144,10 +147,11 @@ def fit(
     exporting.check_formats(("keras", *settings.formats))
     clock = Clock(announce)
     state = RunState(out)
-    state.prepare(resume=resume, overwrite=overwrite)
     with (
-        state.under_way(keep=resume),
+        output_lock(out),
+        state.under_way(resume=resume, overwrite=overwrite),
         new_folder(out, overwrite=overwrite, contents=(*CONTENTS, EXPORTED)) as work,
+        state.watching_disks(_features_folder()),
     ):
         with clock("listing the data"):
             listed = _listed(name, learning, spec, settings, announce)
@@ -271,13 +275,16 @@ def _kept_epoch(history: History) -> str:
     return f"the model has the weights of epoch {epoch} of {last}{reason}"
 
 
+def _features_folder() -> Path:
+    return platformdirs.user_cache_path("transfer-zoo", appauthor=False) / "features"
+
+
 def _feature_cache(
     learning: Learning, settings: Settings, built: Built, data: Data, parts: MicroBatches
 ) -> FeatureCache:
-    folder = platformdirs.user_cache_path("transfer-zoo", appauthor=False) / "features"
     preparation = built.contract.preparation.as_dict()
     key = f"{data_fingerprint(data)} {preparation} {learning.views_key(settings)} {parts.size}"
-    return FeatureCache(folder=folder, key=key)
+    return FeatureCache(folder=_features_folder(), key=key)
 
 
 @contextmanager
@@ -293,8 +300,8 @@ def _nothing_lost(work: Path, out: Path, job: "_Job", state: RunState) -> Iterat
         kept = free_name(out.resolve().with_name(f"{out.resolve().name}.unfinished"))
         try:
             job.save(work)
-            work.rename(kept)
-        except OSError as also:
+            replace_durably(work, kept)
+        except Exception as also:  # TensorFlow and HDF5 have errors of their own.
             state.keep = True
             raise OSError(
                 f"the trained model cannot be written ({also}); its weights are in {state.folder}. Make room, and go "
@@ -307,6 +314,14 @@ def _nothing_lost(work: Path, out: Path, job: "_Job", state: RunState) -> Iterat
             f"{kept}. Repeat the export with: zoo export {kept}",
             kept,
         ) from error
+
+
+def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings for pages that are handed on: of a path its name alone; its folders are nobody's business."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in settings.items()
+    }
 
 
 @dataclass
@@ -406,7 +421,7 @@ class _Job:
             task=self.task.name,
             metrics=metrics,
             data=self.data,
-            settings={"data": self.configuration.data, **self.settings.as_dict()},
+            settings=_shown({"data": self.configuration.data, **self.settings.as_dict()}),
             config=self._facts(),
             history=self.history,
             measured=measured,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pipelines
 from pipelines import Data
+from pipelines.outputs.cells import guarded
 
 __all__ = ["Clock", "RunUnfinished", "free_name", "write_audit", "write_csv", "write_json"]
 
@@ -77,11 +78,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Writes a table; None becomes an empty cell."""
+    """Writes a table; None becomes an empty cell, and no text is taken for a formula."""
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerow([guarded(column) for column in columns])
+        writer.writerows([guarded(cell) for cell in row] for row in rows)
 
 
 def write_audit(data: Data, page: Path, announce: Callable[[str], None]) -> None:

@@ -6,14 +6,16 @@ removes it. A run that was killed, or whose disk was full, leaves it for `zoo fi
 """
 
 import errno
-import glob
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.outputs.durable import new_file
 from transfer.runs.configuration import differences
 
 __all__ = ["RunState"]
@@ -21,6 +23,7 @@ __all__ = ["RunState"]
 CONFIGURATION = "config.json"
 CHECKPOINT = "checkpoint.npz"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_WORDS = tuple(os.strerror(number) for number in FULL)
 LITTLE = 2**20  # A disk counts as full with fewer free bytes.
 
 
@@ -48,6 +51,7 @@ class RunState:
         self.folder = out.with_name(f".{out.name}.state")
         self.begun = False
         self.keep = False  # whether the state stays although the run ended
+        self.full_disk: Path | None = None  # a folder on a disk that was full when the run failed
 
     @property
     def exists(self) -> bool:
@@ -68,23 +72,6 @@ class RunState:
         earlier = self._read()
         return None if earlier is None else earlier.get("facts", {}).get("micro_batch")
 
-    def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Removes what a killed run left half written, where this run goes on with it or replaces it.
-
-        Raises:
-            FileExistsError: An earlier run to this folder was killed or is at work, and this one neither goes on with
-            it
-                nor replaces it.
-        """
-        if resume or overwrite:
-            for place in self.out.parent.glob(f".{glob.escape(self.out.name)}.partial-*"):
-                shutil.rmtree(place, ignore_errors=True)
-        elif self.exists:
-            raise FileExistsError(
-                f"an earlier run to {self.out} was killed, or is still at work; its state is in {self.folder}. Go on "
-                "with resume=True (--resume), or begin anew with overwrite=True (--overwrite)"
-            )
-
     def begin_or_go_on(self, configuration: Mapping[str, Any], *, resume: bool) -> None:
         """Keeps what this run was asked for; where it goes on with an earlier one, compares it with that one.
 
@@ -95,7 +82,8 @@ class RunState:
         if earlier is None:
             self.remove()
             self.folder.mkdir(parents=True)
-            (self.folder / CONFIGURATION).write_text(json.dumps(configuration, indent=2), encoding="utf-8")
+            with new_file(self.folder / CONFIGURATION) as new:
+                new.write_text(json.dumps(configuration, indent=2), encoding="utf-8")
             self.begun = True
             return
         different = differences(earlier, json.loads(json.dumps(configuration)))
@@ -107,26 +95,52 @@ class RunState:
         self.begun = True
 
     @contextmanager
-    def under_way(self, *, keep: bool) -> Iterator[None]:
-        """Surrounds the run itself. The state is removed afterwards, but not where the disk was full, nor where `keep`
-        is given and the run did not end well.
+    def under_way(self, *, resume: bool, overwrite: bool) -> Iterator[None]:
+        """Surrounds the run itself, whose output is locked. Afterwards the state is removed, but not where the disk was
+        full, nor where the run may go on (`resume`) and did not end well.
+
+        Args:
+            resume: Whether the run goes on with an earlier one, and may be gone on with.
+            overwrite: Whether it replaces an earlier one.
 
         Raises:
+            FileExistsError: An earlier run to this folder was killed, and this one neither goes on with it nor replaces
+                it.
             OSError: The disk was full; the message says how to go on.
         """
-        self.keep = keep
+        if self.exists and not (resume or overwrite):
+            raise FileExistsError(
+                f"an earlier run to {self.out} was killed; its state is in {self.folder}. Go on with resume=True "
+                "(--resume), or begin anew with overwrite=True (--overwrite)"
+            )
+        self.keep = resume
         try:
             yield
         except BaseException as error:
-            if self.begun and self._is_full(error):
-                raise OSError(
-                    f"{error}. The disk of {self.out.parent} is full; what the training has reached is kept in "
-                    f"{self.folder}. Make room, and go on with resume=True (--resume)"
-                ) from error
+            if self.full_disk is not None and isinstance(error, Exception):
+                advice = f"The disk of {self.full_disk} is full; make room"
+                kept = f". What the training has reached is kept in {self.folder}. Go on with resume=True (--resume)"
+                raise OSError(errno.ENOSPC, f"{error}. {advice}{kept if self.begun else ''}") from error
             if self.begun and not self.keep:
                 self.remove()
             raise
         self.remove()
+
+    @contextmanager
+    def watching_disks(self, *others: Path) -> Iterator[None]:
+        """Notices a full disk while what filled it is still there: half of a result is deleted when it has failed.
+
+        Args:
+            others: Folders on whose disks the run writes, besides its own and the one for temporary files.
+        """
+        try:
+            yield
+        except Exception as error:
+            places = [self.out.parent, Path(tempfile.gettempdir()), *others]
+            full = [place for place in places if place.is_dir() and shutil.disk_usage(place).free < LITTLE]
+            if full or _says_full(error):
+                self.full_disk = full[0] if full else self.out.parent
+            raise
 
     def remove(self) -> None:
         """Removes the state."""
@@ -139,8 +153,11 @@ class RunState:
         except (OSError, ValueError):
             return None
 
-    def _is_full(self, error: BaseException) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        # TensorFlow has errors of its own for a full disk.
-        return getattr(error, "errno", None) in FULL or shutil.disk_usage(self.out.parent).free < LITTLE
+
+def _says_full(error: BaseException | None) -> bool:
+    """Returns whether an error or one behind it is about a full disk; TensorFlow and HDF5 have errors of their own."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -64,10 +64,15 @@ def create_app(
         watch_seconds: How often to look for a newer version, in seconds.
 
     Raises:
-        ValueError: An origin is none.
+        ValueError: An origin is none, or the API key is empty.
         ValueError, FileNotFoundError, ModuleNotFoundError: The folder cannot be opened; see `transfer.load`.
         ExportError: The model does not answer as the trained one did.
     """
+    if api_key is not None and not api_key.strip():
+        raise ValueError(
+            "the API key is empty, as it is where a variable that holds it is not set; give a key, or leave the option "
+            "out to serve without one"
+        )
     folder = Path(folder)
     limits = limits or Limits()
     service = Service(folder, name=name or folder.resolve().name, engine=engine, limits=limits)

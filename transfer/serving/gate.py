@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -69,7 +70,7 @@ class Gate:
 
     def __init__(
         self,
-        app: Callable[..., Awaitable[None]],
+        app: Callable[..., Coroutine[Any, Any, None]],
         *,
         limits: Limits,
         api_key: str | None,
@@ -128,17 +129,30 @@ class Gate:
                 return refusal
             if scope["method"] == "POST" and self._admission.refuses(1):
                 return busy_response()
+            plain = _plain(scope, len(body))
+            answering = asyncio.create_task(self._app(plain, _replay(bytes(body), receive), send))
+            # The body counts until the work ends, which may be later than the answer is given up.
+            answering.add_done_callback(partial(self._forget, len(body)))
+            body = bytearray()
             try:
-                plain = _plain(scope, len(body))
-                async with asyncio.timeout(self._limits.request_seconds):
-                    await self._app(plain, _replay(bytes(body), receive), send)
-            except TimeoutError:
-                return error_response(503, "this took too long; come again", {"Retry-After": "5"})
+                done, _ = await asyncio.wait((answering,), timeout=self._limits.request_seconds)
+            except asyncio.CancelledError:
+                answering.cancel()
+                raise
             finally:
                 scope["route"] = plain.get("route")
-            return None
+            if not done:
+                answering.cancel()
+                return error_response(503, "this took too long; come again", {"Retry-After": "5"})
+            return await answering
         finally:
             self._buffered -= len(body)
+
+    def _forget(self, length: int, answering: asyncio.Task[None]) -> None:
+        """Counts a body no more. Its error is read here: nobody else reads one behind an answer that was given up."""
+        self._buffered -= length
+        if not answering.cancelled():
+            answering.exception()
 
     async def _receive(self, headers: dict[bytes, bytes], receive: Any, body: bytearray) -> JSONResponse | str | None:
         """Fills `body`. Returns None if that went well, a refusal, or "gone" where the client left."""
@@ -185,7 +199,8 @@ class Gate:
 
     def _knows_key(self, headers: dict[bytes, bytes]) -> bool:
         assert self._api_key is not None
-        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+        given = headers.get(b"x-api-key") or (key.strip() if scheme.lower() == b"bearer" else b"")
         return hmac.compare_digest(given, self._api_key.encode())
 
 

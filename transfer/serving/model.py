@@ -6,10 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from transfer.artifacts.claims import PROOF, read_claims
 from transfer.artifacts.engines.table import FORMATS
-from transfer.artifacts.manifest import MANIFEST, read_manifest
-from transfer.artifacts.proof import PROOF, Reference, prove
-from transfer.contract import TOLERANCE, ExportError
+from transfer.artifacts.manifest import MANIFEST
+from transfer.artifacts.proof import Reference, prove_claimed
+from transfer.contract import ExportError
 from transfer.predict.loading import EXPORTED, load
 from transfer.predict.predictor import Predictor
 from transfer.serving.batching import Batcher
@@ -33,18 +34,19 @@ def open_proven(folder: Path, *, engine: str = "auto", max_pixels: int | None = 
         ExportError: The model does not answer as the trained one did.
     """
     predictor = load(folder, engine=engine, max_pixels=max_pixels)
+    proven = False
     for place in (folder / EXPORTED, folder):
         if (place / PROOF).is_file() and predictor.contract.fingerprint in (place / MANIFEST).read_text("utf-8"):
-            prove(predictor.engine, predictor.engine.name, Reference.load(place / PROOF), _tolerance(place, predictor))
+            claims, reference = read_claims(place), Reference.load(place / PROOF)
+            reference.check(claims.contract)
+            name = next(name for name, row in FORMATS.items() if row.engine == predictor.engine.name)
+            prove_claimed(predictor.engine, name, claims, reference)
+            proven = True
             break
+    if not proven:
+        log.warning("%s has no proof, so nobody knows whether it answers as the trained model did", folder)
     predictor.warm_up((1, 8))
     return predictor
-
-
-def _tolerance(folder: Path, predictor: Predictor) -> float:
-    artifacts = read_manifest(folder)["artifacts"]
-    name = next(name for name, row in FORMATS.items() if row.engine == predictor.engine.name)
-    return artifacts.get(name, {}).get("tolerance", TOLERANCE)
 
 
 class Served:
@@ -123,8 +125,14 @@ class Versions:
     async def _replace(self) -> None:
         try:
             predictor = await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
-        except (ValueError, OSError, ModuleNotFoundError, ExportError) as error:
-            log.error("the new version of %s is not served, the old one goes on: %s", self.folder, error)
+        except Exception as error:  # A broken folder may raise anything, and the old version has to go on.
+            expected = isinstance(error, ValueError | OSError | ModuleNotFoundError | ExportError)
+            log.error(
+                "the new version of %s is not served, the old one goes on: %s",
+                self.folder,
+                error or type(error).__name__,
+                exc_info=None if expected else error,
+            )
             self._changed(False)
             return
         old = self.current

@@ -1,20 +1,25 @@
 """Reading images out of the body of a request. No file is written, no name is used, nothing is unpickled."""
 
 import json
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from pipelines.prepare.memory_bound import PIXEL, MemoryBound
+from pipelines.prepare.photo_sizes import declared_size
 from pipelines.prepare.photos import decode
 from pipelines.prepare.pixel_range import ADVICE, normalised_range
 from transfer.serving.encodings import read_base64
 from transfer.serving.limits import Limits
+from transfer.serving.numbers import json_memory, pixels_of_lists
 
-__all__ = ["BadRequest", "TooLarge", "decoded", "parse_predict", "read_upload"]
+__all__ = ["BadRequest", "TooLarge", "parse_predict", "prepare_file", "read_upload"]
 
+Prepared = TypeVar("Prepared")
+LONGEST_SIDE = 65_535  # What JPEG files have at most, and exported graphs can resize.
 SIGNATURES = ("serving_default", "images", "image_bytes")
 
 
@@ -30,7 +35,9 @@ class TooLarge(BadRequest):
     status = 413
 
 
-def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
+def parse_predict(
+    body: bytes, limits: Limits, memory: MemoryBound, prepare: Callable[[np.ndarray], Prepared]
+) -> tuple[list[Prepared], bool]:
     """Reads the images of a request to TensorFlow Serving's `:predict`.
 
     Args:
@@ -39,13 +46,35 @@ def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
             `{"images": ...}` or `{"encoded": ...}`. `signature_name` may be one of `serving_default`, `images` and
             `image_bytes`, or empty.
         limits: The limits of the server, on images and pixels.
+        memory: The memory that all requests share.
+        prepare: Is given each image, uint8 or float32 `[h, w, 3]`, before the next one is unpacked, so that there is
+            never more than one of them in memory.
 
     Returns:
-        The images, uint8 or float32 `[h, w, 3]` each, and whether the answer is to be by row (`predictions`).
+        What `prepare` made of the images, and whether the answer is to be by row (`predictions`).
 
     Raises:
         BadRequest: The body is anything else.
     """
+    files: dict[int, bytes] = {}
+    prepared: dict[int, Prepared] = {}
+    with memory(_affordable(json_memory(body), "the document", limits)):
+        entries, signature, by_row = _entries(body, limits)
+        count = len(entries)
+        for index, entry in enumerate(map(_unnamed, entries)):
+            if isinstance(entry, dict):
+                files[index] = _file(entry, index)
+            else:
+                prepared[index] = prepare(_pixels(entry, index, signature, limits))
+        del entries, entry
+    # The document is gone: whoever waits for room holds none, so that nobody waits for ever.
+    for index, contents in files.items():
+        prepared[index] = prepare_file(contents, f"image {index}", limits, memory, prepare)
+    return [prepared[index] for index in range(count)], by_row
+
+
+def _entries(body: bytes, limits: Limits) -> tuple[list[Any], str, bool]:
+    """Returns the images of a document as it has them, the name of the signature, and whether they are in rows."""
     document = _json(body)
     if not isinstance(document, dict):
         raise BadRequest("expected a JSON object with 'instances' or 'inputs'")
@@ -61,7 +90,14 @@ def parse_predict(body: bytes, limits: Limits) -> tuple[list[np.ndarray], bool]:
         raise BadRequest("expected a list of one or more images")
     if len(entries) > limits.images:
         raise TooLarge(f"{len(entries)} images are too many for one request; at most {limits.images} are taken")
-    return [_image(_unnamed(entry), index, signature, limits) for index, entry in enumerate(entries)], by_row
+    return entries, signature, by_row
+
+
+def _affordable(amount: int, name: str, limits: Limits) -> int:
+    """Returns a number of bytes, if the server has so much at all."""
+    if amount > limits.memory_bytes:
+        raise TooLarge(f"{name} would take about {amount:,} bytes of memory; at most {limits.memory_bytes:,} are given")
+    return amount
 
 
 def _json(body: bytes) -> Any:
@@ -82,29 +118,24 @@ def _unnamed(entry: Any) -> Any:
     return entry
 
 
-def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray:
-    if isinstance(entry, dict):
-        if set(entry) != {"b64"} or not isinstance(entry["b64"], str):
-            raise BadRequest(f"image {index}: expected numbers [h][w][3] or {{'b64': '...'}}")
-        try:
-            contents = read_base64(entry["b64"])
-        except ValueError as error:
-            raise BadRequest(f"image {index}: Unable to base64 decode: {error}") from error
-        return decoded(contents, f"image {index}", limits)
+def _file(entry: dict[str, Any], index: int) -> bytes:
+    if set(entry) != {"b64"} or not isinstance(entry["b64"], str):
+        raise BadRequest(f"image {index}: expected numbers [h][w][3] or {{'b64': '...'}}")
+    try:
+        return read_base64(entry["b64"])
+    except ValueError as error:
+        raise BadRequest(f"image {index}: Unable to base64 decode: {error}") from error
+
+
+def _pixels(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray:
     if signature == "image_bytes":
         raise BadRequest(f"image {index}: the signature image_bytes takes {{'b64': '...'}}")
     try:
-        pixels = np.array(entry)
-        if pixels.dtype.kind not in "iuf":
-            raise ValueError(f"values of the kind {pixels.dtype}")
-    except (ValueError, RecursionError) as error:  # The list is ragged, or holds no numbers.
-        raise BadRequest(f"image {index}: expected numbers [h][w][3]: {str(error)[:200]}") from error
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise BadRequest(f"image {index}: expected numbers [h][w][3], got the shape {list(pixels.shape)}")
-    if pixels.shape[0] * pixels.shape[1] > limits.pixels:
-        raise TooLarge(f"image {index} has {pixels.shape[0]} x {pixels.shape[1]} pixels, more than are taken")
-    if not (pixels.min() >= 0 and pixels.max() <= 255):
-        raise BadRequest(f"image {index}: expected values in 0..255, got {pixels.min():g} to {pixels.max():g}")
+        pixels = pixels_of_lists(entry, limits.pixels)
+    except OverflowError as error:
+        raise TooLarge(f"image {index} {error}") from error
+    except ValueError as error:
+        raise BadRequest(f"image {index}: {error}") from error
     found = normalised_range(pixels) if pixels.dtype.kind == "f" else None
     if found is not None:
         raise BadRequest(
@@ -114,22 +145,31 @@ def _image(entry: Any, index: int, signature: str, limits: Limits) -> np.ndarray
     return pixels.astype(np.float32)
 
 
-def decoded(contents: bytes, name: str, limits: Limits) -> np.ndarray:
-    """Decodes an image file into uint8 `[h, w, 3]`.
+def prepare_file(
+    contents: bytes, name: str, limits: Limits, memory: MemoryBound, prepare: Callable[[np.ndarray], Prepared]
+) -> Prepared:
+    """Decodes an image file, and returns what a function makes of it.
 
     Args:
         contents: The file.
         name: What to call it in messages.
-        limits: The limits of the server, on pixels.
+        limits: The limits of the server, on pixels and memory.
+        memory: The memory that all requests share.
+        prepare: Is given the image, uint8 `[h, w, 3]`.
 
     Raises:
         BadRequest: It is no image, or has too many pixels.
     """
-    try:
-        return decode(contents, max_pixels=limits.pixels)
-    except ValueError as error:
-        kind = TooLarge if "pixels" in str(error) else BadRequest
-        raise kind(f"{name} {error}") from error
+    height, width = declared_size(contents)
+    if max(height, width) > LONGEST_SIDE:
+        raise TooLarge(f"{name} has {height} x {width} pixels; at most {LONGEST_SIDE:,} a side are accepted")
+    with memory(_affordable(PIXEL * min(height * width, limits.pixels), name, limits)):
+        try:
+            image = decode(contents, max_pixels=limits.pixels)
+        except ValueError as error:
+            kind = TooLarge if "pixels" in str(error) else BadRequest
+            raise kind(f"{name} {error}") from error
+        return prepare(image)
 
 
 async def read_upload(body: bytes, content_type: str, limits: Limits) -> bytes:

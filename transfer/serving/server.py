@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from transfer.serving.app import create_app
 from transfer.serving.limits import Limits
+from transfer.serving.logs import bound_logs
 
 __all__ = ["make_server", "run", "serve", "server_socket"]
 
@@ -56,6 +57,7 @@ def run(server: uvicorn.Server) -> None:
         OSError: The port is taken.
     """
     log.setLevel(logging.INFO)
+    bound_logs()
     config = server.config
     if config.host not in LOOPBACK and not config.app.state.has_key:  # type: ignore[union-attr]
         log.warning("any machine that reaches %s may use this model; --api-key would keep it", config.host)
@@ -121,7 +123,11 @@ def server_socket(server: uvicorn.Server) -> socket.socket:
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:
-    """Returns HTTP/1.1 that closes connections which send no request, and those above the limit."""
+    """Returns HTTP/1.1 that closes connections on which no request comes, and those above the limit.
+
+    A connection waits for a request at its beginning and after each answer. Bytes alone are no request, however many of
+    them come, until the head of one is complete.
+    """
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -129,10 +135,18 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
             if len(self.connections) > limits.connections:
                 transport.abort()
                 return
-            asyncio.get_running_loop().call_later(limits.idle_seconds, self._close_if_silent)
+            self._wait(None)
 
-        def _close_if_silent(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
+        def on_response_complete(self) -> None:
+            answered = self.cycle
+            super().on_response_complete()  # This may begin the next request, where that has come already.
+            self._wait(answered)
+
+        def _wait(self, last: object) -> None:
+            asyncio.get_running_loop().call_later(limits.idle_seconds, self._close_if_idle, last)
+
+        def _close_if_idle(self, last: object) -> None:
+            if self.cycle is last and not self.transport.is_closing():
                 self.transport.abort()
 
     return Protocol

@@ -5,7 +5,8 @@ import base64
 import io
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,32 @@ import numpy as np
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from pipelines.prepare.memory_bound import MemoryBound
 from transfer.predict.predictor import Predictor
 from transfer.serving.gate import Admission, Busy
 from transfer.serving.limits import Limits
 from transfer.serving.metrics import Metrics
 from transfer.serving.model import Served, Versions
+from transfer.serving.requests import parse_predict, prepare_file
 from transfer.tasks.task import Arrays
 
-__all__ = ["Service"]
+__all__ = ["Prepared", "Service"]
 
 LABELS = ("stable", "latest")  # Names of the version in service; there is only one.
 EXPLAINING = 2  # Requests for Grad-CAM at a time; it takes seconds.
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A photo as the network is shown it.
+
+    Attributes:
+        image: The image `[H, W, 3]`, of the preparation's type.
+        size: Height and width of the photo, in pixels.
+    """
+
+    image: np.ndarray
+    size: tuple[int, int]
 
 
 class Service:
@@ -42,6 +58,7 @@ class Service:
         self.limits = limits
         self.metrics = metrics = Metrics()
         self.admission = Admission(limits.waiting, metrics)
+        self.memory = MemoryBound(limits.memory_bytes)
         self.versions = Versions(
             folder,
             engine=engine,
@@ -83,17 +100,39 @@ class Service:
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function in one of the threads that read photos, and returns its result."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+        return await _ended(self._readers.submit(function, *arguments))
 
-    async def outputs(self, served: Served, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs for images `[h, w, 3]`, with boxes in their pixels."""
-        predictor = served.predictor
-        prepared = await self.in_thread(lambda: [predictor.prepare(image) for image in images])
-        answers = await served.batcher(prepared)
-        return [predictor.in_photo(one, image.shape[:2]) for one, image in zip(answers, images, strict=True)]
+    async def prepared(self, served: Served, contents: bytes) -> Prepared:
+        """Returns what the network is shown of an uploaded file.
 
-    async def explanation(self, predictor: Predictor, image: np.ndarray) -> dict[str, str]:
+        Raises:
+            BadRequest: It is no image, or has too many pixels.
+        """
+        return await self.in_thread(
+            prepare_file, contents, "the file", self.limits, self.memory, lambda image: _prepared(served, image)
+        )
+
+    async def all_prepared(self, served: Served, body: bytes) -> tuple[list[Prepared], bool]:
+        """Returns what the network is shown of the images of a request, and whether the answer is to be by row.
+
+        Raises:
+            BadRequest: The body is not as `parse_predict` takes it.
+        """
+        return await self.in_thread(
+            parse_predict, body, self.limits, self.memory, lambda image: _prepared(served, image)
+        )
+
+    async def outputs(self, served: Served, prepared: Sequence[Prepared]) -> list[Arrays]:
+        """Returns the outputs for prepared images, with boxes in pixels of the photos."""
+        answers = await served.batcher([one.image for one in prepared])
+        return [served.predictor.in_photo(answer, one.size) for answer, one in zip(answers, prepared, strict=True)]
+
+    async def explanation(self, predictor: Predictor, contents: bytes) -> dict[str, str]:
         """Returns what the network was given, and a map of the evidence as a transparent picture to lay over it.
+
+        Args:
+            predictor: The model.
+            contents: The photo as a file: pixels would fill the memory while other maps are computed.
 
         Raises:
             Busy: Too many such maps are being computed.
@@ -101,7 +140,26 @@ class Service:
         if self._explaining.locked():
             raise Busy
         async with self._explaining:
-            return await asyncio.get_running_loop().run_in_executor(self._explainer, _explanation, predictor, image)
+            arguments = contents, "the file", self.limits, self.memory, lambda image: _explanation(predictor, image)
+            return await _ended(self._explainer.submit(prepare_file, *arguments))
+
+
+async def _ended(work: Future[Any]) -> Any:
+    """Returns the result of some work in a thread.
+
+    Where nobody waits for it any more, work that has not begun is left out, and work that has begun still counts until
+    it ends: a thread cannot be stopped.
+    """
+    try:
+        return await asyncio.wrap_future(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            await asyncio.sleep(0.05)
+        raise
+
+
+def _prepared(served: Served, image: np.ndarray) -> Prepared:
+    return Prepared(served.predictor.prepare(image), (image.shape[0], image.shape[1]))
 
 
 def _explanation(predictor: Predictor, image: np.ndarray) -> dict[str, str]:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from transfer.serving.documents import PREDICT_BODY, error_responses, signatures
-from transfer.serving.requests import parse_predict
 from transfer.serving.service import Service
 
 __all__ = ["tensor_router"]
@@ -62,7 +61,7 @@ def tensor_router(service: Service) -> APIRouter:
         served = service.served_as(model, version, label)
         with service.admission(1):
             body = await request.body()
-            images, by_row = await service.in_thread(parse_predict, body, service.limits)
+            images, by_row = await service.all_prepared(served, body)
             with service.admission(len(images) - 1):
                 answers = await service.outputs(served, images)
         service.metrics.images.inc(len(images))

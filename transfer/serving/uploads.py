@@ -3,12 +3,11 @@
 import time
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from pydantic.json_schema import SkipJsonSchema
 
 from transfer.serving.documents import UPLOAD_BODY, error_responses
-from transfer.serving.requests import BadRequest, decoded, read_upload
+from transfer.serving.requests import BadRequest, read_upload
 from transfer.serving.service import Service
 from transfer.tasks.task import Options
 
@@ -57,25 +56,19 @@ def upload_router(service: Service) -> APIRouter:
             raise BadRequest(str(error)) from error
         with service.admission(1):
             contents = await read_upload(await request.body(), request.headers.get("content-type", ""), service.limits)
-
-            def read() -> tuple[np.ndarray, np.ndarray]:
-                image = decoded(contents, "the file", service.limits)
-                return image, predictor.prepare(image)
-
-            image, prepared = await service.in_thread(read)
-            (outputs,) = await served.batcher([prepared])
-            size = image.shape[0], image.shape[1]
-            answer = predictor.answer("the photo", predictor.in_photo(outputs, size), size, options)
+            prepared = await service.prepared(served, contents)
+            (outputs,) = await service.outputs(served, [prepared])
+            answer = predictor.answer("the photo", outputs, prepared.size, options)
             document: dict[str, Any] = {
                 "model": service.name,
                 "version": served.version,
                 "task": predictor.task.name,
                 "predictions": predictor.task.predictions(answer),
-                "size": list(size),
+                "size": list(prepared.size),
                 "seconds": round(time.perf_counter() - start, 4),
             }
             if explain and predictor.can_explain:
-                document["explanation"] = await service.explanation(predictor, image)
+                document["explanation"] = await service.explanation(predictor, contents)
         service.metrics.images.inc()
         return document
 

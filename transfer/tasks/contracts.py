@@ -18,5 +18,5 @@ def read_contract(text: str | bytes) -> Any:
     kind: type[Contract] = task_of(document.get("task", "classify")).contract
     try:
         return kind.from_version_1(document) if document["format_version"] == 1 else kind.from_document(document)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"expected a contract as transfer.export writes it, got one without {error}") from error

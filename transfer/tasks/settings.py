@@ -142,6 +142,9 @@ class Settings:
 
     # Options that nobody needs on the first day
     layout: str | None = setting(None, "How annotations are stored; it is recognised unless given.", advanced=True)
+    outside: bool = setting(
+        False, "Whether annotations may name files outside of the folder of the data.", advanced=True
+    )
     weights: str | None = setting(
         "imagenet", "Weights of the backbone: imagenet, none for random ones, or a file.", advanced=True
     )

@@ -5,9 +5,7 @@ one is there. It holds numbers and one JSON text; nothing in it is unpickled.
 """
 
 import json
-import os
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from pipelines.outputs.durable import new_file
 
 __all__ = ["Checkpoint", "Position"]
 
@@ -83,10 +83,14 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
+        arrays = self._read()
         try:
-            known = json.loads(str(self._read()["position"]))
-            return Position(**{**known, "goodness": tuple(known["goodness"])})
-        except (KeyError, TypeError) as error:
+            known = json.loads(str(arrays["position"]))
+            position = Position(**{**known, "goodness": tuple(known["goodness"])})
+            if not all(isinstance(number, int) for number in (position.phase, position.epoch, position.batch)):
+                raise TypeError("a number of phases, epochs or batches is none")
+            return position
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{self.path} is the state of a training of another version, which this one cannot go on with; delete "
                 "it to begin anew"
@@ -119,16 +123,8 @@ class Checkpoint:
         for name, values in groups.items():
             arrays |= {f"{name}/{number}": value for number, value in enumerate(values)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".writing")
-        try:
-            with new.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            new.unlink(missing_ok=True)  # On a full disk there is better use for the room.
-            raise
-        new.replace(self.path)
+        with new_file(self.path) as new, new.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         self._saved = time.perf_counter()
         if self.share is not None:
             self._pause = (self._saved - start) * (1 / self.share - 1)
@@ -165,7 +161,7 @@ class Checkpoint:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # NumPy and zipfile raise whatever the damaged bytes lead them to.
             raise ValueError(
                 f"{self.path} cannot be read as the state of a training: {error}. Delete it to begin anew"
             ) from error

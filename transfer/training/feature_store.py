@@ -11,11 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipelines.outputs.locks import OutputLocked, is_locked, output_lock
 from transfer.training.features import Features
 
 __all__ = ["DIGESTS", "FeatureStore", "digest_of"]
 
 DIGESTS = "digests.json"
+WRITING = ".writing"
 
 
 class FeatureStore:
@@ -81,24 +83,33 @@ class FeatureStore:
 
     def write(self, probe: list[np.ndarray], train: Features, valid: Features | None) -> None:
         """Keeps activations for later if that is possible; a full disk is no reason to stop."""
-        work = self.folder.with_suffix(".writing")
+        work = self.folder.with_suffix(WRITING)
         groups: dict[str, Any] = {"probe": probe}
         for name, features in (("train", train), ("valid", valid)):
             if features is not None:
                 groups |= {name: features.arrays, f"{name}_labels": keras.tree.flatten(features.labels)}
         try:
-            self._make_room(train.nbytes + (valid.nbytes if valid is not None else 0))
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            for name, arrays in groups.items():
-                for i, array in enumerate(arrays):
-                    np.save(work / f"{name}-{i}.npy", array, allow_pickle=False)
-            digests = {path.name: digest_of(path) for path in work.glob("*.npy")}
-            (work / DIGESTS).write_text(json.dumps(digests))
-            shutil.rmtree(self.folder, ignore_errors=True)
-            work.rename(self.folder)
+            with output_lock(self.folder):
+                self._clear_leftovers()
+                self._make_room(train.nbytes + (valid.nbytes if valid is not None else 0))
+                work.mkdir(parents=True)
+                for name, arrays in groups.items():
+                    for i, array in enumerate(arrays):
+                        np.save(work / f"{name}-{i}.npy", array, allow_pickle=False)
+                digests = {path.name: digest_of(path) for path in work.glob("*.npy")}
+                (work / DIGESTS).write_text(json.dumps(digests))
+                shutil.rmtree(self.folder, ignore_errors=True)
+                work.rename(self.folder)  # A power cut may damage it; its digests tell.
+        except OutputLocked:
+            return  # Another training writes the very same.
         except OSError:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _clear_leftovers(self) -> None:
+        """Removes what killed trainings left half written, which no limit counts."""
+        for place in self.folder.parent.glob(f"*{WRITING}"):
+            if place == self.folder.with_suffix(WRITING) or not is_locked(place.with_suffix("")):
+                shutil.rmtree(place, ignore_errors=True)
 
     def _load(self, name: str) -> tuple[np.ndarray, ...]:
         paths = (self.folder / f"{name}-{i}.npy" for i in count())

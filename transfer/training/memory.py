@@ -1,16 +1,13 @@
 """Whether a training step fits into the available memory, before it starts; and if not, in which parts it fits."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
+from pipelines.machine import available_memory
 from zoo.analysis.memory import largest_batch, predict_memory
 
 __all__ = ["MicroBatches", "available_memory", "micro_batches"]
-
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -66,41 +63,3 @@ def micro_batches(
     most = largest_batch(model, room, optimizer=optimizer, input_shape=input_shape)
     size = max(size for size in range(1, batch_size + 1) if batch_size % size == 0 and size <= most)
     return MicroBatches(size, batch_size // size, predicted, room)
-
-
-def available_memory() -> int:
-    """Returns how many bytes this process can have in all.
-
-    These are the bytes that it has, and those that are free in the machine, or in its container if that is less.
-
-    >>> available_memory() > 2**20
-    True
-    """
-    own = _own()
-    free = [_free_in_machine(), *_free_in_container()]
-    return own + min(free)
-
-
-def _own() -> int:
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
-
-
-def _free_in_machine() -> int:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        if "MemAvailable" in lines:
-            return int(lines["MemAvailable"].split()[0]) * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**62  # Nothing is known.
-
-
-def _free_in_container() -> list[int]:
-    try:
-        most = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):
-        return []
-    return [] if most == "max" else [max(0, int(most) - used)]

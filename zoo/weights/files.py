@@ -27,7 +27,6 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ValueError: The file is damaged, or of another kind.
     """
     try:
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
         raise ImportError(
@@ -35,8 +34,11 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
     try:
         arrays = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as a .safetensors file: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # It is a SafetensorError, or of a type of numbers that NumPy does not have a KeyError.
+        reason = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} cannot be read as a .safetensors file: {reason}") from error
     return {
         name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()
     }
@@ -69,7 +71,7 @@ def read_weights_h5(path: str | os.PathLike) -> dict[str, np.ndarray]:
             file.visititems(visit)
         if not arrays:
             raise ValueError("it holds no weights of layers")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # h5py raises KeyError, RuntimeError and more on damaged files.
         raise ValueError(f"{path} cannot be read as a .weights.h5 file: {error}") from error
     return arrays
 

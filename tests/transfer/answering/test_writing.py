@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.outputs.locks import OutputLocked, lock_file
 from transfer.predict.embeddings import write_embeddings
 from transfer.predict.overlays import write_overlays
 from transfer.predict.photos import names_in_common
@@ -369,3 +370,66 @@ def test_names_that_are_no_unicode_come_back(make_predictor, folder, tmp_path):
         assert write_predictions(predictor, folder, tmp_path / f"out{suffix}").resumed == 5
         (name,) = [row["path"] for row in read(tmp_path / f"out{suffix}") if row["path"].startswith("words, ")]
         assert name == ("words, \udcff.png" if suffix == ".jsonl" else r"words, \udcff.png")
+
+
+def test_two_jobs_do_not_write_one_file(make_predictor, folder, tmp_path):
+    """Rows were doubled where two processes appended to the same answers."""
+    predictor = make_predictor("detect")
+
+    def second(done, total):
+        with pytest.raises(OutputLocked, match=r"out\.csv is being written by process"):
+            write_predictions(predictor, folder, tmp_path / "out.csv")
+
+    written = write_predictions(predictor, folder, tmp_path / "out.csv", progress=second)
+    assert written.num_photos == len(read(tmp_path / "out.csv")) == 6
+    assert not lock_file(tmp_path / "out.csv").exists()
+
+
+def test_a_damaged_end_of_a_job_is_cut_off(make_predictor, folder, tmp_path):
+    predictor = make_predictor("detect")
+    with pytest.raises(Stop):
+        write_predictions(predictor, folder, tmp_path / "out.jsonl", progress=stop_after(3))
+    with (tmp_path / ".out.jsonl.partial").open("ab") as file:
+        file.write(b"\0" * 300 + b"\n" + b'{"path": 1')
+    written = write_predictions(predictor, folder, tmp_path / "out.jsonl")
+    assert (written.num_photos, written.resumed) == (6, 3)
+    assert [row["path"] for row in read(tmp_path / "out.jsonl")] == NAMES
+
+
+@pytest.mark.parametrize("contents", ["", "\n", '{"model": "d1", "fol', "\0\0\0\n"])
+def test_an_empty_or_damaged_beginning_is_no_other_job(make_predictor, folder, tmp_path, contents):
+    (tmp_path / ".out.csv.partial").write_text(contents)
+    assert write_predictions(make_predictor("detect"), folder, tmp_path / "out.csv").num_photos == 6
+
+
+def test_a_name_like_a_formula_is_guarded_in_a_table_and_nowhere_else(make_predictor, folder, tmp_path):
+    (folder / "a_x.png").rename(folder / "=cmd.png")
+    for suffix, name in ((".csv", "'=cmd.png"), (".jsonl", "=cmd.png")):
+        write_predictions(make_predictor("classify"), folder, tmp_path / f"out{suffix}")
+        assert name in [row["path"] for row in read(tmp_path / f"out{suffix}")]
+
+
+def test_answers_are_never_held_all_at_once(make_predictor, tmp_path):
+    """A detector's file of a million photos did not fit into memory."""
+    held, most = [0], [0]
+
+    class Entry(dict):
+        def __init__(self, **facts):
+            super().__init__(facts)
+            held[0] += 1
+            most[0] = max(most[0], held[0])
+
+        def __del__(self):
+            held[0] -= 1
+
+    class Documents:
+        def __iter__(self):
+            for number in range(300):
+                one = {"index": 0, "label": "red", "score": 0.5, "box": [0, 0, 1, 1]}
+                yield Entry(path=f"{number}.jpg", height=5, width=6, predictions=[one])
+
+    predictor = make_predictor("detect")
+    for write in predictor.task.documents.values():
+        write(tmp_path / "out.json", Documents(), predictor.contract)
+    assert len(json.loads((tmp_path / "out.json").read_text())["annotations"]) == 300
+    assert most[0] < 10

@@ -101,6 +101,5 @@ def open_artifact(path: str | Path, *, precision: str = "float32") -> Engine:
         try:
             return open_model(plain, precision) if name == "openvino" else open_model(plain)
         except ValueError as error:
-            if plain == path:
-                raise
-            raise ValueError(str(error).replace(str(plain), str(path))) from error
+            reason = str(error).replace(str(plain), str(path))
+            raise ValueError(reason if str(path) in reason else f"{path} cannot be opened: {reason}") from error

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from transfer.artifacts.engines.base import Engine
+from transfer.artifacts.engines.operations import check_operations
 from transfer.tasks.contracts import read_contract
 from transfer.tasks.task import Arrays
 
@@ -77,8 +78,9 @@ def open_model(path: Path) -> SavedModelEngine:
     """Opens the folder of a SavedModel.
 
     Raises:
-        ValueError: It cannot be read, or this project did not write it.
+        ValueError: It cannot be read, it does more than calculate, or this project did not write it.
     """
+    check_operations(path)
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:

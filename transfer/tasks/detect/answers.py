@@ -213,11 +213,16 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]], contract: Det
     The ids of images are those of the COCO file near the photos, if there is one (`image_ids`), and the ids of
     categories those of the file that the detector was trained on, or else they count from 1. Photos that cannot be read
     have no entry.
+
+    Args:
+        path: The file.
+        documents: The answers. They are gone through twice, and never held all at once.
+        contract: The model's contract.
+        folder: The folder of the photos.
     """
-    readable = [document for document in documents if "error" not in document]
-    ids = image_ids(folder, [document["path"] for document in readable])
+    ids = image_ids(folder, [document["path"] for document in documents if "error" not in document])
     class_ids = contract.class_ids or range(1, len(contract.class_names) + 1)
-    results = [
+    results = (
         {
             "image_id": ids[document["path"]],
             "category_id": class_ids[one["index"]],
@@ -225,11 +230,16 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]], contract: Det
             "score": one["score"],
             "file_name": document["path"],
         }
-        for document in readable
+        for document in documents
+        if "error" not in document
         for one in document["predictions"]
         for left, top, right, bottom in [one["box"]]
-    ]
-    path.write_text(json.dumps(results), encoding="utf-8")
+    )
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, result in enumerate(results):
+            file.write(f"{', ' if number else ''}{json.dumps(result)}")
+        file.write("]")
 
 
 DetectTask.documents = {".json": write_coco}

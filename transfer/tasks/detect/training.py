@@ -125,7 +125,7 @@ class DetectLearning(Learning):
     sections = staticmethod(sections)
 
     def read(self, spec: str, settings: Detect, *, valid: float, test: float, seed: int) -> Data:
-        return read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed)
+        return read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed, outside=settings.outside)
 
     def check(self, data: Data, spec: str, settings: Detect) -> None:
         objects = sum(int(scene.usable.sum()) for scene in data.train)

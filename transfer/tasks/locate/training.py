@@ -34,7 +34,7 @@ class LocateLearning(Learning):
     sections = staticmethod(sections)
 
     def read(self, spec: str, settings: Locate, *, valid: float, test: float, seed: int) -> Data:
-        data = read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed)
+        data = read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed, outside=settings.outside)
         return _with_objects(data, empty=settings.objectness)
 
     def check(self, data: Data, spec: str, settings: Locate) -> None:

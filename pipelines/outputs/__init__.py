@@ -1,0 +1,1 @@
+"""Writing results: one process at a time, and whole after a power cut."""
