@@ -157,7 +157,7 @@ def test_it_compiles_anew_whatever_the_model_was_compiled_for(data):
         ({"epochs": 0}, ["head"]),
         ({"unfreeze": "none"}, ["head"]),
         ({"unfreeze": 0.0}, ["head"]),
-        ({"unfreeze": "0"}, ["head"]),
+        ({"unfreeze": "0.0"}, ["head"]),
         ({"unfreeze": "all", "head_epochs": 1, "epochs": 1}, ["head", "top"]),
     ],
 )
