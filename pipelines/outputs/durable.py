@@ -72,6 +72,10 @@ def new_file(path: Path) -> Iterator[Path]:
     >>> answer.read_text(), len(list(answer.parent.iterdir()))
     ('42', 1)
     """
+    path = path.resolve()  # A link stays one.
+    if path.exists() and not path.is_file():  # It is a terminal or a pipe, such as /dev/stdout.
+        yield path
+        return
     new = path.with_name(f".{path.stem}.writing{path.suffix}")
     try:
         yield new

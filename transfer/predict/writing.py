@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.outputs.cells import guarded
-from pipelines.outputs.durable import new_file
+from pipelines.outputs.durable import new_file, sync
 from pipelines.outputs.locks import output_lock
 from transfer.predict.photos import names_in_common, photos_in, pixels_of
 from transfer.predict.predictor import Predictor
@@ -120,6 +120,8 @@ def write_predictions(
                 file.flush()
                 count += 1
                 progress(count, total)
+        if draw_to is not None and draw_to.is_dir():
+            sync(draw_to)  # Before the list of what is done is deleted.
         return _finish(predictor, partial, out, options, resumed=len(done))
 
 

@@ -120,7 +120,7 @@ class RunState:
             if self.full_disk is not None and isinstance(error, Exception):
                 advice = f"The disk of {self.full_disk} is full; make room"
                 kept = f". What the training has reached is kept in {self.folder}. Go on with resume=True (--resume)"
-                raise OSError(errno.ENOSPC, f"{error}. {advice}{kept if self.begun else ''}") from error
+                raise OSError(f"{error}. {advice}{kept if self.begun else ''}") from error
             if self.begun and not self.keep:
                 self.remove()
             raise
