@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.data import Data, Fault
+from pipelines.outputs.durable import new_file
 
 __all__ = ["Audit", "Finding", "exclude", "read_exclude_list", "write_exclude_list"]
 
@@ -75,7 +77,10 @@ class Audit:
 
 def write_exclude_list(path: str | os.PathLike[str], audit: Audit) -> int:
     """Write the files that are better left out, one a line, for `zoo fit --exclude`. Returns how many they are."""
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+    with (
+        new_file(Path(path)) as new,
+        new.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+    ):
         file.write("# Files that `zoo audit` would leave out of training. Delete the lines of those to keep.\n")
         file.writelines(f"{excluded}\n" for excluded in audit.exclude)
     return len(audit.exclude)

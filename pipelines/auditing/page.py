@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from pipelines.auditing.findings import Audit, Finding
+from pipelines.outputs.durable import new_file
 from pipelines.prepare.pillow_decoding import open_upright
 
 __all__ = ["write_audit_report"]
@@ -62,7 +63,8 @@ def write_audit_report(path: str | os.PathLike[str], audit: Audit, *, title: str
         quantiles=[{"name": name.replace("_", " "), "numbers": list(values.values())} for name, values in quantiles],
         kinds=kinds,
     )
-    Path(path).write_text(page, encoding="utf-8", errors="backslashreplace")
+    with new_file(Path(path)) as new:
+        new.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _shown(finding: Finding) -> dict[str, Any]:

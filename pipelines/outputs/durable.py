@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.outputs.names import file_name
+
 __all__ = ["exchange", "new_file", "replace_durably", "sync"]
 
 HERE, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux.
@@ -72,7 +74,11 @@ def new_file(path: Path) -> Iterator[Path]:
     >>> answer.read_text(), len(list(answer.parent.iterdir()))
     ('42', 1)
     """
-    new = path.with_name(f".{path.stem}.writing{path.suffix}")
+    path = path.resolve()  # A link stays one.
+    if path.exists() and not path.is_file():  # It is a terminal or a pipe, such as /dev/stdout.
+        yield path
+        return
+    new = path.with_name(file_name(f".{path.stem}", f".writing{path.suffix}"))
     try:
         yield new
         replace_durably(new, path)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.outputs.names import file_name
+
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
@@ -63,7 +65,7 @@ def output_lock(out: str | Path) -> Iterator[None]:
 def lock_file(out: str | Path) -> Path:
     """Returns the file that is the lock of an output."""
     out = Path(out).resolve()
-    return out.with_name(f".{out.name}.lock")
+    return out.with_name(file_name(f".{out.name}", ".lock"))
 
 
 def is_locked(out: str | Path) -> bool:
@@ -95,7 +97,7 @@ def _lock(opened: int) -> bool:
         if fcntl is not None:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
     except (BlockingIOError, PermissionError):
         return False
     return True

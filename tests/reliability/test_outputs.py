@@ -119,6 +119,18 @@ def test_the_state_is_deleted_only_after_what_replaces_it_is_on_the_disk(tmp_pat
     assert os.listdir(tmp_path) == ["run"]
 
 
+def test_a_link_to_a_file_stays_a_link_and_a_pipe_is_written_to(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    with new_file(tmp_path / "link.txt") as new:
+        new.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    with new_file(Path("/dev/null")) as new:
+        new.write_text("nothing")
+    assert not Path("/dev/null").is_file()
+
+
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
     (tmp_path / "a.txt").write_text("old")
 

@@ -187,6 +187,29 @@ def test_a_damaged_state_is_refused(tmp_path, harm):
         tune(network(), checkpoint=path)
 
 
+def test_a_state_that_is_damaged_anywhere_gives_one_clear_error(tmp_path):
+    """Flipped bytes gave NotImplementedError and KeyError, without the name of the file."""
+    model, optimizer = network(), keras.optimizers.SGD(momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.npz")
+    checkpoint.save(Position(epoch=1), model, optimizer, model.get_weights())
+    whole = checkpoint.path.read_bytes()
+    directory = whole.rindex(b"PK\x01\x02")
+    places = {*range(0, len(whole), len(whole) // 60), *range(directory, len(whole), 3), *range(0, 40)}
+    messages = []
+    for place in sorted(places):
+        contents = bytearray(whole)
+        contents[place] ^= 0xFF
+        checkpoint.path.write_bytes(contents)
+        try:
+            checkpoint.position()
+            checkpoint.restore(model, optimizer)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > len(places) / 3
+    assert all("checkpoint.npz" in message for message in messages)
+
+
 def test_the_state_of_another_model_is_refused_and_changes_nothing(tmp_path):
     path = tmp_path / "checkpoint.npz"
     with pytest.raises(Stopped):

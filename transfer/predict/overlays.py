@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transfer.predict.photos import file_name, names_in_common
+from pipelines.outputs.names import file_name
+from transfer.predict.photos import names_in_common
 from transfer.predict.predictor import Predictor
 
 __all__ = ["overlay", "write_overlays"]

@@ -1,6 +1,5 @@
 """What counts as a photo, or as several, and reading them ahead of the model."""
 
-import hashlib
 import io
 import os
 from collections import deque
@@ -19,7 +18,6 @@ from pipelines.sources.image_files import IMAGE_SUFFIXES, files_below, is_image,
 __all__ = [
     "Photo",
     "Photos",
-    "file_name",
     "named_photos",
     "names_in_common",
     "other_files_in",
@@ -33,7 +31,6 @@ Photo = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 # A list, a generator or any other iterable of photos, or an array [n, h, w, 3].
 Photos = Sequence[Photo] | Iterable[Photo] | np.ndarray
 
-LONGEST_NAME = 255  # bytes, in nearly all file systems
 READERS = 4  # Threads that read, decode and prepare photos while the engine works.
 
 Read = TypeVar("Read")
@@ -161,23 +158,6 @@ def names_in_common(paths: Sequence[str | Path]) -> list[Path]:
         return []
     top = os.path.commonpath([path.parent for path in whole])
     return [path.relative_to(top) for path in whole]
-
-
-def file_name(name: str, suffix: str) -> str:
-    """Returns a file's name with one more suffix, shortened where file systems would refuse it.
-
-    A name that is cut gets a few digits that tell it apart from other names that begin alike.
-
-    >>> file_name("1.jpg", ".png")
-    '1.jpg.png'
-    >>> len(file_name(300 * "x", ".png"))
-    255
-    """
-    if len(os.fsencode(name + suffix)) <= LONGEST_NAME:
-        return name + suffix
-    end = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{suffix}"
-    kept = os.fsencode(name)[: LONGEST_NAME - len(os.fsencode(end))]
-    return kept.decode(errors="ignore") + end
 
 
 def read_ahead(

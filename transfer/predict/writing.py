@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.outputs.cells import guarded
-from pipelines.outputs.durable import new_file
+from pipelines.outputs.durable import new_file, sync
 from pipelines.outputs.locks import output_lock
-from transfer.predict.photos import file_name, names_in_common, other_files_in, photos_in, pixels_of
+from pipelines.outputs.names import file_name
+from transfer.predict.photos import names_in_common, other_files_in, photos_in, pixels_of
 from transfer.predict.predictor import Predictor
 from transfer.tasks.task import Answer, Options
 
@@ -123,6 +124,8 @@ def write_predictions(
                 file.flush()
                 count += 1
                 progress(count, total)
+        if draw_to is not None and draw_to.is_dir():
+            sync(draw_to)  # Before the list of what is done is deleted.
         written = _finish(predictor, partial, out, options, resumed=len(done))
     return replace(written, left_out=other_files_in(folder))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.outputs.durable import new_file
+from pipelines.outputs.names import file_name
 from transfer.runs.configuration import differences
 
 __all__ = ["RunState"]
@@ -48,7 +49,7 @@ class RunState:
     def __init__(self, out: str | Path):
         out = Path(out).resolve()
         self.out = out
-        self.folder = out.with_name(f".{out.name}.state")
+        self.folder = out.with_name(file_name(f".{out.name}", ".state"))
         self.begun = False
         self.keep = False  # whether the state stays although the run ended
         self.full_disk: Path | None = None  # a folder on a disk that was full when the run failed
@@ -120,7 +121,7 @@ class RunState:
             if self.full_disk is not None and isinstance(error, Exception):
                 advice = f"The disk of {self.full_disk} is full; make room"
                 kept = f". What the training has reached is kept in {self.folder}. Go on with resume=True (--resume)"
-                raise OSError(errno.ENOSPC, f"{error}. {advice}{kept if self.begun else ''}") from error
+                raise OSError(f"{error}. {advice}{kept if self.begun else ''}") from error
             if self.begun and not self.keep:
                 self.remove()
             raise

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ class Gate:
 
     def __init__(
         self,
-        app: Callable[..., Coroutine[Any, Any, None]],
+        app: Callable[..., Awaitable[None]],
         *,
         limits: Limits,
         api_key: str | None,
@@ -130,7 +130,7 @@ class Gate:
             if scope["method"] == "POST" and self._admission.refuses(1):
                 return busy_response()
             plain = _plain(scope, len(body))
-            answering = asyncio.create_task(self._app(plain, _replay(bytes(body), receive), send))
+            answering = asyncio.ensure_future(self._app(plain, _replay(bytes(body), receive), send))
             # The body counts until the work ends, which may be later than the answer is given up.
             answering.add_done_callback(partial(self._forget, len(body)))
             body = bytearray()
@@ -144,11 +144,12 @@ class Gate:
             if not done:
                 answering.cancel()
                 return error_response(503, "this took too long; come again", {"Retry-After": "5"})
-            return await answering
+            await answering
+            return None
         finally:
             self._buffered -= len(body)
 
-    def _forget(self, length: int, answering: asyncio.Task[None]) -> None:
+    def _forget(self, length: int, answering: asyncio.Future[None]) -> None:
         """Counts a body no more. Its error is read here: nobody else reads one behind an answer that was given up."""
         self._buffered -= length
         if not answering.cancelled():

@@ -12,9 +12,9 @@ import numpy as np
 
 __all__ = ["json_memory", "pixels_of_lists"]
 
-# How many bytes one value of a document takes at most, once it is parsed: the smallest dict with its place in a list,
-# shared among the two signs that it needs at least.
-VALUE = 128
+# How many bytes a value of a parsed document takes at most, for each of the signs that it needs: a list in a list has
+# one sign and 88 bytes, a number 32, an empty dict two signs and 72, a dict with one key three and 192.
+VALUE = 80
 CHARACTER = 9  # Text takes 4 bytes a character at most, twice while it is parsed, besides the body itself.
 
 
@@ -24,7 +24,7 @@ def json_memory(body: bytes) -> int:
     Each value stands behind one of a few signs, so that counting these bounds the number of values.
 
     >>> json_memory(b"[[1, 2], 3]")
-    611
+    419
     """
     return CHARACTER * len(body) + VALUE * sum(body.count(sign) for sign in (b"[", b"{", b",", b":"))
 

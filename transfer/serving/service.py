@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,10 @@ class Service:
         if self._explaining.locked():
             raise Busy
         async with self._explaining:
-            arguments = contents, "the file", self.limits, self.memory, lambda image: _explanation(predictor, image)
-            return await _ended(self._explainer.submit(prepare_file, *arguments))
+            explained = partial(_explanation, predictor)
+            return await _ended(
+                self._explainer.submit(prepare_file, contents, "the file", self.limits, self.memory, explained)
+            )
 
 
 async def _ended(work: Future[Any]) -> Any:

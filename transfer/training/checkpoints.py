@@ -139,7 +139,7 @@ class Checkpoint:
             ValueError: The state is of another model or optimizer; nothing is changed then.
         """
         arrays = self._read()
-        groups = {name: _group(arrays, name) for name in ("model", "optimizer", "best")}
+        groups = {name: self._group(arrays, name) for name in ("model", "optimizer", "best")}
         targets = {"model": _state(model), "optimizer": optimizer.variables}
         for name, variables in targets.items():
             shapes = [value.shape for value in groups[name]]
@@ -155,7 +155,7 @@ class Checkpoint:
 
     def metrics(self) -> list[np.ndarray]:
         """Returns the values of the metrics' variables, where the state is one in the middle of an epoch."""
-        return _group(self._read(), "metrics")
+        return self._group(self._read(), "metrics")
 
     def _read(self) -> dict[str, np.ndarray]:
         try:
@@ -166,15 +166,20 @@ class Checkpoint:
                 f"{self.path} cannot be read as the state of a training: {error}. Delete it to begin anew"
             ) from error
 
+    def _group(self, arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+        count = sum(key.startswith(f"{name}/") for key in arrays)
+        try:
+            return [arrays[f"{name}/{number}"] for number in range(count)]
+        except KeyError as error:
+            raise ValueError(
+                f"{self.path} cannot be read as the state of a training: it lacks {error}. Delete it to begin anew"
+            ) from error
+
 
 def _state(model: keras.Model) -> list[Any]:
     """Returns the weights, and the states of random generators such as those of dropout."""
     generators = [each for each in model.non_trainable_variables if each.path.endswith("seed_generator_state")]
     return [*model.weights, *generators]
-
-
-def _group(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    return [arrays[f"{name}/{i}"] for i in range(sum(key.startswith(f"{name}/") for key in arrays))]
 
 
 def _values(variables: Sequence[Any]) -> list[np.ndarray]:
