@@ -58,18 +58,20 @@ class SavedModelEngine(TensorFlowEngine):
         super().__init__(endpoints, contract)
 
 
-def freeze_graph(function: Any) -> Callable[..., dict[str, Any]]:
+def freeze_graph(function: Any, *, lower_control_flow: bool = True) -> Callable[..., dict[str, Any]]:
     """Turns the variables of a traced function, and tensors from outside of it, into constants.
 
     TensorFlow then folds and fuses them.
 
     Args:
         function: A concrete function that takes tensors and returns a dict of tensors.
+        lower_control_flow: Whether loops and branches become single operations, which run faster, and which cannot be
+            taken into another graph. Defaults to True.
 
     Returns:
         A function that does the same.
     """
-    frozen = convert_variables_to_constants_v2(function)
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=lower_control_flow)
     names = sorted(function.structured_outputs)
     return lambda *tensors: dict(zip(names, frozen(*tensors), strict=True))
 

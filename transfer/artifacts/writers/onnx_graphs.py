@@ -32,7 +32,8 @@ def to_onnx(function: Callable, inputs: list[tf.TensorSpec]) -> Any:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     import tf2onnx
 
-    frozen = freeze_graph(tf.function(function, autograph=False).get_concrete_function(*inputs))
+    concrete = tf.function(function, autograph=False).get_concrete_function(*inputs)
+    frozen = freeze_graph(concrete, lower_control_flow=False)
     with quiet():
         # tf2onnx takes tensors from outside of a function for inputs of the model, so there must be none.
         traced = tf.function(frozen, input_signature=inputs, autograph=False)
