@@ -163,7 +163,8 @@ def test_a_model_with_augmentation_before_a_batch_norm_is_exported_in_inference_
 
 
 def test_a_sequential_model_that_is_compiled(tmp_path):
-    model = keras.Sequential([keras.Input((32, 48, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)])
+    top = keras.layers.Dense(4, "softmax")
+    model = keras.Sequential([keras.Input((32, 48, 3)), keras.layers.GlobalAveragePooling2D(), top])
     model.compile("adam", "mse")
     export(model, tmp_path / "out", CONTRACT, formats=["keras"])
     assert getattr(keras.models.load_model(tmp_path / "out" / "model.keras"), "optimizer", None) is None

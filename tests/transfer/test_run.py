@@ -401,3 +401,22 @@ def test_an_unknown_format_is_refused_before_any_work(photos, tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"formats are one or more of .*got keras, onyx"):
         fit(photos, tmp_path / "run", formats="onyx")
     assert {path.name for path in tmp_path.iterdir()} == {"my photos"}
+
+
+@pytest.mark.slow
+def test_random_weights_are_the_same_for_the_same_seed(finished, tmp_path):
+    """The layers of this backbone have no seeds of their own."""
+
+    def unseeded(shape):
+        image = keras.Input(shape)
+        x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3, strides=2, padding="same")(image))
+        return keras.Model(image, keras.layers.Dropout(0.1)(x))
+
+    if "unseeded" not in transfer.list_backbones():
+        transfer.register_backbone("unseeded", unseeded, image_size=64)
+    _, data = finished
+    first, second = (
+        keras.models.load_model(fit(data, tmp_path / name, backbone="unseeded", weights=None).folder / "model.keras")
+        for name in ("first", "second")
+    )
+    assert all(np.array_equal(*pair) for pair in zip(first.get_weights(), second.get_weights(), strict=True))
