@@ -62,7 +62,7 @@ CONTRACT = {
             json.dumps(CONTRACT | change)
             for change in (
                 *({"preparation": None}, {"preparation": []}, {"preparation": {"kind": "crop", "size": "x"}}),
-                *({"class_names": 3}, {"class_names": [3]}, {"versions": 3}, {"thresholds": 3}, {"task": 3}),
+                *({"class_names": 3}, {"versions": 3}, {"thresholds": 3}, {"task": 3}),
                 *({"format_version": None}, {"format_version": "2"}),
             )
         ),

@@ -103,7 +103,7 @@ def test_verify_repeats_the_proof(everywhere):
     verdicts = {verdict.artifact: verdict for verdict in verify(folder)}
     assert set(verdicts) == set(FORMATS)
     for verdict in verdicts.values():
-        assert len(verdict.checks) == (6 if verdict.artifact == "saved_model" else 4)
+        assert len(verdict.checks) == (8 if verdict.artifact == "saved_model" else 4)
         assert max(check.max_abs_diff for check in verdict.checks) <= 1e-4
 
 
