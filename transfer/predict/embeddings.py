@@ -28,27 +28,28 @@ def write_embeddings(predictor: Predictor, folder: str | Path, out: str | Path) 
 
     Raises:
         ValueError: No photo can be read, the model gives no embedding, or `out` does not end in .npz.
-        FileExistsError: `out` exists.
+        FileExistsError: `out` exists, or another process writes it.
     """
     folder, out = Path(folder), Path(out)
     if out.suffix != ".npz":
         raise ValueError(f"expected a file that ends in .npz, got {out}")
-    if out.exists():
-        raise FileExistsError(f"{out} is there already; choose another file")
-    photos = photos_in(folder)
-    names, vectors, unreadable = [], [], []
-    for photo, (_, result) in zip(photos, predictor.stream_outputs(photos, ["embedding"]), strict=True):
-        name = photo.relative_to(folder).as_posix()
-        if isinstance(result, str):
-            unreadable.append((name, result))
-        else:
-            names.append(name.encode(errors="backslashreplace").decode())
-            vectors.append(result["embedding"])
-    if not vectors:
-        first, reason = unreadable[0]
-        raise ValueError(f"none of the {len(photos)} images could be read; the first, {first}, {reason}")
-    with output_lock(out), new_file(out) as new:
-        np.savez(new, paths=np.array(names), embeddings=np.stack(vectors))
+    with output_lock(out):
+        if out.exists():
+            raise FileExistsError(f"{out} is there already; choose another file")
+        photos = photos_in(folder)
+        names, vectors, unreadable = [], [], []
+        for photo, (_, result) in zip(photos, predictor.stream_outputs(photos, ["embedding"]), strict=True):
+            name = photo.relative_to(folder).as_posix()
+            if isinstance(result, str):
+                unreadable.append((name, result))
+            else:
+                names.append(name.encode(errors="backslashreplace").decode())
+                vectors.append(result["embedding"])
+        if not vectors:
+            first, reason = unreadable[0]
+            raise ValueError(f"none of the {len(photos)} images could be read; the first, {first}, {reason}")
+        with new_file(out) as new:
+            np.savez(new, paths=np.array(names), embeddings=np.stack(vectors))
     return Written(out, len(photos), len(vectors), 0, tuple(unreadable), other_files_in(folder))
 
 
