@@ -123,7 +123,7 @@ def test_an_interrupted_run_is_repeated_from_its_configuration(interrupted, tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("[]", "does not say"), ("{", "not the configuration"), ('{"a": 1}', "not")]
+    ("text", "message"), [("[]", "holds no names"), ("{", "not the configuration"), ('{"a": 1}', "not")]
 )
 def test_what_is_no_configuration_is_refused(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
