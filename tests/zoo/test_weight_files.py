@@ -445,6 +445,7 @@ def test_numbers_that_are_no_floats_do_not_fit(tmp_path):
 
 def test_without_safetensors_the_extra_is_named(tmp_path, monkeypatch):
     path = save(build(), tmp_path / "a.safetensors")
-    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for module in ("safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r'a\.safetensors needs .*: pip install "transfer-zoo\[safetensors\]"'):
         load_weights(build(), path)
