@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,28 @@ def test_it_learns(task, tiny_run):
         assert value > {"classify": 0.7, "tag": 0.7, "heads": 0.4, "locate": 0.2, "detect": 0.3}.get(task, 0.0)
     else:
         assert value < 0.15
+
+
+def test_the_trained_model_opens_where_people_open_it(tiny_run):
+    """That is a process that has imported Keras alone, or `zoo` where the model's class is the zoo's own."""
+    code = (
+        "import sys, keras, numpy\nfor path in sys.argv[1:]:\n"
+        "    model = keras.saving.load_model(path)\n"
+        "    print(model(numpy.zeros((2, *model.input_shape[1:]), 'float32')) is not None)\n"
+    )
+    paths = {task: tiny_run(task).folder / "model.keras" for task in TASKS}
+    own = [paths[task] for task in TASKS if "zoo" in json.loads(_configuration(paths[task]))["module"]]
+    for imports, files in (("", [path for path in paths.values() if path not in own]), ("import zoo\n", own)):
+        words = [sys.executable, "-c", imports + code, *map(str, files)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.stdout.split()[: len(files)] == ["True"] * len(files), done.stderr[-2000:]
+    assert own == [paths["detect"]]
+
+
+def _configuration(path: Path) -> str:
+    """The configuration of a model as its file has it."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json").decode()
 
 
 @pytest.mark.parametrize("task", tasks("classify"))

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from zoo.blocks import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, normalise
-from zoo.layers import DropPath
 from zoo.surgery.conversion import adapted_kernel
 from zoo.surgery.graph import copied, graph_of, rebuild
+from zoo.surgery.keras_layers import in_zoo
 
 __all__ = ["VALUES", "Rescaled", "normalising_copy", "values_of"]
 
@@ -61,10 +61,7 @@ def normalising_copy(
     def convert(call):
         if id(call) in own_normalisation:
             return None, []
-        if isinstance(call.operation, L.Dropout) and call.operation.noise_shape:
-            # This is stochastic depth. Unlike Dropout, DropPath does nothing where it is frozen.
-            return DropPath(call.operation.rate, name=call.operation.name), []
-        return None
+        return in_zoo(call)
 
     image = keras.Input(shape, name="image")
     normalised = _normalised(image, values)

@@ -15,6 +15,7 @@ from transfer.artifacts.engines.tensorflow import TensorFlowEngine, freeze_graph
 from transfer.tasks import learning_of
 from transfer.tasks.contracts import read_contract
 from zoo.surgery.flattening import functional
+from zoo.surgery.keras_layers import with_zoo_layers
 
 __all__ = ["KerasEngine", "open_model"]
 
@@ -70,4 +71,7 @@ def open_model(path: Path) -> KerasEngine:
             "it with its contract"
         ) from error
     learning_of(contract.task)  # It brings the classes that the file names.
-    return KerasEngine(keras.models.load_model(path, compile=False, safe_mode=True), contract)
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    if type(model).__module__.startswith("keras."):
+        model = with_zoo_layers(model)
+    return KerasEngine(model, contract)

@@ -1,4 +1,8 @@
-"""`model.keras`: the model itself, to go on in Keras. Its contract lies inside, in a file of its own."""
+"""`model.keras`: the model itself, to go on in Keras. Its contract lies inside, in a file of its own.
+
+A model of Keras' own classes is written in Keras' own layers, so that `keras.saving.load_model` reads it where this
+package is not installed. A detector is a class of the zoo: its file opens after `import zoo`.
+"""
 
 import zipfile
 from pathlib import Path
@@ -9,6 +13,7 @@ from transfer.artifacts.plain_paths import plain_path
 from transfer.artifacts.writers.source import Source
 from transfer.contract import Contract
 from zoo.surgery.flattening import functional
+from zoo.surgery.keras_layers import with_keras_layers
 from zoo.surgery.state import copy_state
 
 __all__ = ["write", "write_keras"]
@@ -37,5 +42,5 @@ def _uncompiled(model: keras.Model) -> keras.Model:
         copy = type(model).from_config(model.get_config())
         copy_state(model, copy)
         return copy
-    model = functional(model)
+    model = with_keras_layers(functional(model))
     return keras.Model(model.inputs[0], model.output, name=model.name)
