@@ -351,7 +351,9 @@ def test_models_as_json():
         "weights": "installed",
         "image_size": 224,
         "licence": "Apache-2.0",
+        "usable": True,
     }
+    assert not rows["efficientnet_lite4"]["usable"]
     assert rows["efficientnet_lite4"]["weights"] is None
     (row,) = json.loads(zoo("models", "keras_cv:efficientnet_lite_b4", "--json").stdout)
     assert (row["image_size"], row["weights"], row["licence"]) == (300, None, None)
@@ -370,11 +372,17 @@ def test_info_on_a_network_of_another_library():
     assert f"c4, stride 16 {found['levels']['c4']}" in text
 
 
-def test_models_for_people():
+def test_models_for_people(monkeypatch):
+    monkeypatch.setattr("transfer.cli.console.out.width", 80)
     result = zoo("models")
     assert result.exit_code == 0
-    for name in ("efficientnet_lite0", "keras:Xception", "keras:MobileNetV2"):
-        assert name in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    names = {line[0] for line in lines}
+    assert {"efficientnet_lite0", "keras:Xception", "keras:InceptionResNetV2"} <= names, "whole names"
+    assert "alexnet" not in names
+    assert "more have no weights" in result.stderr
+    assert "alexnet" in zoo("models", "--all").stdout
+    assert "alexnet" in zoo("models", "alex*").stdout
 
 
 def test_models_loads_no_tensorflow():

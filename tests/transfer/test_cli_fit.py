@@ -1,13 +1,16 @@
 """What `zoo fit` makes of its options, without a training: every setting of every task is an option."""
 
+import importlib.metadata
 import json
 import re
 from dataclasses import fields
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import transfer
+from transfer.cli.console import for_people
 from transfer.cli.main import app
 from transfer.runs import fitting
 from transfer.runs.fitting import Run
@@ -79,11 +82,10 @@ def test_every_setting_is_an_option(task, asked, tmp_path):
     assert not [name for name in expected if name not in call["settings"].changed()], "each differs from its default"
 
 
-def test_help_shows_common_options_first_and_those_of_a_task_under_its_heading():
-    text = zoo("fit", "--help").output
-    order = [
-        text.index(words) for words in ("─ Options ─", "With --task classify", "With --task detect", "More options")
-    ]
+@pytest.mark.parametrize(("option", "first"), [("--help", "DATA"), ("--help-all", "─ Options ─")])
+def test_help_shows_common_options_first_and_those_of_a_task_under_its_heading(option, first):
+    text = zoo("fit", option).output
+    order = [text.index(words) for words in (first, "With --task classify", "With --task detect", "More options")]
     assert order == sorted(order)
     assert text.index("--epochs") < order[1]
     assert order[1] < text.index("--balance") < order[2]
@@ -93,6 +95,25 @@ def test_help_shows_common_options_first_and_those_of_a_task_under_its_heading()
         for field in fields(settings_class(task)):
             assert f"--{field.name.replace('_', '-')}" in text, field.name
     assert "detect: 40" in " ".join(text.split())
+
+
+def test_help_fits_on_one_screen_and_the_other_help_explains_all(monkeypatch):
+    monkeypatch.setattr("transfer.cli.console.out.width", 80)
+    assert len(zoo("fit", "--help").output.splitlines()) <= 50
+    assert "Overlap (IoU) from which on" not in zoo("fit", "--help").output
+    assert "Overlap (IoU) from which on" in " ".join(zoo("fit", "--help-all").output.replace("│", " ").split())
+
+
+def test_the_shell_says_its_version_and_completes_words():
+    assert zoo("--version").output.split() == ["transfer-zoo", importlib.metadata.version("transfer-zoo")]
+    assert "--install-completion" in zoo("--help").output
+
+
+def test_a_missing_extra_is_a_message_and_a_missing_module_a_traceback():
+    with pytest.raises(typer.Exit), for_people():
+        raise ImportError('videos are read with PyAV. Install it with pip install "transfer-zoo[video]"')
+    with pytest.raises(ModuleNotFoundError), for_people():
+        raise ModuleNotFoundError("No module named 'transfer.gone'")
 
 
 def test_tensorboard_writes_there(asked, tmp_path):

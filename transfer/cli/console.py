@@ -84,6 +84,11 @@ def for_people(*, stopped: str = "Stopped.") -> Iterator[None]:
         except KeyboardInterrupt:
             err.print(stopped, style="yellow")
             raise typer.Exit(130) from None
+        except ImportError as error:
+            if "pip install" not in str(error):  # Only what names the extra is a message for people.
+                raise
+            say_error(str(error))
+            raise typer.Exit(1) from None
         # Our own code raises these when it cannot do what was asked. Anything else is a defect and shows its traceback.
         except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
             say_error(str(error) or type(error).__name__)

