@@ -17,7 +17,7 @@ import tensorflow as tf
 from pipelines import EvaluationCrop, Samples
 from transfer.artifacts import exporting
 from transfer.artifacts.engines.choosing import check_precision
-from transfer.artifacts.engines.table import FORMATS, open_artifact
+from transfer.artifacts.engines.table import FORMATS, check_formats, open_artifact
 from transfer.artifacts.exporting import export
 from transfer.artifacts.manifest import MANIFEST, check_files, read_manifest
 from transfer.artifacts.proof import Reference, prove, verify
@@ -132,7 +132,7 @@ def test_a_runtime_that_is_not_installed_is_named(everywhere, monkeypatch):
         open_artifact(folder / "model.onnx")
     assert all("pip install 'transfer-zoo[export]'" in verdict.skipped for verdict in verify(folder))
     with pytest.raises(ModuleNotFoundError, match=r"litert needs ai_edge_litert.*transfer-zoo\[export\]"):
-        exporting.check_formats(["litert"])
+        check_formats(["litert"])
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.bin", "model.tflite", "saved_model/saved_model.pb", "proof.npz"])

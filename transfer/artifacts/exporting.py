@@ -19,7 +19,6 @@ answering half says which differences count (`transfer.tasks.task.Task.compare`)
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,7 +33,7 @@ from pipelines.outputs.locks import output_lock
 from transfer.artifacts.claims import CONTRACT, LABELS, MOST_TOLERANCE
 from transfer.artifacts.endpoints import Network
 from transfer.artifacts.engines.base import Engine
-from transfer.artifacts.engines.table import FORMATS, open_artifact
+from transfer.artifacts.engines.table import FORMATS, check_formats, open_artifact
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.manifest import MANIFEST, write_manifest
 from transfer.artifacts.photos import Photo, decoded_photo, encoded_photo, proof_photos
@@ -58,7 +57,7 @@ from transfer.tasks import learning_of
 from transfer.tasks.task import Arrays
 from zoo.surgery.flattening import functional
 
-__all__ = ["CONTENTS", "check_formats", "export", "fingerprint", "write_and_prove"]
+__all__ = ["CONTENTS", "export", "fingerprint", "write_and_prove"]
 
 # The names that an exported folder may hold.
 CONTENTS = (LABELS, CONTRACT, MANIFEST, PROOF, *(name for row in FORMATS.values() for name in row.files))
@@ -236,27 +235,6 @@ def fingerprint(model: keras.Model, contract: Contract) -> str:
         digest.update(repr((weight.name, values.shape, values.dtype.str)).encode())
         digest.update(values.tobytes())
     return digest.hexdigest()[:32]
-
-
-def check_formats(formats: Sequence[str]) -> None:
-    """Checks that formats are known and can be written here.
-
-    Raises:
-        ValueError: A format is unknown or occurs twice, or there is none.
-        ModuleNotFoundError: The runtime of a format is not installed.
-    """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats or len(set(formats)) < len(formats):
-        raise ValueError(
-            f"formats are one or more of {', '.join(FORMATS)}, each once; got {', '.join(formats) or 'none'}"
-        )
-    for name in formats:
-        packages = {"onnx": ("tf2onnx", "onnxruntime")}.get(name, (FORMATS[name].needs[0],))
-        missing = [package for package in packages if importlib.util.find_spec(package) is None]
-        if missing:
-            raise ModuleNotFoundError(
-                f"{name} needs {', '.join(missing)}, not installed here: pip install 'transfer-zoo[export]'"
-            )
 
 
 def _check_quantizing(formats: Sequence[str], quantize: str, labelled: Labelled | None) -> None:

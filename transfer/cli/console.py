@@ -23,6 +23,7 @@ __all__ = [
     "Engine",
     "Json",
     "Layout",
+    "Outside",
     "Views",
     "announce",
     "err",
@@ -61,6 +62,9 @@ Views = Annotated[bool, typer.Option("--augment", help="Average over several vie
 Layout = Annotated[
     str | None,
     typer.Option(metavar="FORMAT", help="How annotations are stored: voc, yolo, coco and so on, if not recognised."),
+]
+Outside = Annotated[
+    bool, typer.Option("--outside", help="Annotations may name files outside of the folder of the data.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 

@@ -6,13 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from transfer.cli.console import Json, Layout, announce, err, for_people, load_tensorflow, out, print_json
+from transfer.cli.console import Json, Layout, Outside, announce, err, for_people, load_tensorflow, out, print_json
 
 __all__ = ["audit", "preview"]
-
-Outside = Annotated[
-    bool, typer.Option("--outside", help="Annotations may name files outside of the folder of the data.")
-]
 
 
 def audit(

@@ -11,6 +11,7 @@ from transfer.cli.console import (
     Engine,
     Json,
     Layout,
+    Outside,
     Views,
     announce,
     err,
@@ -28,6 +29,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model.")],
     data: Annotated[str, typer.Argument(help="Annotated images, as `zoo fit` takes them.")],
     layout: Layout = None,
+    outside: Outside = False,
     augment: Views = False,
     engine: Engine = "auto",
     as_json: Json = False,
@@ -41,7 +43,7 @@ def evaluate(
         load_tensorflow()
         from transfer.runs.scoring import score
 
-        scores = score(run, data, layout=layout, augment=augment, engine=engine)
+        scores = score(run, data, layout=layout, outside=outside, augment=augment, engine=engine)
         faults = [asdict(fault) for fault in scores.faults]
         if as_json:
             facts = {"run": str(run), "data": data, "task": scores.task, "split": scores.split}

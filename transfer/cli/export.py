@@ -2,13 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from transfer.cli.console import (
     Json,
     Layout,
+    Outside,
     announce,
     for_people,
     load_tensorflow,
@@ -28,12 +29,15 @@ def export(
         list[str] | None,
         typer.Option("--format", metavar="FORMAT...", help="saved_model, onnx, openvino, litert or keras."),
     ] = None,
-    quantize: Annotated[str, typer.Option(help="none, float16 or int8 (onnx, openvino, litert).")] = "none",
+    quantize: Annotated[
+        Literal["none", "float16", "int8"], typer.Option(help="For onnx, openvino and litert.")
+    ] = "none",
     int8_data: Annotated[
         str | None,
         typer.Option("--int8-data", metavar="DATA", help="Annotated images to calibrate and measure on."),
     ] = None,
     layout: Layout = None,
+    outside: Outside = False,
     bound: Annotated[float, typer.Option(min=0, help="Points of the metric that quantising may lose.")] = 1.0,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write; RUN/exported by default.")
@@ -47,15 +51,27 @@ def export(
     """
     where = folder or run / "exported"
     with for_people(stopped=f"Stopped. Nothing was written to {where}."):
+        from transfer.artifacts.engines.table import check_formats
+
+        names = [name for text in [*(formats or []), *(more or [])] for name in text.split(",") if name]
+        if names:
+            check_formats(names)
         announce("loading TensorFlow")
         load_tensorflow()
         from transfer.runs.exporting import export_run
 
-        names = [name for text in [*(formats or []), *(more or [])] for name in text.split(",") if name]
         announce("exporting and proving it")
         chosen = {"formats": names} if names else {}
         proof = export_run(
-            run, folder, quantize=quantize, data=int8_data, layout=layout, bound=bound, overwrite=overwrite, **chosen
+            run,
+            folder,
+            quantize=quantize,
+            data=int8_data,
+            layout=layout,
+            outside=outside,
+            bound=bound,
+            overwrite=overwrite,
+            **chosen,
         )
         if as_json:
             print_json({"folder": str(where), **asdict(proof)})

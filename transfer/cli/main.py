@@ -7,7 +7,6 @@ Exit status: 0 if all went well, 1 if something could not be done, 2 for a wrong
 after SIGTERM, 129 where the terminal was closed.
 """
 
-import importlib.metadata
 import os
 import sys
 from io import TextIOWrapper
@@ -24,6 +23,8 @@ __all__ = ["app", "main"]
 def show_version(wanted: bool) -> None:
     """Prints the version of the package that is installed, and ends."""
     if wanted:
+        import importlib.metadata  # It takes a tenth of a second.
+
         typer.echo(f"transfer-zoo {importlib.metadata.version('transfer-zoo')}")
         raise typer.Exit
 

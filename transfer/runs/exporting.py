@@ -24,6 +24,7 @@ def export_run(
     quantize: str = "none",
     data: str | None = None,
     layout: str | None = None,
+    outside: bool = False,
     bound: float = 1.0,
     overwrite: bool = False,
 ) -> Proof:
@@ -37,6 +38,7 @@ def export_run(
         data: Annotated images to calibrate and to measure quantised artifacts on, as `zoo fit` takes them. By default
             the run's own validation images. Of the data that the run was trained on, only what was held out is used.
         layout: How these annotations are stored; see `pipelines.read_scenes`. By default it is recognised.
+        outside: Whether these annotations may name files outside of the folder of their data.
 
     Raises:
         FileNotFoundError: There is no such run, or its data are gone and others are needed.
@@ -49,7 +51,9 @@ def export_run(
     contract = engine.contract
     labelled = calibration = None
     if quantize != "none":
-        images = held_out(run, data, contract, layout=layout, prefer=("valid", "test"), most=MEASURED_ON)
+        images = held_out(
+            run, data, contract, layout=layout, outside=outside, prefer=("valid", "test"), most=MEASURED_ON
+        )
         labelled = Labelled(images.part)
         step = max(1, -(-len(images.part) // CALIBRATED_ON))
         calibration = images.part[::step]

@@ -39,6 +39,7 @@ from pipelines.outputs.durable import replace_durably
 from pipelines.outputs.locks import output_lock
 from pipelines.usable import parts_without_objects
 from transfer.artifacts import exporting
+from transfer.artifacts.engines.table import check_formats
 from transfer.artifacts.folders import new_folder
 from transfer.artifacts.writers.keras import write_keras
 from transfer.contract import Proof, installed_versions
@@ -144,7 +145,7 @@ def fit(
     if Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{out} lies in {data}, where it would be taken for data; choose a folder elsewhere")
     configuration = Configuration(resolved(spec), settings)
-    exporting.check_formats(("keras", *settings.formats))
+    check_formats(("keras", *settings.formats))
     clock = Clock(announce)
     state = RunState(out)
     with (

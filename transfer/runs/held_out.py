@@ -57,6 +57,7 @@ def held_out(
     contract: Any,
     *,
     layout: str | None = None,
+    outside: bool = False,
     prefer: Sequence[str] = ("test", "valid"),
     most: int | None = None,
 ) -> HeldOut:
@@ -73,6 +74,8 @@ def held_out(
         spec: What the user named; None stands for the data that the run was trained on.
         contract: The model's contract.
         layout: How annotations are stored. By default it is recognised, or as the run was told for its own data.
+        outside: Whether annotations may name files outside of the folder of the data. For the run's own data,
+            what the run was told holds as well.
         prefer: The splits in the order in which they are looked for.
         most: Maximum number of images, spread evenly over the split; None takes all.
 
@@ -87,12 +90,12 @@ def held_out(
     settings = configuration.settings if configuration is not None else _defaults(contract)
     same = configuration is not None and resolved(configuration.data) == resolved(spec)
     trained = None if same or configuration is None else _trained_on(folder)
-    own = settings if layout is None else replace(settings, layout=layout)
+    own = replace(settings, layout=layout or settings.layout, outside=outside or (same and settings.outside))
     by_name = not Path(spec).exists()
     copy = configuration is not None and not same and not by_name and _is_copy(configuration, own, spec, trained)
     divided = same or copy or by_name
     shares = (settings.valid, settings.test) if divided else (0.0, 0.0)
-    settings = own if same or copy else replace(settings, layout=layout)
+    settings = own if same or copy else replace(settings, layout=layout, outside=outside)
     data = read_for(settings, contract.task, spec, valid=shares[0], test=shares[1], excluded=same)
     names = prefer if divided else (*prefer, "train")
     name = next((name for name in names if len(data.splits[name])), None)

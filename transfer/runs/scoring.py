@@ -39,6 +39,7 @@ def score(
     data: str | Path,
     *,
     layout: str | None = None,
+    outside: bool = False,
     augment: bool = False,
     engine: str = "auto",
     batch_size: int = 32,
@@ -54,6 +55,7 @@ def score(
         run: What `transfer.load` takes.
         data: What `transfer.fit` takes. Classes are matched by name; the run may know more of them.
         layout: How annotations are stored; see `pipelines.read_scenes`. By default it is recognised.
+        outside: Whether annotations may name files outside of the folder of the data.
         augment: Whether several views of each photo are averaged, for tasks that can.
         engine: The runtime; see `transfer.load`.
         batch_size: Number of images at a time.
@@ -65,7 +67,7 @@ def score(
     predictor = load(run, engine=engine)
     contract = predictor.contract
     task, learning = task_of(contract.task), learning_of(contract.task)
-    images = held_out(run, str(data), contract, layout=layout)
+    images = held_out(run, str(data), contract, layout=layout, outside=outside)
     outputs = outputs_for(
         lambda canvases: predictor.engine.outputs("prepared", canvases),
         images.part,

@@ -2,13 +2,14 @@
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.plain_paths import plain_path
 
-__all__ = ["FORMATS", "Format", "format_of", "open_artifact", "runtime_is_installed"]
+__all__ = ["FORMATS", "Format", "check_formats", "format_of", "open_artifact", "runtime_is_installed"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,27 @@ def runtime_is_installed(name: str) -> bool:
     True
     """
     return importlib.util.find_spec(FORMATS[name].needs[0]) is not None
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Checks that formats are known and can be written here.
+
+    Raises:
+        ValueError: A format is unknown or occurs twice, or there is none.
+        ModuleNotFoundError: The runtime of a format is not installed.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats or len(set(formats)) < len(formats):
+        raise ValueError(
+            f"formats are one or more of {', '.join(FORMATS)}, each once; got {', '.join(formats) or 'none'}"
+        )
+    for name in formats:
+        packages = {"onnx": ("tf2onnx", "onnxruntime")}.get(name, (FORMATS[name].needs[0],))
+        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise ModuleNotFoundError(
+                f"{name} needs {', '.join(missing)}, not installed here: pip install 'transfer-zoo[export]'"
+            )
 
 
 def format_of(path: str | Path) -> str | None:
