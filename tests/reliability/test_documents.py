@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import transfer
 from pipelines import read_scenes
 from pipelines.annotations.documents import read_json
 from pipelines.annotations.faults import Log
@@ -29,6 +31,35 @@ def test_a_configuration_that_is_none_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json is not the configuration of a run"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epochs", "10", "a whole number"),
+        ("epochs", True, "a whole number"),
+        ("epochs", 2.5, "a whole number"),
+        ("patience", "5", "a whole number"),
+        ("learning_rate", "1e-3", "a number"),
+        ("learning_rate", float("inf"), "a number"),
+        ("ema", [0.9], "a number"),
+        ("audit", "no", "true or false"),
+        ("backbone", 7, "text"),
+        ("layout", {"x": 1}, "text"),
+        ("formats", [1], "names"),
+        ("formats", {"onnx": 1}, "names"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(tmp_path, name, value, words):
+    """As somebody else's file has it: Python would go on with it, and fail much later."""
+    (tmp_path / "config.json").write_text(json.dumps(VALID | {"settings": {name: value}}))
+    with pytest.raises(ValueError, match=f"{name if words != 'names' else ''}.*{words}"):
+        read_config(tmp_path)
+
+
+def test_whole_numbers_and_numpys_numbers_will_do():
+    settings = transfer.Classify(learning_rate=1, epochs=np.int64(3), ema=np.float32(0.5), patience=None)
+    assert (settings.learning_rate, settings.epochs, settings.ema) == (1, 3, 0.5)
 
 
 @pytest.mark.parametrize("text", ["", "3", "[]", DEEP, DIGITS])

@@ -6,10 +6,13 @@ tasks share. A task's own class inherits from it, changes defaults with `default
 """
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from transfer.python_values import as_python
 
@@ -207,6 +210,7 @@ class Settings:
         for name, facts in settings_of(type(self)).items():
             if isinstance(self.__dataclass_fields__[name].default, tuple):
                 object.__setattr__(self, name, read_list(getattr(self, name)))
+            check_type(name, getattr(self, name), _annotations(type(self))[name])
             facts.check(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, Any]:
@@ -251,6 +255,41 @@ class Settings:
         }
 
 
+KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_annotations = cache(get_type_hints)
+
+
+def check_type(name: str, value: Any, annotation: Any) -> None:
+    """Checks that a value is of the type that its field has. A whole number will do where a number is wanted.
+
+    Args:
+        name: The name of the setting.
+        value: Its value.
+        annotation: The type of the field: `int`, `float`, `bool`, `str`, a tuple of texts, or one of them or None.
+            Other types are not checked here, since functions of their own read them.
+
+    Raises:
+        ValueError: It is of another type, or a number that is not finite.
+
+    >>> check_type("epochs", "10", int)
+    Traceback (most recent call last):
+    ValueError: epochs has to be a whole number; got '10'
+    """
+    allowed = set(get_args(annotation)) if isinstance(annotation, UnionType) else {annotation}
+    if value is None and NoneType in allowed:
+        return
+    if get_origin(annotation) is tuple:
+        if not all(isinstance(one, str) for one in value):
+            raise ValueError(f"{name} has to be a list of texts; got {value!r}")
+        return
+    kinds = [kind for kind in allowed if kind is not NoneType]
+    if not all(kind in KINDS for kind in kinds):
+        return
+    fits = type(value) in kinds or (float in kinds and type(value) is int)
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name} has to be {' or '.join(KINDS[kind] for kind in kinds)}; got {value!r}")
+
+
 def read_size(size: Any) -> Size | None:
     """Reads a size of images as people write it: one number for a square, or height x width.
 
@@ -278,10 +317,15 @@ def read_size(size: Any) -> Size | None:
 def read_list(value: str | Sequence[str]) -> tuple[str, ...]:
     """Reads names that stand behind each other, with commas between them where they are one text.
 
+    Raises:
+        ValueError: They are not names.
+
     >>> read_list("species, age")
     ('species', 'age')
     """
     pieces = value.split(",") if isinstance(value, str) else value
+    if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
+        raise ValueError(f"expected names, as one text with commas between them or as a list; got {value!r}")
     return tuple(piece.strip() for piece in pieces if piece.strip())
 
 
