@@ -4,6 +4,9 @@ Columns are found by their usual names: those of the image, of the class, and of
 `x, y, width, height`, or of `bbox` with these last four in one cell; and, if there, of the size of the image and of its
 split. Tables without names have `image, xmin, ymin, xmax, ymax, class`, or one of the other orders of
 `pipelines.annotations.box_columns`. Images without objects have a row of their own in which the box is empty.
+
+An image belongs to the split that its row names, or else to that of the name of the file, if there are several
+(`train.csv`, `test.csv`), or of the folders of the file or of the image.
 """
 
 import re
@@ -12,64 +15,17 @@ from pathlib import Path
 
 from pipelines.annotations.assembling import Found
 from pipelines.annotations.box_columns import BoxColumns, box_columns
-from pipelines.annotations.entries import Entry, read_entries
+from pipelines.annotations.entries import Entry, EntryReader
 from pipelines.annotations.faults import Log
 from pipelines.annotations.values import stated_size
-from pipelines.data import Data
 from pipelines.sources.csv_rows import read_rows
 from pipelines.sources.split_columns import SplitColumn, find_split_column
-from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
 
 # What an object is called in a table without a column of classes
 _UNNAMED = "object"
 _CORNERS, _SIDES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
-
-
-def read(
-    source: str | Path,
-    *,
-    class_names: Sequence[str] | None = None,
-    valid: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
-    group_by: GroupBy = None,
-    strict: bool = False,
-) -> Data:
-    """Reads tables of boxes.
-
-    An image belongs to the split that its row names, or else to that of the name of the file, if there are several
-    (`train.csv`, `test.csv`), or of the folders of the file or of the image.
-
-    Args:
-        source: The CSV file, or a folder with such files and with the images.
-        class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name (numbers as
-            numbers).
-        valid: Fraction of the images to take for validation, if the data has no validation split.
-        test: Fraction of the images to take for testing, if the data has no split but the training split.
-        seed: Integer that decides which images are taken.
-        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-        strict: Whether to raise a ValueError at the first fault, instead of listing it.
-
-    Returns:
-        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
-
-    Raises:
-        ValueError: There are no annotated images to train on, or there is a fault and `strict`.
-    """
-    log = Log(strict=strict)
-    return read_entries(
-        source,
-        "csv",
-        _entries,
-        class_names=class_names,
-        log=log,
-        valid=valid,
-        test=test,
-        seed=seed,
-        group_by=group_by,
-    )
 
 
 def _entries(path: Path, log: Log) -> Iterator[Entry]:
@@ -145,3 +101,6 @@ def _found(cells: Sequence[str], columns: BoxColumns, line: int) -> Found | None
         if index not in columns.places.values() and index < len(cells) and cells[index]
     }
     return Found(name, (a, b, c, d) if parts == _CORNERS else (a, b, a + c, b + d), line, attributes=others)
+
+
+read = EntryReader("csv", _entries).read

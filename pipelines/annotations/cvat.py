@@ -2,6 +2,8 @@
 
 The format is described at https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/. Boxes that are turned,
 polygons, ellipses and masks become boxes with outlines. Tags, points, polylines and skeletons have no area.
+
+An image belongs to the split that its `subset` names, or else to that of the folders of the file or of the image.
 """
 
 import math
@@ -13,12 +15,10 @@ import numpy as np
 
 from pipelines.annotations.assembling import Found
 from pipelines.annotations.documents import Node, read_xml
-from pipelines.annotations.entries import Entry, read_entries
+from pipelines.annotations.entries import Entry, EntryReader
 from pipelines.annotations.faults import Log
 from pipelines.annotations.outlines import from_runs, outline_box, read_runs, to_runs
 from pipelines.annotations.values import identifier, stated_size
-from pipelines.data import Data
-from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
 
@@ -26,51 +26,6 @@ __all__ = ["read"]
 _CORNERS = 32
 _AREAS = ("box", "polygon", "ellipse", "mask")
 _NO_OBJECTS = ("tag",)  # Words for the whole image.
-
-
-def read(
-    source: str | Path,
-    *,
-    class_names: Sequence[str] | None = None,
-    valid: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
-    group_by: GroupBy = None,
-    strict: bool = False,
-) -> Data:
-    """Reads CVAT's annotations of images.
-
-    An image belongs to the split that its `subset` names, or else to that of the folders of the file or of the image.
-
-    Args:
-        source: The XML file, or a folder with such files and with the images.
-        class_names: Names of the classes to read, in order. Defaults to the labels that the files
-            define, in their order.
-        valid: Fraction of the images to take for validation, if the data has no validation split.
-        test: Fraction of the images to take for testing, if the data has no split but the training split.
-        seed: Integer that decides which images are taken.
-        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-        strict: Whether to raise a ValueError at the first fault, instead of listing it.
-
-    Returns:
-        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
-
-    Raises:
-        ValueError: There are no annotated images to train on, or there is a fault and `strict`.
-    """
-    log = Log(strict=strict)
-    return read_entries(
-        source,
-        "cvat",
-        _entries,
-        class_names=class_names,
-        own_names=_labels,
-        log=log,
-        valid=valid,
-        test=test,
-        seed=seed,
-        group_by=group_by,
-    )
 
 
 def _entries(path: Path, log: Log) -> Iterator[Entry]:
@@ -166,3 +121,6 @@ def _mask(node: Any, size: tuple[int, int] | None) -> tuple[tuple[float, float, 
         raise ValueError("the mask reaches out of the image")
     pixels[top : top + height, left : left + width] = inner
     return box, to_runs(pixels)
+
+
+read = EntryReader("cvat", _entries, own_names=_labels).read

@@ -17,7 +17,7 @@ from pipelines.sources.image_files import files_below
 from pipelines.sources.split_names import split_in, split_of
 from pipelines.sources.splits import GroupBy
 
-__all__ = ["Entry", "read_entries"]
+__all__ = ["Entry", "EntryReader"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,58 +45,72 @@ class Entry:
     number: int | str | None = None
 
 
-def read_entries(
-    source: str | Path,
-    layout: str,
-    parse: Callable[[Path, Log], Iterable[Entry]],
-    *,
-    class_names: Sequence[str] | None,
-    own_names: Callable[[Path, Sequence[Path], Log], Sequence[str] | None] = lambda root, files, log: None,
-    log: Log,
-    valid: float,
-    test: float,
-    seed: int,
-    group_by: GroupBy,
-) -> Data:
-    """Reads all files of a format below a folder, and finds the images of their entries and their splits.
+@dataclass(frozen=True)
+class EntryReader:
+    """How the files of one format become a data set: `read` of the module of the format.
 
-    The split is the one that the entry says; else that of its file, by its name (if there are several files) or by the
-    folders that it is in; else that of the folders of the image.
-
-    Args:
-        source: The folder, or one file.
+    Attributes:
         layout: Name of the format in `pipelines.annotations.signatures.SIGNATURES`.
         parse: Function that returns the entries of a file.
-        class_names: Names of the classes to read, in order. Defaults to `own_names`, or else to those that occur.
         own_names: Function that returns the names of the classes that the files define, or None.
-        log: Log to which faults are added.
-        valid: Fraction of the images to take for validation, if the data has no validation split.
-        test: Fraction of the images to take for testing, if the data has no split but the training split.
-        seed: Integer that decides which images are taken.
-        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-
-    Raises:
-        ValueError: There are no annotated images to train on.
     """
-    path = Path(source)
-    root = root_of(path)
-    files = [path] if path.is_file() else _files(root, layout)
-    index = image_index(root)
-    by_name = len(files) > 1 and not SIGNATURES[layout].of_one_image
-    parts: dict[str | None, list[Draft]] = defaultdict(list)
-    used: set[Path] = set()
-    for file in files:
-        role = (split_in(file.stem) if by_name else None) or role_of(file, root)
-        for entry in parse(file, log):
-            own = (split_of(entry.part) or split_in(entry.part)) if entry.part else role
-            draft = _draft(entry, own, index)
-            parts[own or role_of(draft.image, root)].append(draft)
-            used.add(draft.image)
-    for image in index.paths:
-        if image not in used:
-            log.add("no annotation", image, None, "no file of annotations names the image; it is left out")
-    names = class_names if class_names is not None else own_names(root, files, log)
-    return assemble(_divided(parts, log), names, log, valid=valid, test=test, seed=seed, group_by=group_by)
+
+    layout: str
+    parse: Callable[[Path, Log], Iterable[Entry]]
+    own_names: Callable[[Path, Sequence[Path], Log], Sequence[str] | None] = lambda root, files, log: None
+
+    def read(
+        self,
+        source: str | Path,
+        *,
+        class_names: Sequence[str] | None = None,
+        valid: float = 0.15,
+        test: float = 0.15,
+        seed: int = 0,
+        group_by: GroupBy = None,
+        strict: bool = False,
+    ) -> Data:
+        """Reads all files of a format below a folder, and finds the images of their entries and their splits.
+
+        The split is the one that the entry says; else that of its file, by its name (if there are several files) or by
+        the folders that it is in; else that of the folders of the image.
+
+        Args:
+            source: One file, or a folder with such files and with the images.
+            class_names: Names of the classes to read, in order. Defaults to those that the files define, or else to
+                all that occur, sorted by name.
+            valid: Fraction of the images to take for validation, if the data has no validation split.
+            test: Fraction of the images to take for testing, if the data has no split but the training split.
+            seed: Integer that decides which images are taken.
+            group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
+            strict: Whether to raise a ValueError at the first fault, instead of listing it.
+
+        Returns:
+            A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
+
+        Raises:
+            ValueError: There are no annotated images to train on, or there is a fault and `strict`.
+        """
+        log = Log(strict=strict)
+        path = Path(source)
+        root = root_of(path)
+        files = [path] if path.is_file() else _files(root, self.layout)
+        index = image_index(root)
+        by_name = len(files) > 1 and not SIGNATURES[self.layout].of_one_image
+        parts: dict[str | None, list[Draft]] = defaultdict(list)
+        used: set[Path] = set()
+        for file in files:
+            role = (split_in(file.stem) if by_name else None) or role_of(file, root)
+            for entry in self.parse(file, log):
+                own = (split_of(entry.part) or split_in(entry.part)) if entry.part else role
+                draft = _draft(entry, own, index)
+                parts[own or role_of(draft.image, root)].append(draft)
+                used.add(draft.image)
+        for image in index.paths:
+            if image not in used:
+                log.add("no annotation", image, None, "no file of annotations names the image; it is left out")
+        names = class_names if class_names is not None else self.own_names(root, files, log)
+        return assemble(_divided(parts, log), names, log, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
 def _files(root: Path, layout: str) -> list[Path]:

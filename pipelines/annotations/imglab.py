@@ -3,19 +3,20 @@
 The format is described at http://dlib.net/dlib/data_io/image_dataset_metadata.h.html. Boxes that are marked with
 `ignore`, which dlib neither rewards nor punishes, are read as `Scene.difficult`. Parts (landmarks) are kept as
 attributes.
+
+Boxes without a label have the class "object". An image belongs to the split that the name of the file names, if
+there are several, or else to that of the folders of the file or of the image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.annotations.assembling import Found
 from pipelines.annotations.documents import Node, read_xml
-from pipelines.annotations.entries import Entry, read_entries
+from pipelines.annotations.entries import Entry, EntryReader
 from pipelines.annotations.faults import Log
 from pipelines.annotations.values import read_flag
-from pipelines.data import Data
-from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
 
@@ -23,50 +24,6 @@ __all__ = ["read"]
 _UNNAMED = "object"
 # The attributes of a box that have a field in Scene, or that say nothing
 _PLACED = ("left", "top", "width", "height", "ignore")
-
-
-def read(
-    source: str | Path,
-    *,
-    class_names: Sequence[str] | None = None,
-    valid: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
-    group_by: GroupBy = None,
-    strict: bool = False,
-) -> Data:
-    """Reads annotations of dlib's ImgLab.
-
-    Boxes without a label have the class "object". An image belongs to the split that the name of the file names, if
-    there are several, or else to that of the folders of the file or of the image.
-
-    Args:
-        source: The XML file, or a folder with such files and with the images.
-        class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name.
-        valid: Fraction of the images to take for validation, if the data has no validation split.
-        test: Fraction of the images to take for testing, if the data has no split but the training split.
-        seed: Integer that decides which images are taken.
-        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-        strict: Whether to raise a ValueError at the first fault, instead of listing it.
-
-    Returns:
-        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
-
-    Raises:
-        ValueError: There are no annotated images to train on, or there is a fault and `strict`.
-    """
-    log = Log(strict=strict)
-    return read_entries(
-        source,
-        "imglab",
-        _entries,
-        class_names=class_names,
-        log=log,
-        valid=valid,
-        test=test,
-        seed=seed,
-        group_by=group_by,
-    )
 
 
 def _entries(path: Path, log: Log) -> Iterator[Entry]:
@@ -94,3 +51,6 @@ def _found(node: Any, path: Path, log: Log) -> Found | None:
     ignored = read_flag(node.get("ignore"), "ignore", path, node.line, log)
     box = (left, top, left + width, top + height)
     return Found(name, box, node.line, difficult=ignored, attributes=attributes)
+
+
+read = EntryReader("imglab", _entries).read

@@ -3,70 +3,27 @@
 The format is described at https://storage.googleapis.com/openimages/web/download_v7.html. Boxes of groups
 (`IsGroupOf`) are read as `Scene.crowd`. Names of classes are those of a table of labels and names beside
 (`class-descriptions-boxable.csv`, or `classes.csv`), or else the labels themselves.
+
+An image has the name that is its `ImageID`. It belongs to the split that the name of the file names
+(`validation-annotations-bbox.csv`), if there are several, or else to that of the folders of the file or of the
+image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.annotations.assembling import Found
 from pipelines.annotations.box_columns import plain
-from pipelines.annotations.entries import Entry, read_entries
+from pipelines.annotations.entries import Entry, EntryReader
 from pipelines.annotations.faults import Log
 from pipelines.annotations.values import read_flag
-from pipelines.data import Data
 from pipelines.sources.csv_rows import first_rows, read_rows
 from pipelines.sources.image_files import files_below
-from pipelines.sources.splits import GroupBy
 
 __all__ = ["read"]
 
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 _PLACED = ("imageid", "labelname", *_BOX, "isgroupof")
-
-
-def read(
-    source: str | Path,
-    *,
-    class_names: Sequence[str] | None = None,
-    valid: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
-    group_by: GroupBy = None,
-    strict: bool = False,
-) -> Data:
-    """Reads annotations of Open Images.
-
-    An image has the name that is its `ImageID`. It belongs to the split that the name of the file names
-    (`validation-annotations-bbox.csv`), if there are several, or else to that of the folders of the file or of the
-    image.
-
-    Args:
-        source: The CSV file, or a folder with such files and with the images.
-        class_names: Names of the classes to read, in order. Defaults to all that occur, sorted by name.
-        valid: Fraction of the images to take for validation, if the data has no validation split.
-        test: Fraction of the images to take for testing, if the data has no split but the training split.
-        seed: Integer that decides which images are taken.
-        group_by: Images of one group stay in one split (`pipelines.read_scenes` describes the values).
-        strict: Whether to raise a ValueError at the first fault, instead of listing it.
-
-    Returns:
-        A `Data` of scenes. `pipelines.annotations` describes what happens to faults.
-
-    Raises:
-        ValueError: There are no annotated images to train on, or there is a fault and `strict`.
-    """
-    log = Log(strict=strict)
-    return read_entries(
-        source,
-        "openimages",
-        _entries,
-        class_names=class_names,
-        log=log,
-        valid=valid,
-        test=test,
-        seed=seed,
-        group_by=group_by,
-    )
 
 
 def _entries(path: Path, log: Log) -> Iterator[Entry]:
@@ -116,3 +73,6 @@ def _class_names(path: Path) -> dict[str, str]:
             if rows and all(len(row) == 2 for row in rows) and any(row[0].startswith("/") for row in rows):
                 return {cells[0]: cells[1] for _, cells in read_rows(table) if len(cells) == 2}
     return {}
+
+
+read = EntryReader("openimages", _entries).read
