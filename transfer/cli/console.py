@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
@@ -18,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transfer.keras_settings import check_backend
+from transfer.silence import without_chatter
 
 __all__ = [
     "Engine",
@@ -34,7 +33,6 @@ __all__ = [
     "print_table",
     "progress_bar",
     "say_error",
-    "without_chatter",
 ]
 
 # Control characters as Unicode draws them. In the name of a file or a class, an escape sequence could change what the
@@ -147,20 +145,6 @@ def load_tensorflow() -> None:
     check_backend()
     with without_chatter():
         import tensorflow  # noqa: F401
-
-
-@contextmanager
-def without_chatter() -> Iterator[None]:
-    """Keeps away what C++ libraries write to stderr while they are loaded. Their errors arrive as exceptions."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def say_error(message: str) -> None:

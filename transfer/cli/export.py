@@ -16,8 +16,8 @@ from transfer.cli.console import (
     out,
     print_json,
     say_error,
-    without_chatter,
 )
+from transfer.silence import without_chatter
 
 __all__ = ["export", "verify"]
 

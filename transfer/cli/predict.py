@@ -19,8 +19,8 @@ from transfer.cli.console import (
     print_json,
     progress_bar,
     say_error,
-    without_chatter,
 )
+from transfer.silence import without_chatter
 from transfer.tasks import task_of
 
 __all__ = ["predict", "show_answer"]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from transfer.cli.console import Engine, for_people, without_chatter
+from transfer.cli.console import Engine, for_people
+from transfer.silence import without_chatter
 
 __all__ = ["serve"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from transfer.artifacts.endpoints import boxes_on_photos
-from transfer.artifacts.writers.silence import quiet
 from transfer.artifacts.writers.source import Source
+from transfer.silence import quiet
 
 __all__ = ["write"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer.artifacts.engines.tensorflow import freeze_graph
-from transfer.artifacts.writers.silence import quiet
+from transfer.silence import quiet
 
 __all__ = ["in_float16", "in_int8", "to_onnx"]
 
