@@ -12,6 +12,8 @@ from pipelines.augmenting.transforms import augment as apply_layers
 from pipelines.colours import class_colour
 from pipelines.data import Data, Samples, Scene
 from pipelines.loading.python_decoding import image_pixels
+from pipelines.prepare.crop import EvaluationCrop
+from pipelines.prepare.letterbox import FILL
 
 __all__ = ["show"]
 
@@ -29,6 +31,9 @@ def show(
     seed: int = 0,
 ) -> Image.Image:
     """Draws a grid of images, with their labels above them and their boxes and masks on them.
+
+    Images are drawn as a network is shown them: of an image with a label its central part
+    (`pipelines.EvaluationCrop`), an image with boxes or masks whole, with grey around it (`Letterbox`).
 
     Args:
         data: One of these:
@@ -63,7 +68,7 @@ def show(
         raise ValueError(
             f"show: expected `count`, `columns` and `tile` of 1 or more, received {count}, {columns} and {tile}"
         )
-    samples, names = _samples(data, count, seed)
+    samples, names = _samples(data, count, seed, EvaluationCrop((tile, tile)))
     if not samples:
         raise ValueError("show: expected at least one image, received none")
     class_names = names if class_names is None else class_names
@@ -88,15 +93,17 @@ def _font() -> Any:
     return ImageFont.load_default(11)
 
 
-def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Sequence[str] | None]:
+def _samples(
+    data: Any, count: int, seed: int, crop: EvaluationCrop
+) -> tuple[list[dict[str, Any]], Sequence[str] | None]:
     """Returns up to `count` samples, each a dict of arrays, and the names of the classes if the data has them."""
     if isinstance(data, Data):
-        samples, _ = _samples(data.train, count, seed)
+        samples, _ = _samples(data.train, count, seed, crop)
         return samples, data.class_names
     if isinstance(data, Samples) or (isinstance(data, Sequence) and len(data) and isinstance(data[0], Scene)):
         chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:count])
         if isinstance(data, Samples):
-            images = [image_pixels(image) for image in data.images[chosen]]
+            images = [crop.on_photo(_in_colour(image_pixels(image))) for image in data.images[chosen]]
             return [{"image": image, "label": data.labels[i]} for image, i in zip(images, chosen, strict=True)], None
         return [_scene(data[index]) for index in chosen], None
     if isinstance(data, Mapping | tuple):
@@ -106,7 +113,7 @@ def _samples(data: Any, count: int, seed: int) -> tuple[list[dict[str, Any]], Se
         count = min(count, len(arrays["image"]))
         return [{name: arrays[name][i] for name in known if name in arrays} for i in range(count)], None
     if hasattr(data, "as_numpy_iterator"):
-        return _samples(next(iter(data.as_numpy_iterator())), count, seed)
+        return _samples(next(iter(data.as_numpy_iterator())), count, seed, crop)
     if isinstance(data, Sequence) and not len(data):
         return [], None
     raise ValueError(
@@ -123,9 +130,8 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 
 def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
-    """Returns the sample at the size of a tile: the image in the middle, on white."""
-    resize = ResizePolicy("pad", size=(tile, tile), pad_value=255, min_visible=0.0)
-    image = np.asarray(sample["image"])
+    """Returns the sample at the size of a tile: the image in the middle, on grey."""
+    resize = ResizePolicy("pad", size=(tile, tile), pad_value=FILL, min_visible=0.0)
     keep = np.asarray(sample["classes"]) >= 0 if "classes" in sample else slice(None)
     given = {
         name: np.asarray(value)[keep] for name, value in sample.items() if name in ("boxes", "classes", "instances")
@@ -133,8 +139,14 @@ def _fit(sample: Mapping[str, Any], tile: int) -> dict[str, Any]:
     given |= {name: value for name, value in sample.items() if name == "mask"}
     if "mask" in given and np.ndim(given["mask"]) == 3:
         given["mask"] = given["mask"][..., 0]
-    resized = resize({"image": image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, -1), **given})
+    resized = resize({"image": _in_colour(sample["image"]), **given})
     return {**sample, **{name: np.asarray(value) for name, value in resized.items() if name in ("image", *given)}}
+
+
+def _in_colour(image: Any) -> np.ndarray:
+    """Returns an image `[h, w, 3]`; one with other channels is shown by its first channel, in grey."""
+    image = np.asarray(image)
+    return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, -1)
 
 
 def _augmented(samples: Sequence[Mapping[str, Any]], layers: Sequence[Any], seed: int) -> list[dict[str, Any]]:

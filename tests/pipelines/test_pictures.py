@@ -6,7 +6,8 @@ import tensorflow as tf
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines import Data, RandomFlip, Samples, Scene, read_data, show
+from pipelines import Data, EvaluationCrop, RandomFlip, Samples, Scene, read_data, show
+from pipelines.prepare.letterbox import FILL
 from transfer.cli.main import app
 
 
@@ -32,7 +33,14 @@ def test_boxes_and_masks_are_drawn_where_they_are():
     assert coloured[46:48, 16:80].all()
     assert not coloured[20:40, 24:70].any()
     assert coloured[62:, 122:].all()  # the mask
-    assert (grid[:36] == 255).all()
+    assert (grid[2:36] == FILL).all()
+
+
+def test_a_labelled_image_is_drawn_as_a_classifier_is_shown_it():
+    photo = np.zeros([30, 60, 3], np.uint8)
+    photo[:, 20:40] = 255
+    grid = np.asarray(show(Data(("ant",), Samples(photo[None], [0], ["a"])), tile=32))[14:46, :32]
+    assert np.array_equal(grid, EvaluationCrop((32, 32)).on_photo(photo))
 
 
 def test_batches_and_what_augmentation_does():

@@ -1,7 +1,7 @@
 """`zoo audit` and `zoo preview`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -9,6 +9,8 @@ from rich.text import Text
 from transfer.cli.console import Json, Layout, Outside, announce, err, for_people, load_tensorflow, out, print_json
 
 __all__ = ["audit", "preview"]
+
+Policy = Literal["none", "light", "strong", "randaugment", "trivialaugment"]
 
 
 def audit(
@@ -74,7 +76,7 @@ def preview(
     data: Annotated[str, typer.Argument(help="What `zoo fit` takes, or a folder of annotated images.")],
     picture: Annotated[Path, typer.Option("--out", metavar="PICTURE", help="The file to write.")] = Path("grid.png"),
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
-    augment: Annotated[str, typer.Option(help="A policy, to see what it does.")] = "none",
+    augment: Annotated[Policy, typer.Option(help="What it does to images.")] = "none",
     seed: Annotated[int, typer.Option(help="Of the choice and of the changes.")] = 0,
     layout: Layout = None,
     outside: Outside = False,

@@ -315,7 +315,7 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Callable[[], Iterat
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Parquet needs pyarrow: pip install pyarrow, and repeat the command; the answers are kept"
+            "Parquet needs pyarrow: pip install 'transfer-zoo[parquet]', and repeat the command; the answers are kept"
         ) from error
     types = dict.fromkeys(columns, pyarrow.null()) | dict.fromkeys(FIXED_COLUMNS, pyarrow.string())
     for row in rows():
