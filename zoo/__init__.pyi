@@ -11,6 +11,8 @@ from .analysis.arithmetic import conv_output_size as conv_output_size
 from .analysis.arithmetic import same_padding as same_padding
 from .analysis.comparison import compare as compare
 from .analysis.costs import cost as cost
+from .analysis.drawings import Drawing as Drawing
+from .analysis.drawings import draw as draw
 from .analysis.information import info as info
 from .analysis.memory import largest_batch as largest_batch
 from .analysis.memory import predict_memory as predict_memory
