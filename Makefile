@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint notebooks clean
+.PHONY: demo test test-all lint notebooks docs clean
 
 demo: .venv/.installed
 	$(BIN)/zoo demo
@@ -20,6 +20,11 @@ lint: .venv/.installed-dev
 
 notebooks: .venv/.installed-dev
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+# The documentation as a site in build/site; broken links and references are errors.
+docs: .venv/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
