@@ -21,6 +21,7 @@ POLICIES: dict[str, tuple[float, float, float] | None] = {
     "none": None,
     "light": (0.03, 0.10, 0.10),
     "strong": (0.08, 0.25, 0.30),
+    "textbook": (0.05, 0.0, 0.20),
     "randaugment": None,
     "trivialaugment": None,
 }
@@ -34,13 +35,17 @@ def augmentation(policy: str, *, seed: int = 0, fill_mode: str = "reflect") -> l
     | none | - | - | - | - |
     | light | half of the images | ±11° | ±10% | ±10% |
     | strong | half of the images | ±29° | ±25% | ±30% |
+    | textbook | half of the images | ±18° | - | ±20% |
     | randaugment | half of the images | then two transforms of `RandAugment` | | |
     | trivialaugment | half of the images | then one transform of `TrivialAugment` | | |
+
+    The policy "textbook" is from Géron 2022, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow",
+    chapter 14.
 
     Do not flip images that have a reading direction (digits, letters, traffic signs): leave out the first layer.
 
     Args:
-        policy: "none", "light", "strong", "randaugment" or "trivialaugment".
+        policy: "none", "light", "strong", "textbook", "randaugment" or "trivialaugment".
         seed: Integer that initialises the state that the layers use when they are called. (`pipelines.batches` and
             `pipelines.augment` have seeds of their own.)
         fill_mode: What the image shows beyond its edges: "reflect" (the image mirrored), "nearest", "wrap" or
@@ -68,10 +73,11 @@ def augmentation(policy: str, *, seed: int = 0, fill_mode: str = "reflect") -> l
         choice = RandAugment if policy == "randaugment" else TrivialAugment
         return [flip, choice(fill_mode=fill_mode, seed=seed + 1)]
     rotation, zoom, contrast = ranges
+    zooms = [RandomZoom((-zoom, zoom), fill_mode=fill_mode, seed=seed + 2)] if zoom else []
     return [
         flip,
         RandomRotation(rotation, fill_mode=fill_mode, seed=seed + 1),
-        RandomZoom((-zoom, zoom), fill_mode=fill_mode, seed=seed + 2),
+        *zooms,
         RandomContrast(contrast, seed=seed + 3),
     ]
 

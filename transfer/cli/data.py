@@ -10,7 +10,7 @@ from transfer.cli.console import Json, Layout, Outside, announce, err, for_peopl
 
 __all__ = ["audit", "preview"]
 
-Policy = Literal["none", "light", "strong", "randaugment", "trivialaugment"]
+Policy = Literal["none", "light", "strong", "textbook", "randaugment", "trivialaugment"]
 
 
 def audit(
