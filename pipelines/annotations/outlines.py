@@ -1,6 +1,7 @@
 """Outlines of objects, which are polygons or COCO's run lengths, and masks that are drawn from them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from pipelines.data import Scene
 from pipelines.prepare.turning import turn_array, turn_points
 
 __all__ = [
+    "DrawnMask",
     "class_mask",
+    "compressed_runs",
     "from_runs",
     "instance_masks",
     "outline_box",
@@ -99,6 +102,21 @@ def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -
     return mask
 
 
+@dataclass(frozen=True, eq=False)
+class DrawnMask:
+    """The class of each pixel of a scene whose objects have outlines, drawn when it is needed.
+
+    Args:
+        scene: The scene. Pixels without an object have the class 0, and the classes of objects count from 1.
+    """
+
+    scene: Scene
+
+    def read(self) -> np.ndarray:
+        """Draws the class of each pixel, `uint8 [h, w]`; crowds have 255."""
+        return class_mask(replace(self.scene, mask=None))
+
+
 def outline_box(polygons: Sequence[np.ndarray]) -> tuple[float, float, float, float]:
     """Returns the smallest box (xyxy) around polygons.
 
@@ -122,6 +140,30 @@ def to_runs(mask: np.ndarray) -> dict[str, Any]:
     changes = np.flatnonzero(np.diff(pixels)) + 1
     bounds = np.concatenate([[0] if not pixels[:1].any() else [0, 0], changes, [len(pixels)]])
     return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+
+
+def compressed_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns COCO's run lengths with the numbers as a text, in which COCO's tools keep them.
+
+    From the third number on, each is given as its difference from the one before the last. A number is written in
+    pieces of 5 bits, the lowest first; bit 6 says that another one follows, and bit 5 of the last one is the sign.
+
+    >>> compressed_runs({"size": [2, 2], "counts": [1, 3]})
+    {'size': [2, 2], 'counts': '13'}
+    >>> from_runs(compressed_runs(to_runs(np.array([[False, True], [True, True]])))).tolist()
+    [[False, True], [True, True]]
+    """
+    counts, text = runs["counts"], []
+    for place, count in enumerate(counts):
+        number = count - counts[place - 2] if place > 2 else count
+        while True:
+            piece = number & 31
+            number >>= 5
+            last = number == (-1 if piece & 16 else 0)
+            text.append(chr((piece if last else piece | 32) + 48))
+            if last:
+                break
+    return {"size": list(runs["size"]), "counts": "".join(text)}
 
 
 def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
