@@ -100,7 +100,7 @@ def classes_on_photos_in_graph(
     """
     import tensorflow as tf
 
-    heights, widths = tf.convert_to_tensor(heights), tf.convert_to_tensor(widths)
+    probabilities, heights, widths = map(tf.convert_to_tensor, (probabilities, heights, widths))
     if heights.shape.rank == 0:
         classes, scores = _of_one_size(preparation, probabilities, heights, widths, portable)
         return tf.cast(classes, tf.uint8), scores

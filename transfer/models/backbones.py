@@ -35,6 +35,7 @@ from transfer.models.normalisation import normalising_copy, values_of
 from transfer.python_values import as_python
 from zoo.models import Variant, family_of
 from zoo.surgery.feature_maps import levels
+from zoo.surgery.state import copy_state
 from zoo.weights.pretrained import PRETRAINED, FromPackage, Pretrained
 
 __all__ = ["Backbone", "any_size", "backbone"]

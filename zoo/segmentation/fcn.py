@@ -69,8 +69,8 @@ def fcn(
 def convolutional_classifier(classifier: keras.Model) -> keras.Model:
     """Returns a classifier without its last layer, its dense layers turned into convolutions, as a trunk for `fcn`.
 
-    The weights are copied. The window of the first dense layer pads the map, which so keeps its size, and poolings round
-    sizes up, so that the maps cover images of any size.
+    The weights are copied. The window of the first dense layer pads the map, which so keeps its size, and poolings
+    round sizes up, so that the maps cover images of any size.
 
     Args:
         classifier: A model with a dense head, such as `zoo.create_model("vgg16")`.

@@ -65,7 +65,7 @@ def write(source: Source, path: Path) -> None:
 
 
 def _ordered(outputs: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    """Returns some outputs in an order; each is a tensor of its own, since a branch may not hand on what it was given."""
+    """Returns some outputs in an order, as new tensors: a branch may not hand on what it was given."""
     return [tf.identity(outputs[name]) for name in names]
 
 

@@ -1,8 +1,8 @@
 """What networks for segmentation are shown in training: random windows of photos and their masks, changed together.
 
 A photo lies on the canvas as it will when the network is used. One warp then mirrors, turns, zooms and cuts out a
-window, of the photo and, with the nearest pixel, of its mask; colours change besides. So windows show the photo at about
-its full resolution, and their number does not depend on the size of the photos.
+window, of the photo and, with the nearest pixel, of its mask; colours change besides. So windows show the photo at
+about its full resolution, and their cost does not depend on the size of the photos.
 """
 
 import itertools
@@ -172,7 +172,7 @@ def validation_batches(scenes: Sequence[Scene], size: tuple[int, int], *, batch_
 
 
 def _loader(scenes: Sequence[Scene], size: tuple[int, int]) -> Callable[[tf.Tensor], dict[str, Any]]:
-    """Returns the function from the number of a scene to its photo and its mask on the canvas, both uint8, in a graph."""
+    """Returns the function from the number of a scene to its photo and its mask on the canvas, uint8, in a graph."""
     read = scene_reader(scenes, "classes")
     policy = ResizePolicy("pad", size, pad_value=FILL, mask_pad_value=IGNORE)
     specs = {"image": tf.TensorSpec([*size, 3], tf.uint8), "mask": tf.TensorSpec([*size], tf.uint8)}

@@ -37,10 +37,7 @@ def sections(run: Finished) -> Sections:
     evaluation = measured[split]
     names, backbone, network = evaluation.class_names, run.settings["backbone"], run.settings["network"]
     numbers = evaluation.metrics()
-    notes = {
-        name: f"Dice {as_number(own.metrics()['dice'])}, {as_percent(own.metrics()['pixel_accuracy'])} of the pixels right"
-        for name, own in measured.items()
-    }
+    notes = {name: _note(own.metrics()) for name, own in measured.items()}
     return Sections(
         title=f"{Path(run.settings['data']).name}: {network} on {backbone}",
         subtitle=subtitle(run, names, "class", "classes"),
@@ -60,6 +57,10 @@ def sections(run: Finished) -> Sections:
             tables=tuple(evaluation.tables()),
         ),
     )
+
+
+def _note(numbers: Mapping[str, Any]) -> str:
+    return f"Dice {as_number(numbers['dice'])}, {as_percent(numbers['pixel_accuracy'])} of the pixels right"
 
 
 def _sections(split: str, scenes: Any, evaluation: PixelEvaluation, masks: Any) -> tuple[Section, ...]:

@@ -39,8 +39,8 @@ class Segment(Settings):
     image_size: int | tuple[int, int] | None = default(
         "image_size",
         None,
-        help="Size of the canvas that whole photos are shown on, in pixels, such as 384x480. By default most photos fit "
-        "onto it as they are, up to 640 pixels.",
+        help="Size of the canvas that whole photos are shown on, in pixels, such as 384x480. By default most photos "
+        "fit onto it as they are, up to 640 pixels.",
     )
     batch_size: int = default("batch_size", 8)
     schedule: str = default("schedule", "cosine")
@@ -56,7 +56,8 @@ class Segment(Settings):
     )
     crops: int | None = setting(
         None,
-        "Number of windows of each photo in an epoch. By default one, and more where an epoch would have fewer than 200.",
+        "Number of windows of each photo in an epoch. By default one, or more where an epoch would have fewer than "
+        "200.",
         low=1,
     )
     flip: str = setting(

@@ -44,7 +44,7 @@ BACKGROUND = "background"
 
 
 def canvas_size(scenes: Sequence[Scene], largest: int = LARGEST) -> tuple[int, int]:
-    """Returns the size of a canvas onto which a photo of the median size fits as it is, in multiples of 32 pixels.
+    """Returns the size of a canvas onto which three of four photos fit as they are, in multiples of 32 pixels.
 
     Args:
         scenes: The photos.
@@ -57,7 +57,7 @@ def canvas_size(scenes: Sequence[Scene], largest: int = LARGEST) -> tuple[int, i
     >>> canvas_size([Scene(b"", "a", (360, 480))]), canvas_size([Scene(b"", "a", (3000, 4000))])
     ((384, 480), (480, 640))
     """
-    height, width = (float(side) for side in np.median([scene.size for scene in scenes], axis=0))
+    height, width = (float(side) for side in np.quantile([scene.size for scene in scenes], 0.75, axis=0))
     shrink = min(1.0, max(STRIDE, largest // STRIDE * STRIDE) / max(height, width))
     return tuple(max(1, math.ceil(round(side * shrink) / STRIDE)) * STRIDE for side in (height, width))
 
