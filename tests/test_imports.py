@@ -23,12 +23,13 @@ BELOW_ALL = ("transfer.keras_settings", "transfer.probabilities", "transfer.pyth
 # Rooms and modules that may import the named ones of ours only (and what is inside of them).
 ROOMS = {
     "zoo.boxes": set(),
+    "zoo.masks": set(),
     "zoo.primitives": set(),
     "zoo.losses": set(),
     "zoo.blocks": {"zoo.primitives"},
     "zoo.layers": {"zoo.primitives", "zoo.blocks"},
     "zoo.heads": {"zoo.primitives", "zoo.layers", "zoo.blocks"},
-    "zoo.metrics": {"zoo.boxes"},
+    "zoo.metrics": {"zoo.boxes", "zoo.masks"},
     "zoo.surgery": {"zoo.primitives", "zoo.layers"},
     "zoo.explain": {"zoo.surgery"},
     "pipelines.prepare": set(),

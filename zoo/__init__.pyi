@@ -5,6 +5,7 @@ from . import explain as explain
 from . import heads as heads
 from . import layers as layers
 from . import losses as losses
+from . import masks as masks
 from . import metrics as metrics
 from . import models as models
 from . import segmentation as segmentation

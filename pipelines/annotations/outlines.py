@@ -8,6 +8,7 @@ import numpy as np
 
 from pipelines.data import Scene
 from pipelines.prepare.turning import turn_array, turn_points
+from zoo.masks import RunLengths
 
 __all__ = [
     "DrawnMask",
@@ -136,10 +137,7 @@ def to_runs(mask: np.ndarray) -> dict[str, Any]:
     >>> to_runs(np.array([[False, True], [True, True]]))
     {'size': [2, 2], 'counts': [1, 3]}
     """
-    pixels = np.asarray(mask, bool).T.reshape(-1)
-    changes = np.flatnonzero(np.diff(pixels)) + 1
-    bounds = np.concatenate([[0] if not pixels[:1].any() else [0, 0], changes, [len(pixels)]])
-    return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+    return RunLengths.from_masks(np.asarray(mask, bool)[None]).to_coco(compressed=False)[0]
 
 
 def compressed_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,47 +175,7 @@ def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
     >>> from_runs({"size": [2, 2], "counts": [1, 3]}).tolist()
     [[False, True], [True, True]]
     """
-    runs = read_runs(runs)
-    height, width = runs["size"]
-    counts = _expanded(runs["counts"])
-    on = np.arange(len(counts)) % 2 == 1
-    return np.repeat(on, counts).reshape(width, height).T
-
-
-def _expanded(counts: str | bytes | Sequence[int]) -> list[int]:
-    """Returns run lengths as numbers. COCO's compressed run lengths are text.
-
-    From the third number on, a difference is stored: the run length minus the one two before it. A number is stored in
-    pieces of five bits, the lowest first, one character for each piece, counted from "0". The sixth bit of a character
-    says that more pieces follow; the fifth bit of the last piece is the sign. (This is `rleToString` in COCO's
-    maskApi.c. pycocotools reads it too, but returns uninitialised memory if the runs do not fill the image, so they
-    have to be counted in any case.)
-
-    Raises:
-        ValueError: There are other characters, or a number is cut off.
-
-    Example:
-
-    >>> _expanded("13")
-    [1, 3]
-    """
-    if not isinstance(counts, str | bytes):
-        return [int(count) for count in counts]
-    numbers: list[int] = []
-    value = shift = 0
-    for character in counts.encode() if isinstance(counts, str) else counts:
-        bits = character - ord("0")
-        if not 0 <= bits < 64:
-            raise ValueError(f"expected compressed run lengths, received the character {chr(character)!r}")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (bits & 16) and 1 << shift
-            numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("expected compressed run lengths, received text whose last number is cut off")
-    return numbers
+    return RunLengths.from_coco([runs]).masks()[0]
 
 
 def read_polygons(polygons: Sequence[Any]) -> tuple[np.ndarray, ...]:
@@ -238,10 +196,8 @@ def read_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, ValueError: They are not COCO's run lengths, or do not fill their size.
     """
+    RunLengths.from_coco([runs])
     height, width = (int(side) for side in runs["size"])
-    counts = _expanded(runs["counts"])
-    if sum(counts) != height * width or min(counts, default=0) < 0:
-        raise ValueError(f"expected run lengths that add up to {height}x{width} pixels, received {sum(counts)}")
     return {"size": [height, width], "counts": runs["counts"]}
 
 
