@@ -130,7 +130,7 @@ def test_only_the_table_names_the_tasks():
             continue
         own = re.match(r"transfer\.tasks\.\w+\.", f"{name}.")
         for imported in imports(path):
-            task = re.match(r"transfer\.tasks\.(classify|tag|regress|heads|locate|detect)\.", f"{imported}.")
+            task = re.match(r"transfer\.tasks\.(classify|tag|regress|heads|locate|detect|segment)\.", f"{imported}.")
             # A task may build on another one.
             assert not task or (own and (ROOT / name.replace(".", "/")).parent.parent.name == "tasks"), (
                 f"{path.relative_to(ROOT)} imports {imported}"

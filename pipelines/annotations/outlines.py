@@ -13,7 +13,6 @@ from zoo.masks import RunLengths
 __all__ = [
     "DrawnMask",
     "class_mask",
-    "compressed_runs",
     "from_runs",
     "instance_masks",
     "outline_box",
@@ -138,30 +137,6 @@ def to_runs(mask: np.ndarray) -> dict[str, Any]:
     {'size': [2, 2], 'counts': [1, 3]}
     """
     return RunLengths.from_masks(np.asarray(mask, bool)[None]).to_coco(compressed=False)[0]
-
-
-def compressed_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns COCO's run lengths with the numbers as a text, in which COCO's tools keep them.
-
-    From the third number on, each is given as its difference from the one before the last. A number is written in
-    pieces of 5 bits, the lowest first; bit 6 says that another one follows, and bit 5 of the last one is the sign.
-
-    >>> compressed_runs({"size": [2, 2], "counts": [1, 3]})
-    {'size': [2, 2], 'counts': '13'}
-    >>> from_runs(compressed_runs(to_runs(np.array([[False, True], [True, True]])))).tolist()
-    [[False, True], [True, True]]
-    """
-    counts, text = runs["counts"], []
-    for place, count in enumerate(counts):
-        number = count - counts[place - 2] if place > 2 else count
-        while True:
-            piece = number & 31
-            number >>= 5
-            last = number == (-1 if piece & 16 else 0)
-            text.append(chr((piece if last else piece | 32) + 48))
-            if last:
-                break
-    return {"size": list(runs["size"]), "counts": "".join(text)}
 
 
 def from_runs(runs: Mapping[str, Any]) -> np.ndarray:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import transfer
 from pipelines import Data, EvaluationCrop, Letterbox, Scene, class_colour
-from pipelines.annotations.outlines import compressed_runs, from_runs, to_runs
+from pipelines.annotations.outlines import from_runs
 from pipelines.prepare.class_maps import classes_on_photo, classes_on_photos_in_graph, probabilities_on_photo
 from transfer.cli.main import app
 from transfer.measuring.pixels import PixelEvaluation
@@ -101,16 +101,6 @@ def test_an_answer_says_how_much_of_the_photo_each_class_has():
     assert [row["background"] for row in rows if row["label"] == "background"] == [True]
     unsure = TASK.answer("a", given, (40, 30), CONTRACT, Options(threshold=0.7))
     np.testing.assert_array_equal(unsure.mask == 255, given["scores"] < 0.7)
-
-
-def test_run_lengths_are_those_of_pycocotools():
-    mask_tools = pytest.importorskip("pycocotools.mask")
-    draw = np.random.default_rng(0)
-    for size in ((1, 1), (3, 7), (60, 41)):
-        for chance in (0.0, 0.02, 0.5, 1.0):
-            mask = draw.random(size) < chance
-            expected = mask_tools.encode(np.asfortranarray(mask.astype("uint8")))
-            assert compressed_runs(to_runs(mask)) == {"size": list(size), "counts": expected["counts"].decode()}
 
 
 def test_masks_are_drawn_crisply():

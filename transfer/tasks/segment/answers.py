@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from pipelines.annotations.coco_ids import image_ids
-from pipelines.annotations.outlines import compressed_runs, to_runs
 from pipelines.colours import class_colour
 from pipelines.prepare.class_maps import NOTHING, classes_on_photo, classes_on_photos_in_graph, probabilities_on_photo
 from pipelines.prepare.preparation import Preparation
@@ -19,6 +18,7 @@ from transfer.drawing import indexed, paint
 from transfer.python_values import read_names
 from transfer.tasks.segment.settings import Segment
 from transfer.tasks.task import Answer, Arrays, Difference, Metric, Options, Task
+from zoo.masks import RunLengths
 from zoo.metrics.segmentation import SegmentationScores, segmentation_scores
 
 __all__ = ["BACKGROUNDS", "TASK", "Region", "SegmentContract", "Segmentation", "background_of"]
@@ -189,6 +189,8 @@ class SegmentTask(Task):
         return Segmentation(name=name, error=error)
 
     def predictions(self, answer: Segmentation) -> list[dict[str, Any]]:
+        numbers = np.where(answer.mask == NOTHING, 0, answer.mask.astype(np.int32) + 1)  # 0 is none
+        masks = RunLengths.from_instances(numbers).to_coco()
         return [
             {
                 "index": region.index,
@@ -196,7 +198,7 @@ class SegmentTask(Task):
                 "share": region.share,
                 "score": region.score,
                 "background": region.index == answer.background,
-                "mask": compressed_runs(to_runs(answer.mask == region.index)),
+                "mask": masks[region.index],
             }
             for region in answer.regions
         ]
