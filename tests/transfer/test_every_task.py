@@ -242,8 +242,8 @@ def test_a_step_in_parts_is_nearly_the_whole_step(task, tiny_data, tmp_path, mon
         assert any("whose gradients are accumulated" in line for line in lines) == (name == "in parts"), lines
         monkeypatch.setattr(fitting, "micro_batches", lambda *_, **__: transfer.MicroBatches(2, 4, 9 * 10**9, "8 GB"))
     assert not same(*weights)
-    # The loss of detection is a mean over the objects of those images that are computed at once, and the new batch norms
-    # of segmentation take the statistics of these images.
+    # The loss of detection is a mean over the objects of those images that are computed at once, and the new batch
+    # norms of segmentation take the statistics of these images.
     if task not in ("detect", "segment"):
         for whole, parts in zip(*weights, strict=True):
             np.testing.assert_allclose(parts, whole, atol=2e-3)

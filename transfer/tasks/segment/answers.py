@@ -189,6 +189,8 @@ class SegmentTask(Task):
         return Segmentation(name=name, error=error)
 
     def predictions(self, answer: Segmentation) -> list[dict[str, Any]]:
+        if answer.mask is None:
+            return []
         numbers = np.where(answer.mask == NOTHING, 0, answer.mask.astype(np.int32) + 1)  # 0 is none
         masks = RunLengths.from_instances(numbers).to_coco()
         return [
@@ -204,11 +206,11 @@ class SegmentTask(Task):
         ]
 
     def columns(self, contract: SegmentContract, options: Options) -> tuple[str, ...]:
-        return ("label", "share", "score")
+        return tuple(f"share of {name}" for name in contract.class_names)
 
     def rows(self, document: Mapping[str, Any], contract: SegmentContract, options: Options) -> list[dict[str, Any]]:
-        rows = [{name: one[name] for name in ("label", "share", "score")} for one in document["predictions"]]
-        return rows or [{}]
+        shares = {one["label"]: one["share"] for one in document["predictions"]}
+        return [{f"share of {name}": shares.get(name, 0.0) for name in contract.class_names}]
 
     def draw(self, image: np.ndarray, answer: Segmentation) -> Image.Image:
         drawn = [region for region in answer.regions if region.index != answer.background]
