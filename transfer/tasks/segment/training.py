@@ -198,7 +198,8 @@ def _with_masks(data: Data, spec: str) -> Data:
     scenes = [scene for part in data.splits.values() for scene in part]
     if all(scene.mask is not None for scene in scenes):
         return data
-    boxes = sum(outline is None for scene in scenes for outline in scene.outlines or ())
+    of_boxes = [scene for scene in scenes if scene.mask is None and scene.instances is None]
+    boxes = sum(outline is None for scene in of_boxes for outline in scene.outlines or ())
     if boxes or not any(len(scene) for scene in scenes):
         total = sum(map(len, scenes))
         raise ValueError(
