@@ -10,7 +10,8 @@ A map of classes does not say where one nucleus ends and the next begins. Two th
   Regression of the Distance Map").
 
 Objects are grown from seeds by the watershed transform (Beucher and Lantuejoul 1979; Vincent and Soille 1991): from
-interiors that do not touch, or places far from every edge. SciPy and scikit-image are imported when a function is called.
+interiors that do not touch, or from places far from every edge. SciPy and scikit-image are imported when a function is
+called.
 """
 
 import numpy as np
