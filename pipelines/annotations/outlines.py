@@ -68,14 +68,18 @@ def instance_masks(scene: Scene) -> np.ndarray:
     """
     if scene.instances is not None:
         return scene.instances == np.arange(1, len(scene) + 1)[:, None, None]
-    masks = np.zeros((len(scene), *scene.size), bool)
-    for mask, outline, box in zip(masks, scene.outlines or (), scene.boxes, strict=True):
-        if outline is None:
-            x1, y1, x2, y2 = np.round(box).astype(int)
-            mask[y1:y2, x1:x2] = True
-        else:
-            mask[:] = outline_mask(outline, scene.size)
-    return masks
+    return np.array([_object_mask(scene, i) for i in range(len(scene))], bool).reshape(-1, *scene.size)
+
+
+def _object_mask(scene: Scene, index: int) -> np.ndarray:
+    """Draws one object by its outline, or else by its box, `bool [h, w]`."""
+    outline = (scene.outlines or ())[index]
+    if outline is not None:
+        return outline_mask(outline, scene.size)
+    mask = np.zeros(scene.size, bool)
+    x1, y1, x2, y2 = np.round(scene.boxes[index]).astype(int)
+    mask[y1:y2, x1:x2] = True
+    return mask
 
 
 def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -> np.ndarray:
@@ -97,7 +101,9 @@ def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -
         return scene.mask if isinstance(scene.mask, np.ndarray) else scene.mask.read()
     first = 0 if background is None else background + 1
     mask = np.full(scene.size, ignore if background is None else background, np.uint8)
-    for pixels, number, crowd in zip(instance_masks(scene), scene.classes, scene.crowd, strict=True):
+    for index, (number, crowd) in enumerate(zip(scene.classes, scene.crowd, strict=True)):
+        # One object at a time: hundreds of masks of a large photo would take gigabytes.
+        pixels = _object_mask(scene, index) if scene.instances is None else scene.instances == index + 1
         mask[pixels] = ignore if crowd else first + number
     return mask
 
