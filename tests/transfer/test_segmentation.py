@@ -251,6 +251,26 @@ def test_the_trunk_of_a_network_is_found_again(tmp_path):
     assert list(freezing.trunk_levels(again)) == ["c1", "c2", "c3", "c4", "c5"]
 
 
+def test_a_network_starts_from_a_trained_one(tmp_path):
+    scenes = tuple(scene((64, 96), seed=seed) for seed in range(2))
+    data = Data(("a", "b", "c"), scenes, scenes)
+    common = {"backbone": "tiny", "image_size": (64, 96)}
+    coarse = LEARNING.build(data, transfer.Segment(**common, network="fcn16s")).model
+    for weight in coarse.get_layer("fcn_score").weights:
+        weight.assign_add(tf.ones_like(weight))
+    coarse.save(tmp_path / "model.keras")
+    for start in (tmp_path, tmp_path / "model.keras"):
+        fine = LEARNING.build(data, transfer.Segment(**common, network="fcn8s", start=start)).model
+        assert fine.input_shape == (None, None, None, 3)
+        for name in ("fcn_score", "fcn_up1", "conv2d"):
+            found = [layer for layer in fine.layers if layer.name == name]
+            for layer in found:
+                for own, other in zip(layer.get_weights(), coarse.get_layer(name).get_weights(), strict=True):
+                    np.testing.assert_array_equal(own, other)
+    with pytest.raises(FileNotFoundError, match="neither a run nor a model"):
+        LEARNING.build(data, transfer.Segment(**common, start=tmp_path / "nowhere"))
+
+
 def test_an_evaluation_says_which_images_are_worst():
     truths = [np.array([[0, 1, 1, 255]]), np.array([[0, 1, 1, 1]]), np.array([[0, 0, 0, 1]])]
     masks = [np.array([[0, 1, 1, 0]]), np.array([[0, 0, 1, 1]]), np.array([[1, 1, 1, 1]])]

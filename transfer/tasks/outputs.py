@@ -10,6 +10,7 @@ from transfer.tasks.task import Arrays, Task, stacked
 
 __all__ = ["on_photos", "outputs_for"]
 
+BATCH_PIXELS = 32 * 320 * 320  # Networks of larger images get fewer of them at a time, so that memory stays bounded.
 Ask = Callable[[np.ndarray], Arrays]  # prepared images `[n, H, W, 3]` -> outputs, boxes in pixels of the canvas
 
 
@@ -39,7 +40,7 @@ def outputs_for(
         ask: The model: a function from prepared images of the preparation's dtype to its outputs.
         part: The split, as `pipelines.Data` has it; every image can be read.
         contract: The model's contract.
-        batch_size: Number of images at a time.
+        batch_size: Number of images at a time; fewer where the network's images have more than 320 x 320 pixels.
         task: The task, which merges the outputs for several views; needed with `augment`.
         augment: Whether each image is seen in several views (test-time augmentation).
 
@@ -51,6 +52,8 @@ def outputs_for(
     """
     if augment and (task is None or task.no_views is not None):
         raise ValueError(f"several views of a photo cannot be averaged here: {task.no_views if task else 'no task'}")
+    height, width = contract.preparation.size
+    batch_size = min(batch_size, max(1, BATCH_PIXELS // (height * width)))
     views = contract.preparation.views() if augment else [(contract.preparation, False)]
     of_views = []
     for preparation, mirrored in views:

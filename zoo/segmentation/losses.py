@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-__all__ = ["IGNORE", "CombinedLoss", "DiceLoss", "PixelCrossentropy", "TverskyLoss", "pixel_weights"]
+from zoo.metrics.segmentation import IGNORE
 
-IGNORE = 255  # the label of pixels that have no class, in Pascal VOC and most other data
+__all__ = ["CombinedLoss", "DiceLoss", "PixelCrossentropy", "TverskyLoss", "pixel_weights"]
 
 ops = keras.ops
 

@@ -27,7 +27,7 @@ class Segment(Settings):
     'unet'
     """
 
-    epochs: int = default("epochs", 15, help="Number of epochs that train the network and the top of its trunk.")
+    epochs: int = default("epochs", 12, help="Number of epochs that train the network and the top of its trunk.")
     head_epochs: int = default(
         "head_epochs", 0, help="Number of epochs that train all but the trunk alone, before that."
     )
@@ -57,7 +57,7 @@ class Segment(Settings):
     crops: int | None = setting(
         None,
         "Number of windows of each photo in an epoch. By default one, or more where an epoch would have fewer than "
-        "200.",
+        "300.",
         low=1,
     )
     flip: str = setting(
@@ -65,6 +65,13 @@ class Segment(Settings):
         "Directions in which images are mirrored at random. Both is for what has no upright, such as cells and aerial "
         "photos; none is for what has a reading direction.",
         choices=("none", "horizontal", "vertical", "both"),
+    )
+    start: str | None = setting(
+        None,
+        "A run, or a model.keras, whose weights are taken over where layers are the same: fcn8s starts from a trained "
+        "fcn16s, and that from fcn32s.",
+        metavar="RUN",
+        advanced=True,
     )
     loss: str = setting("crossentropy+dice", "What is made small.", choices=LOSSES)
     class_weights: str = setting(
@@ -77,5 +84,6 @@ class Segment(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "crop", read_size(self.crop))
+        object.__setattr__(self, "start", None if self.start is None else str(self.start))
         if not self.epochs and not self.head_epochs:
             raise ValueError("a network has to learn for 1 epoch or more, got epochs=0 and head_epochs=0")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ from transfer.tasks.task import Arrays
 from transfer.training import freezing
 from transfer.training.plan import Plan
 from zoo.metrics.segmentation import IGNORE
+from zoo.segmentation.fcn import start_from
 from zoo.segmentation.networks import create
 from zoo.surgery.state import copy_state
 
@@ -39,7 +41,7 @@ __all__ = ["LEARNING", "canvas_size"]
 STRIDE = 32  # Sizes of the canvas are multiples of it.
 LARGEST = 640  # pixels of the longer side of the canvas, where nothing else is given
 CROP = 256  # pixels of the sides of a window, where nothing else is given
-FEWEST = 200  # windows in an epoch, where nothing else is given
+FEWEST = 300  # windows in an epoch, where nothing else is given
 BACKGROUND = "background"
 
 
@@ -110,6 +112,8 @@ class SegmentLearning(Learning):
         size = _canvas(data, settings)
         trunk = make_backbone(settings.backbone, image_size=size, weights=settings.weights)
         model = create(settings.network, any_size(trunk.model), len(data.class_names))
+        if settings.start is not None:
+            start_from(model, _opened(settings.start))
         plan = self.plan(settings)
         freezing.unfreeze(model, plan.stages[-1].unfreeze, batch_norms=plan.batch_norms == "trained")
         contract = SegmentContract(
@@ -239,6 +243,19 @@ def balanced(counts: np.ndarray) -> tuple[float, ...]:
     weights = np.divide(median, counts, out=np.zeros(len(counts)), where=counts > 0)
     weights *= counts.sum() / (weights * counts).sum()
     return tuple(weights.tolist())
+
+
+def _opened(run: str) -> keras.Model:
+    """Opens the model of a run, or a file of a model.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(run).expanduser()
+    path = path / "model.keras" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"start={run} (--start) is neither a run nor a model: there is no {path}")
+    return keras.models.load_model(path, compile=False)
 
 
 def _canvas(data: Data, settings: Segment) -> tuple[int, int]:
