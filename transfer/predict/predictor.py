@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import zoo
-from pipelines.prepare.memory_bound import PIXELS_AT_ONCE, MemoryBound
+from pipelines.prepare.memory_bound import BATCH_PIXELS, PIXELS_AT_ONCE, MemoryBound
 from pipelines.prepare.photo_sizes import declared_size
 from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
 from pipelines.prepare.preparation import Preparation
@@ -22,7 +22,6 @@ from transfer.tasks.task import Answer, Arrays, Options, Task, stacked
 __all__ = ["Predictor"]
 
 BATCH_SIZE = 32
-BATCH_PIXELS = 32 * 320 * 320  # Networks of larger images get fewer of them at a time, so that memory stays bounded.
 
 
 @dataclass(frozen=True)

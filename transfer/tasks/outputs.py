@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from pipelines import canvases
+from pipelines.prepare.memory_bound import BATCH_PIXELS
 from transfer.tasks.task import Arrays, Task, stacked
 
 __all__ = ["on_photos", "outputs_for"]
 
-BATCH_PIXELS = 32 * 320 * 320  # Networks of larger images get fewer of them at a time, so that memory stays bounded.
 Ask = Callable[[np.ndarray], Arrays]  # prepared images `[n, H, W, 3]` -> outputs, boxes in pixels of the canvas
 
 
