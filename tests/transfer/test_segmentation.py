@@ -303,7 +303,7 @@ def test_masks_are_written_for_a_folder(tiny_run, tmp_path):
                 assert bool(own) == expected.any()
                 if own:
                     np.testing.assert_array_equal(from_runs(own[0]["segmentation"]), expected)
-    result = CliRunner().invoke(app, ["predict", str(run.folder), str(photo), "--masks", str(tmp_path / "one")])
+    result = CliRunner().invoke(app, ["predict", str(run.folder), str(photo), "--out", str(tmp_path / "one")])
     assert result.exit_code == 0, result.output
     assert "of the pixels" in result.output
     assert len(list((tmp_path / "one").iterdir())) == 1

@@ -45,13 +45,13 @@ def predict(
     out_file: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="For a FOLDER: .csv, .jsonl, .parquet, .json (boxes, masks), .npz (vectors)."
+            "--out",
+            metavar="FILE",
+            help="For a FOLDER: .csv, .jsonl, .parquet, .json (boxes, masks), .npz (vectors). A folder "
+            "gets masks, of single photos, too.",
         ),
     ] = None,
     draw: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the photos with their answers there.")] = None,
-    masks: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write masks there: class numbers, with a palette.")
-    ] = None,
     grad_cam: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
     as_json: Json = False,
@@ -62,7 +62,7 @@ def predict(
     [dim]zoo predict efficientnet_lite0 photo.jpg[/]
     [dim]zoo predict runs/mine photos --out predictions.csv[/]
     [dim]zoo predict runs/boxes photos --draw drawn[/]
-    [dim]zoo predict runs/masks photos --masks masks[/]
+    [dim]zoo predict runs/pixels photos --out masks[/]
     """
     with for_people(stopped="Stopped. Repeat the command to go on." if out_file else "Stopped."):
         from transfer.predict.embeddings import write_embeddings
@@ -71,6 +71,8 @@ def predict(
         from transfer.predict.photos import other_files_in
         from transfer.predict.writing import check_masks, write_drawings
 
+        masks = out_file if out_file is not None and not out_file.suffix else None
+        out_file = None if masks is not None else out_file
         one_folder = len(images) == 1 and images[0].is_dir()
         if out_file is not None and not one_folder:
             raise ValueError("--out takes one folder of photos")

@@ -157,8 +157,10 @@ def write_drawings(
 def check_masks(predictor: Predictor, folder: Path | None) -> None:
     """Raises a ValueError where masks are asked for of a model whose task has none."""
     if folder is not None and not predictor.task.masks:
+        known = ", ".join((*FORMATS, *predictor.task.documents))
         raise ValueError(
-            f"masks are not for the task {predictor.task.name!r}, which says nothing of each pixel; leave {folder} out"
+            f"masks are not for the task {predictor.task.name!r}, which says nothing of each pixel, and {folder} is a "
+            f"folder for masks; name a file that ends in {known}, or leave it out"
         )
 
 
