@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.annotations.outlines import DrawnMask
 from pipelines.data import Data, Samples, Scene
 
 __all__ = ["data_fingerprint", "digest", "digests"]
@@ -82,6 +83,8 @@ def _annotation(scene: Scene) -> bytes:
     for mask in (scene.mask, scene.instances):
         if isinstance(mask, np.ndarray):
             total.update(mask.tobytes())
+        elif isinstance(mask, DrawnMask):
+            continue  # the outlines say it all
         elif mask is not None:  # a file, and which of its values are which classes
             total.update(digest(mask.path) + repr(mask.codes).encode())
     return total.digest()

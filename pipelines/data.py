@@ -28,8 +28,8 @@ class Fault:
         line: Line in that file, from 1. `None` where the fault is the file as a whole.
         kind: One of a few words to count by: "missing image", "unreadable image", "other size", "unknown class",
             "no area", "outside", "clipped", "not a number", "broken", "encoding", "refused", "duplicate",
-            "no annotation", "not listed", "label", "repeated", "tiny", "edges", "lossy", "excluded", "no label",
-            "trained on", "left out" (the default).
+            "no annotation", "not listed", "label", "repeated", "tiny", "edges", "no class", "one class", "lossy",
+            "excluded", "no label", "trained on", "left out" (the default).
         kept: Whether the object or image was kept (changed as the reason says) rather than left out.
 
     Example:

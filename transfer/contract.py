@@ -7,9 +7,11 @@ of its classes, its thresholds, and which outputs its model has.
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from pipelines.prepare.kinds import preparation_from_dict
 from pipelines.prepare.preparation import Preparation
@@ -99,13 +101,17 @@ class Output:
 
     Attributes:
         shape: Its shape without the axis of the images. None stands for a length that is open.
-        dtype: "float32" or "int32".
+        dtype: "float32", "int32" or "uint8".
         meaning: What it holds, in a few words for people.
         boxes: Whether its last axis holds boxes (xyxy). They are in pixels of the canvas where the model is given
             prepared images, and in pixels of the photo where it is given photos.
         internal: Whether only the proof and the predictor need it: the endpoint for photos leaves it out.
         values: What its numbers are: "shares", the probabilities of classes of which one is true; "probabilities", each
             by itself; or "numbers", the default.
+        made_of: Names of the outputs on the canvas of which it is made anew in pixels of a photo, by `on_photo` and
+            `on_photos_in_graph` of the contract. It has the size of the canvas where the model is given prepared
+            images, and the size of the photo where it is given photos.
+        measured: Whether it is kept for all images of a split, to measure on. Defaults to True.
     """
 
     shape: tuple[int | None, ...]
@@ -114,6 +120,8 @@ class Output:
     boxes: bool = False
     internal: bool = False
     values: Values = "numbers"
+    made_of: tuple[str, ...] = ()
+    measured: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +153,63 @@ class Contract:
     def box_outputs(self) -> tuple[str, ...]:
         """The names of the outputs that hold boxes."""
         return tuple(name for name, output in self.outputs().items() if output.boxes)
+
+    @property
+    def placed_outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that are others in pixels of a photo than in pixels of the canvas."""
+        return tuple(name for name, output in self.outputs().items() if output.boxes or output.made_of)
+
+    def needed(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Returns some outputs, and those on the canvas of which they are made in pixels of a photo."""
+        outputs, names = self.outputs(), tuple(names)
+        return tuple(dict.fromkeys([*names, *(own for name in names for own in outputs[name].made_of)]))
+
+    def on_photo(
+        self,
+        outputs: Mapping[str, Any],
+        size: Sequence[int],
+        *,
+        preparation: Preparation | None = None,
+        mirrored: bool = False,
+    ) -> dict[str, Any]:
+        """Returns the outputs for one image, which are in pixels of the canvas, in pixels of the photo.
+
+        Args:
+            outputs: Arrays by the names of outputs, without the axis of the images; those that are needed for others
+                (`needed`) have to be among them.
+            size: Height and width of the photo, in pixels.
+            preparation: How the photo came onto the canvas. Defaults to the contract's own preparation.
+            mirrored: Whether the canvas was mirrored, left to right.
+        """
+        preparation = preparation or self.preparation
+        moved = {}
+        for name in self.box_outputs:
+            if name in outputs:
+                boxes = outputs[name]
+                if mirrored:
+                    left, top, right, bottom = np.moveaxis(boxes, -1, 0)
+                    width = preparation.size[1]
+                    boxes = np.stack([width - right, top, width - left, bottom], axis=-1)
+                moved[name] = preparation.boxes_to_photo(boxes, size)
+        return {**outputs, **moved}
+
+    def on_photos_in_graph(
+        self, outputs: Mapping[str, Any], heights: Any, widths: Any, *, portable: bool = False
+    ) -> dict[str, Any]:
+        """Returns those outputs that are others in pixels of photos, in a graph.
+
+        Args:
+            outputs: Tensors by the names of outputs, in pixels of the canvas, with the axis of the images.
+            heights: Heights of the photos in pixels, `int32`, one for all or `[n]`.
+            widths: Widths of the photos in pixels, `int32`, one for all or `[n]`.
+            portable: Whether only operations that ONNX, OpenVINO and LiteRT know may be used; the sizes are then one
+                for all.
+        """
+        return {
+            name: self.preparation.boxes_to_photo_in_graph(outputs[name], heights, widths)
+            for name in self.box_outputs
+            if name in outputs
+        }
 
     def as_document(self) -> dict[str, Any]:
         """Returns the contract as JSON can hold it."""

@@ -1,15 +1,17 @@
-"""Answers on photos, for people to look at: boxes with their labels, or a few lines of text."""
+"""Answers on photos, for people to look at: boxes with their labels, masks, or a few lines of text."""
 
 import functools
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["caption", "draw"]
+from pipelines.colours import class_colour
+
+__all__ = ["caption", "draw", "indexed", "paint"]
 
 INK = (16, 18, 24)
 PAPER = (255, 255, 255)
@@ -90,6 +92,81 @@ def caption(image: np.ndarray, lines: Sequence[str], *, longer: int | None = Non
         text = _fitting(line, lambda text: pen.textlength(text, font=font) <= picture.width - 2 * margin)
         pen.text((margin, margin + number * height), text, fill=PAPER, font=font)
     return picture
+
+
+OPACITY = 0.45  # of the colour of a class over the photo; its border is opaque
+
+
+def paint(
+    image: np.ndarray,
+    mask: np.ndarray,
+    colours: Mapping[int, tuple[int, int, int]],
+    labels: Mapping[int, str],
+    *,
+    longer: int | None = None,
+) -> Image.Image:
+    """Lays a map of classes over a photo: each class in its colour, with an opaque border, and a list of their names.
+
+    Args:
+        image: The photo, uint8 `[h, w, 3]`.
+        mask: The number of the class of each pixel, int `[h, w]`. Classes without a colour are not painted.
+        colours: The colour of each class, as red, green and blue in 0..255.
+        labels: The names of the classes that are listed, by their numbers.
+        longer: The longer side in pixels that the drawing gets. By default the photo keeps its size.
+
+    Example:
+
+    >>> mask = np.zeros((40, 60), np.uint8)
+    >>> mask[10:20, 10:30] = 1
+    >>> paint(np.zeros((40, 60, 3), np.uint8), mask, {1: (255, 0, 0)}, {}).getpixel((10, 10))
+    (255, 0, 0)
+    """
+    picture, scale = _resized(image, longer)
+    if scale != 1.0:
+        mask = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST))
+    table = np.zeros((256, 3), np.float32)
+    painted = np.zeros(256, bool)
+    for number, colour in colours.items():
+        table[number], painted[number] = colour, True
+    numbers = np.asarray(mask, np.uint8)
+    is_border = np.zeros(numbers.shape, bool)  # Where a neighbour has another class.
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs = numbers[here] != numbers[there]
+        is_border[here] |= differs
+        is_border[there] |= differs
+    weight = np.where(painted[numbers], np.where(is_border, 1.0, OPACITY), 0.0)[..., None].astype(np.float32)
+    pixels = np.asarray(picture, np.float32) * (1 - weight) + table[numbers] * weight
+    picture = Image.fromarray(np.rint(pixels).astype(np.uint8))
+    if max(picture.size) >= READABLE:
+        _list(picture, [(labels[number], colours[number]) for number in labels if number in colours])
+    return picture
+
+
+def _list(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
+    """Writes names on their colours at the top left of a picture, below each other, as far as there is room."""
+    size = max(11, round(max(picture.size) / 50))
+    font, height = _font(size), round(1.4 * size)
+    pen = ImageDraw.Draw(picture)
+    for number, (label, colour) in enumerate(entries[: picture.height // height]):
+        width = pen.textlength(label, font=font)
+        top = number * height
+        pen.rectangle((0, top, width + size, top + height - 1), fill=colour)
+        pen.text((size / 2, top + height / 2), label, fill=INK, font=font, anchor="lm")
+
+
+def indexed(mask: np.ndarray) -> Image.Image:
+    """Returns a map of classes as an image with a palette, whose pixels are the numbers of the classes.
+
+    Class 0 is black, 255 is white, and the others have the colours in which they are drawn.
+
+    >>> image = indexed(np.array([[0, 1], [255, 1]], np.uint8))
+    >>> image.mode, np.asarray(image).tolist(), image.convert("RGB").getpixel((1, 0)) == class_colour(1)
+    ('P', [[0, 1], [255, 1]], True)
+    """
+    image = Image.fromarray(np.asarray(mask, np.uint8))
+    colours = [(0, 0, 0), *(class_colour(number) for number in range(1, 255)), PAPER]
+    image.putpalette([value for colour in colours for value in colour])
+    return image
 
 
 def _resized(image: np.ndarray, longer: int | None) -> tuple[Image.Image, float]:

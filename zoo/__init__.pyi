@@ -5,8 +5,10 @@ from . import explain as explain
 from . import heads as heads
 from . import layers as layers
 from . import losses as losses
+from . import masks as masks
 from . import metrics as metrics
 from . import models as models
+from . import segmentation as segmentation
 from .analysis.arithmetic import conv_output_size as conv_output_size
 from .analysis.arithmetic import same_padding as same_padding
 from .analysis.comparison import compare as compare

@@ -11,7 +11,8 @@ from zoo.primitives.convolution import GroupedConv2D
 from zoo.primitives.patches import PatchMap, PatchTokens
 from zoo.primitives.radial_basis import RadialBasis
 from zoo.primitives.residual import DropPath, LayerScale, ScaledAdd
-from zoo.primitives.upsampling import BilinearUpsampling, CropToMatch
+from zoo.primitives.taps import TrunkMap
+from zoo.primitives.upsampling import BilinearUpsampling, CropToMatch, PixelShuffle, ResizeToMatch
 
 __all__ = [
     "BilinearUpsampling",
@@ -26,10 +27,13 @@ __all__ = [
     "LocalResponseNormalization",
     "PatchMap",
     "PatchTokens",
+    "PixelShuffle",
     "RadialBasis",
     "ResidualUnit",
+    "ResizeToMatch",
     "ScaledAdd",
     "SqueezeExcite",
+    "TrunkMap",
     "block_layer",
     "gelu",
     "leaky_relu",

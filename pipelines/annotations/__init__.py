@@ -5,7 +5,7 @@
     coco     COCO JSON: boxes, polygons, run lengths                          read, write
     via      VGG Image Annotator JSON, versions 1 and 2                       read
     labelme  LabelMe JSON, one file for each image                            read
-    masks    mask PNGs, indexed or colour-coded                               read
+    masks    masks of classes, indexed or colour-coded; maps of objects       read
     cvat     CVAT's XML of images, with shapes of several kinds               read
     csv      tables of boxes, with names of columns or without                read
     kitti    KITTI text, one file for each image                              read
@@ -27,7 +27,8 @@ kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueEr
     missing image      The image does not exist, and its annotation is left out.
     unreadable image   The file is not an image, or its format cannot be read. It is left out.
     other size         The annotation states another width and height than the image has. The image is left out. If
-                       only an outline in run lengths has another size, the object is kept as a box.
+                       only an outline in run lengths has another size, the object is kept as a box. A mask that is
+                       smaller or larger by a pixel is kept; what is missing is ignored.
     duplicate          The image is annotated twice. The first annotation counts.
     no annotation      An image, or a line in a list, has no annotation file. It is left out. (In YOLO's layout, an
                        image without a text file is an image without objects, and is kept.)
@@ -47,7 +48,11 @@ kind in `Data.counts`; with `strict=True` the first fault is raised as a ValueEr
     repeated           Objects of one class have the same box. All are kept.
     tiny               All boxes of the image are smaller than a pixel, as fractions of its size are. They are kept.
     clipped            The object is partly outside of the image. Its box is cut at the edge, and its outline is kept.
-    edges              Masks have values at edges alone, as anti-aliasing makes them. They are ignored.
+    edges              Masks have values at edges alone, as anti-aliasing makes them. They are ignored. In lossy files,
+                       pixels have the class whose value is nearest.
+    no class           All pixels of a mask are to be ignored. The image is left out.
+    one class          All pixels of all masks of a split have one class. They are kept; of the training masks, it is an
+                       error.
     lossy              (Writers.) The format has no place for some information, which is not written.
 
 An image that loses all its objects is kept as an image without objects. A box that overshoots by at most a hundredth

@@ -11,15 +11,14 @@ from typing import Any
 import yaml
 
 from pipelines.annotations.json_heads import JsonHead, json_heads
+from pipelines.annotations.mask_folders import find_mask_folders
 from pipelines.annotations.signatures import SIGNATURES, fitting_layout
 from pipelines.sources.image_files import files_below, is_image
-from pipelines.sources.split_names import split_in
 
 __all__ = [
     "LAYOUTS",
     "Recognition",
     "find_description",
-    "find_mask_folders",
     "is_coco",
     "json_layout",
     "layout_of",
@@ -28,10 +27,6 @@ __all__ = [
 ]
 
 LAYOUTS = ("voc", "yolo", "coco", "via", "labelme", "masks", *SIGNATURES)
-
-# Of masks.
-_IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs")
-_MASK_FOLDERS = ("masks", "SegmentationClass", "labels", "annotations", "mask")
 
 # Number of files of one kind that are parsed before a folder counts as one without annotations of that kind.
 _TRIES = 50
@@ -156,7 +151,7 @@ def _texts(files: _Files) -> Recognition | None:
 
 def _masks(files: _Files) -> Recognition | None:
     found = find_mask_folders(files.root)
-    return None if not found else Recognition("masks", f"{files.place(found[0][2])} holds an image for each photo")
+    return None if not found else Recognition("masks", f"{files.place(found[0].masks)} holds an image for each photo")
 
 
 def _signature(files: _Files) -> Recognition | None:
@@ -302,24 +297,3 @@ def read_description(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected keys such as train, val and names, received {type(settings).__name__}")
     return settings
-
-
-def find_mask_folders(root: Path) -> list[tuple[str, Path, Path]]:
-    """Returns (split, folder of images, folder of masks) of each pair of folders below `root`."""
-    found = []
-    for base in (root, *sorted(path for path in root.iterdir() if path.is_dir() and split_in(path.name))):
-        images = next((base / name for name in _IMAGE_FOLDERS if (base / name).is_dir()), None)
-        masks = next((base / name for name in _MASK_FOLDERS if _has_images(base / name)), None)
-        if images is None or masks is None:
-            continue
-        splits = [path.name for path in sorted(masks.iterdir()) if path.is_dir() and split_in(path.name)]
-        splits = [name for name in splits if (images / name).is_dir()]
-        if splits:
-            found += [(split_in(name) or "train", images / name, masks / name) for name in splits]
-        else:
-            found.append(((split_in(base.name) if base != root else None) or "train", images, masks))
-    return found
-
-
-def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.glob("**/*.[pPbBtTgG][nNmMiI][gGpPfF]*"), None) is not None

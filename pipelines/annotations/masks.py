@@ -1,87 +1,31 @@
 """Mask PNGs: for each photo an image whose pixels are class numbers, or colours that stand for classes."""
 
-import csv
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pipelines.annotations.assembling import Draft, assemble
+from pipelines.annotations.assembling import Draft, assemble, image_header
 from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
-from pipelines.annotations.files import ImageIndex
-from pipelines.annotations.layouts import find_mask_folders
-from pipelines.annotations.mask_values import count_values
+from pipelines.annotations.instance_files import holds_instances, instance_draft, objects_draft
+from pipelines.annotations.mask_files import IGNORE, MaskFile, is_lossy, mask_values
+from pipelines.annotations.mask_folders import MaskFolders, find_mask_folders, masks_beside
+from pipelines.annotations.mask_pairs import kinds_of_masks, pair_names
+from pipelines.annotations.mask_values import count_values, grey_classes, lossy_levels
 from pipelines.data import Data
-from pipelines.prepare.turning import turn_array
+from pipelines.prepare.turning import turned_size
+from pipelines.sources.image_files import images_below, images_in
 from pipelines.sources.split_names import splits_among
 from pipelines.sources.splits import GroupBy
 
 __all__ = ["MaskFile", "read"]
 
-IGNORE = 255  # the value of pixels that have no class, in Pascal VOC and most other data
-
-# Endings of the names of mask files, after the name of the photo
-_ENDINGS = ("", "_mask", "-mask", "_label", "_seg", ".mask", "_L")
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """A mask that is read when it is needed.
-
-    Args:
-        path: File of the mask.
-        codes: Pixel value of each class: an index, or a colour as `red * 65536 + green * 256 + blue`.
-        colored: Whether `codes` are colours.
-        orientation: EXIF orientation of the photo, if the mask was drawn on the photo as it is stored. Defaults to 1.
-        edges: Values that are known to be no classes, since anti-aliasing left them at edges.
-    """
-
-    path: str
-    codes: tuple[int, ...]
-    colored: bool = False
-    orientation: int = 1
-    edges: frozenset[int] = frozenset()
-
-    def read(self) -> np.ndarray:
-        """Reads the class of each pixel, `uint8 [h, w]`, upright. Values that belong to no class become 255."""
-        values = _values(self.path, colored=self.colored)
-        if self.codes == tuple(range(len(self.codes))) and not self.colored:
-            classes = np.where(values < len(self.codes), values, IGNORE).astype(np.uint8)
-        else:
-            order = np.argsort(self.codes)
-            sorted_codes = np.array(self.codes)[order]
-            at = np.minimum(np.searchsorted(sorted_codes, values), len(order) - 1)
-            classes = np.where(sorted_codes[at] == values, order[at], IGNORE).astype(np.uint8)
-        return np.ascontiguousarray(turn_array(classes, self.orientation))
-
-    def unknown(self) -> dict[int, int]:
-        """Returns the values that belong to no class, and how many pixels have each, without 255 and edges."""
-        values, counts = np.unique(_values(self.path, colored=self.colored), return_counts=True)
-        known = {*self.codes, *self.edges} | (set() if self.colored else {IGNORE})
-        return {v: n for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in known}
-
-
-def _values(path: str | Path, *, colored: bool) -> np.ndarray:
-    """Reads indices or colour codes, `int32 [h, w]`.
-
-    Raises:
-        ValueError: The mask is coloured, and indices are expected.
-    """
-    with Image.open(path) as image:
-        if colored:
-            pixels = np.asarray(image.convert("RGB"), np.int32)
-            return pixels @ np.array([65536, 256, 1], np.int32)
-        if image.mode in ("RGB", "RGBA"):
-            pixels = np.asarray(image)[..., :3]
-            if (pixels == pixels[..., :1]).all():
-                return pixels[..., 0].astype(np.int32)
-            raise ValueError("it is colour-coded: pass the colour of each class, colors={'sky': (0, 0, 255), ...}")
-        if image.mode == "LA":
-            return np.asarray(image.getchannel("L")).astype(np.int32)
-        return np.asarray(image).astype(np.int32)
+_Pair = tuple[Path, str, Path]  # photo, its name, and its mask
 
 
 def read(
@@ -98,18 +42,26 @@ def read(
 ) -> Data:
     """Reads photos and their masks.
 
-    The folder holds `images/` and `masks/` (or `JPEGImages/` and `SegmentationClass/`). Splits are folders below these
-    or above (`images/train` and `masks/train`, or `train/images` and `train/masks`), or lists in
-    `ImageSets/Segmentation`. A mask has the name of its photo, which may be followed by `_mask`.
+    The folder holds `images/` and `masks/`, or folders of other names that people give them (`mask_folders` lists them:
+    `JPEGImages/` and `SegmentationClass/`, `train/` and `trainannot/`, `leftImg8bit/` and `gtFine/`, `images/` and
+    `1st_manual/` ...), or photos and masks beside each other (`cat.jpg`, `cat_mask.png`). Splits are folders below
+    these or above (`images/train` and `masks/train`, or `train/images` and `train/masks`), parts of their names, or
+    lists in `ImageSets/Segmentation`. A mask has the name of its photo, which may be followed by `_mask`, or a name
+    that differs from it in what all photos and all masks have in common (`mask_pairs.pair_names`).
+
+    Maps of objects (folders called `instances/` or `SegmentationObject/`, or 16-bit files whose values cover one region
+    each) and folders with a mask for each object (`ID/images/`, `ID/masks/`) give objects with outlines and boxes, of
+    the one class in `class_names` or `classes.txt`, or else "object".
 
     Args:
         folder: Folder of the data.
         class_names: Names of the classes; value `i` of an indexed mask stands for `class_names[i]`. Defaults to the
             names in `classes.txt` or in `colors`, or else to the numbers themselves. Masks with only the values 0 and
-            255 have the classes "background" and "object". Values that anti-aliasing left at edges are no classes.
+            255 have the classes "background" and "object". Values that anti-aliasing left at edges are no classes. In
+            JPEG files, each pixel has the class whose value is nearest.
         colors: Colour (red, green, blue) of each class, for colour-coded masks. Defaults to a table of names and
-            colours in the folder, if there is one: `labelmap.txt` (CVAT: `name:r,g,b::`) or `class_dict.csv`
-            (`name,r,g,b`).
+            colours in the folder, if there is one: `labelmap.txt` (CVAT: `name:r,g,b::`), `class_dict.csv`
+            (`name,r,g,b`) or `label_colors.txt` (`r g b name`).
         valid: Fraction of the images to take for validation, if the data has no validation split.
         test: Fraction of the images to take for testing, if the data has no split but the training split.
         seed: Integer that decides which images are taken.
@@ -119,60 +71,111 @@ def read(
             means "ignore".
 
     Returns:
-        A `Data` of scenes without objects and with a `mask`. `pipelines.annotations` describes what happens to faults.
+        A `Data` of scenes with a `mask` and without objects, or with objects and without a mask.
+        `pipelines.annotations` describes what happens to faults.
 
     Raises:
-        ValueError: There are no pairs of photos and masks, `colors` are missing for coloured masks, or there is a
-            fault and `strict`.
+        ValueError: There are no pairs of photos and masks, `colors` are missing for coloured masks, all pixels of all
+            training masks have one class, or there is a fault and `strict`.
     """
     root = Path(folder)
     log = Log(strict=strict)
-    pairs: dict[str, list[tuple[Path, str, Path]]] = {}
-    for role, image_folder, mask_folder in find_mask_folders(root):
-        pairs.setdefault(role, []).extend(_pairs(image_folder, mask_folder, log))
+    folders = find_mask_folders(root)
+    if any(found.kind == "objects" for found in folders):
+        drafts, names = _one_mask_each(root, folders, class_names, log)
+        return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
+    pairs = _pairs(folders, log)
     if set(pairs) == {"train"}:
         pairs = _listed(root, pairs["train"], log) or pairs
-    found_colors = colors if colors is not None else _find_colors(root, log)
-    edges: frozenset[int] = frozenset()
-    if found_colors:
-        names = list(class_names) if class_names is not None else list(found_colors)
-        missing = [name for name in names if name not in found_colors]
-        if missing:
-            raise ValueError(f"{root}: expected a colour for each class, and found none for {missing}")
-        codes: Sequence[int] = [65536 * r + 256 * g + b for r, g, b in (found_colors[name] for name in names)]
+    masks = [mask for part in pairs.values() for _, _, mask in part]
+    if any(found.kind == "instances" for found in folders) or holds_instances(masks):
+        name = _one_name(root, class_names, log)
+        made = {
+            role: [instance_draft(image, called, mask, name, log) for image, called, mask in part]
+            for role, part in pairs.items()
+        }
+        drafts, names = {role: [draft for draft in part if draft] for role, part in made.items()}, [name]
     else:
-        masks = [mask for part in pairs.values() for _, _, mask in part]
-        names, codes, edges = _indexed(root, class_names, masks, log)
-    made = MaskFile("", tuple(codes), bool(found_colors), edges=edges)
-    drafts = {
-        role: [
-            draft
-            for image, name, mask in part
-            if (draft := _draft(image, name, replace(made, path=str(mask)), check, log)) is not None
-        ]
-        for role, part in pairs.items()
-    }
+        names, file = _classes(root, class_names, masks, colors, log)
+        drafts = _class_drafts(root, pairs, names, file, check, log)
     return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
 
 
-def _pairs(images: Path, masks: Path, log: Log) -> list[tuple[Path, str, Path]]:
-    index = ImageIndex(masks)
-    photos = ImageIndex(images)
-    pairs = []
-    used = set()
-    for image in photos.paths:
-        name = image.relative_to(images)
-        stem = name.with_suffix("").as_posix()
-        mask = next((m for ending in _ENDINGS if (m := index.find(stem + ending)) is not None), None)
-        if mask is None:
-            log.add("no annotation", image, None, f"the image has no mask in {masks}; it is left out")
+def _pairs(folders: Sequence[MaskFolders], log: Log) -> dict[str, list[_Pair]]:
+    """Returns photos with their masks by split, and lists what has no partner."""
+    pairs: dict[str, list[_Pair]] = {}
+    paired: set[Path] = set()
+    others: dict[Path, Path] = {}  # every photo and mask, and the folder where its partner should be
+    for found in folders:
+        photos, masks = _files(found)
+        chosen, unread = kinds_of_masks([mask.relative_to(found.masks).as_posix() for mask in masks])
+        if unread:
+            log.note(
+                f"{len(unread)} files in {found.masks} are other forms of the masks, such as {unread[0]}, and not read."
+            )
+        for folder in found.unused:
+            log.note(f"{folder} is not read, since the masks in {found.masks} are.")
+        by_name = {photo.relative_to(found.images).as_posix(): photo for photo in photos}
+        made = pair_names(list(by_name), chosen)
+        others |= dict.fromkeys(photos, found.masks) | {found.masks / name: found.images for name in chosen}
+        for name, photo in by_name.items():
+            if name in made:
+                pairs.setdefault(found.split, []).append((photo, name, found.masks / made[name]))
+                paired |= {photo, found.masks / made[name]}
+        first = next(
+            ((name, mask) for name, mask in made.items() if not Path(mask).stem.startswith(Path(name).stem)), None
+        )
+        if first is not None:
+            log.note(f"Masks belong to photos by the parts in which their names differ: {first[1]} to {first[0]}.")
+    masks_of = {found.masks for found in folders}
+    for path, folder in others.items():
+        if path in paired:
             continue
-        used.add(mask)
-        pairs.append((image, name.as_posix(), mask))
-    for mask in index.paths:
-        if mask not in used:
-            log.add("missing image", mask, None, f"there is no image of that name in {images}; the mask is left out")
+        if folder in masks_of:
+            log.add("no annotation", path, None, f"the image has no mask in {folder}; it is left out")
+        else:
+            log.add("missing image", path, None, f"there is no image of that name in {folder}; the mask is left out")
     return pairs
+
+
+def _files(found: MaskFolders) -> tuple[list[Path], list[Path]]:
+    """Returns the photos and the masks of two folders, or of one that holds both."""
+    if found.images != found.masks:
+        return images_below(found.images), images_below(found.masks)
+    images = images_in(found.images)
+    masks = set(masks_beside({image.stem for image in images}).values())
+    return [image for image in images if image.stem not in masks], [image for image in images if image.stem in masks]
+
+
+def _one_mask_each(
+    root: Path, folders: Sequence[MaskFolders], class_names: Sequence[str] | None, log: Log
+) -> tuple[dict[str, list[Draft]], list[str]]:
+    """Returns the drafts of photos that have a mask for each object, and the name of the class."""
+    name = _one_name(root, class_names, log)
+    drafts: dict[str, list[Draft]] = {}
+    for found in folders:
+        photo = images_in(found.images)[0]
+        draft = objects_draft(photo, photo.relative_to(root).as_posix(), images_in(found.masks), name, log)
+        if draft is not None:
+            drafts.setdefault(found.split, []).append(draft)
+    return drafts, [name]
+
+
+def _one_name(root: Path, class_names: Sequence[str] | None, log: Log) -> str:
+    """Returns the name of the one class of objects."""
+    names = list(class_names) if class_names is not None else _names_in_file(root, log) or ["object"]
+    names = names[1:] if len(names) == 2 and names[0] == "background" else names
+    if len(names) != 1:
+        raise ValueError(
+            f"{root}: the masks tell objects apart and not their classes; expected one name, received {names}"
+        )
+    return names[0]
+
+
+def _names_in_file(root: Path, log: Log) -> list[str] | None:
+    if not (root / "classes.txt").is_file():
+        return None
+    return [line.strip() for line in (read_text(root / "classes.txt", log) or "").split("\n") if line.strip()]
 
 
 def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> dict[str, list[tuple[Path, str, Path]]]:
@@ -192,69 +195,204 @@ def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> di
 
 
 def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
-    colors: dict[str, tuple[int, int, int]] = {}
-    for name in ("labelmap.txt", "class_dict.csv", "classes.csv"):
+    """Returns the colours of classes from the first table of names and colours in the folder."""
+    for name in ("labelmap.txt", "class_dict.csv", "classes.csv", "label_colors.txt"):
         path = root / name
         text = (read_text(path, log) or "") if path.is_file() else ""
+        colors: dict[str, tuple[int, int, int]] = {}
         for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
-            row = line.split(":")[:2] if name.endswith(".txt") else next(csv.reader([line]))
-            values = row[1].split(",") if name.endswith(".txt") and len(row) > 1 else row[1:4]
-            try:
-                red, green, blue = (int(value) for value in values)
-            except ValueError:
-                if number > 1:  # the first line may hold the names of the columns
-                    reason = f"expected a name and three numbers, received {line!r}; the line is left out"
-                    log.add("broken", path, number, reason)
-                continue
-            colors[row[0].strip()] = (red, green, blue)
-    return colors
+            named = _named_colour(line)
+            if named is not None:
+                colors[named[0]] = named[1]
+            elif number > 1:  # the first line may hold the names of the columns
+                reason = f"expected a name and three numbers, received {line!r}; the line is left out"
+                log.add("broken", path, number, reason)
+        if colors:
+            return colors
+    return {}
+
+
+def _named_colour(line: str) -> tuple[str, tuple[int, int, int]] | None:
+    """Returns the name and the colour in a line: `name:r,g,b::`, `name,r,g,b` or `r g b name`.
+
+    >>> _named_colour("sky:0,0,255::"), _named_colour("64 128 64\tAnimal"), _named_colour("name,r,g,b")
+    (('sky', (0, 0, 255)), ('Animal', (64, 128, 64)), None)
+    """
+    number = r"\s*(\d{1,3})\s*"
+    before = re.match(rf"(.*?)[:,;\s]{number}[,;\s]{number}[,;\s]{number}(\D|$)", line)
+    after = re.match(rf"{number}[,;\s]{number}[,;\s]{number}[,;\s](.*)", line)
+    if after is not None and after[4].strip():
+        return after[4].strip(), (int(after[1]), int(after[2]), int(after[3]))
+    if before is None or not before[1].strip():
+        return None
+    return before[1].strip().strip('"'), (int(before[2]), int(before[3]), int(before[4]))
+
+
+def _classes(
+    root: Path,
+    class_names: Sequence[str] | None,
+    masks: Sequence[Path],
+    colors: Mapping[str, Sequence[int]] | None,
+    log: Log,
+) -> tuple[list[str], MaskFile]:
+    """Returns the names of the classes, and a mask file without a path that says which values they have."""
+    table = colors if colors is not None else _find_colors(root, log)
+    lossy = any(map(is_lossy, masks))
+    if table:
+        names = list(class_names) if class_names is not None else list(table)
+        missing = [name for name in names if name not in table]
+        if missing:
+            raise ValueError(f"{root}: expected a colour for each class, and found none for {missing}")
+        codes = [65536 * r + 256 * g + b for r, g, b in (table[name] for name in names)]
+        file = MaskFile("", tuple(codes), True, nearest=lossy)
+        if colors is not None or not _are_indices(masks, file):
+            return names, file
+        class_names = names
+    names, indices, edges = _indexed(root, class_names, masks, lossy, log)
+    return names, MaskFile("", tuple(indices), edges=edges, nearest=lossy)
+
+
+def _are_indices(masks: Sequence[Path], file: MaskFile) -> bool:
+    """Tells whether the first mask that can be read has the numbers of the classes of a table, and not its colours."""
+    for mask in masks:
+        try:
+            with Image.open(mask) as image:
+                if image.mode not in ("L", "P", "I", "I;16"):
+                    return False
+            values = mask_values(mask, colored=False)
+            unknown = replace(file, path=str(mask)).unknown()
+        except (OSError, ValueError):
+            continue
+        return bool(unknown) and bool(np.isin(values, [*range(len(file.codes)), IGNORE]).all())
+    return False
 
 
 def _indexed(
-    root: Path, class_names: Sequence[str] | None, masks: Sequence[Path], log: Log
+    root: Path, class_names: Sequence[str] | None, masks: Sequence[Path], lossy: bool, log: Log
 ) -> tuple[list[str], Sequence[int], frozenset[int]]:
     """Returns the names and the pixel values of the classes of indexed masks, and the values that are edges alone."""
     values = count_values(_readable(masks))
-    if values.edges:
-        log.add("edges", root, None, values.sentence(), kept=True)
-    names = None if class_names is None else list(class_names)
-    if names is None and (root / "classes.txt").is_file():
-        names = [line.strip() for line in (read_text(root / "classes.txt", log) or "").split("\n") if line.strip()]
+    names = list(class_names) if class_names is not None else _names_in_file(root, log)
+    if lossy:
+        try:
+            levels = lossy_levels(values.counts)
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}") from error
+        changed = sum(count for value, count in values.counts.items() if value not in levels)
+        if changed:
+            reason = (
+                f"a lossy format (JPEG) changed {changed} pixels of {values.counts.total()}; each has the class of "
+            )
+            log.add("edges", root, None, f"{reason}the nearest of the values {levels}", kept=True)
+        found, edges = frozenset(levels), frozenset()
+    else:
+        found, edges = values.classes, values.edges
+        if edges:
+            log.add("edges", root, None, values.sentence(), kept=True)
     # White is an object where there are two classes and nothing but black and white, and else it is to be ignored.
-    if values.classes == {0, IGNORE} and (names is None or len(names) == 2):
-        return names or ["background", "object"], (0, IGNORE), values.edges
+    if found == {0, IGNORE} and (names is None or len(names) == 2):
+        return names or ["background", "object"], (0, IGNORE), edges
+    grey = grey_classes(found)
+    if grey is not None and (names is None or len(names) == len(grey)):
+        listed = ", ".join(map(str, grey))
+        log.note(f"The values of the masks are shades of grey far apart ({listed}); each is a class, by its order.")
+        return names or [str(number) for number in grey], grey, edges
     if names is not None:
-        return names, range(len(names)), values.edges
-    known = sorted(values.classes - {IGNORE})
-    codes = known if values.edges else range(max(known, default=-1) + 1)
-    return [str(number) for number in codes], codes, values.edges
+        return names, range(len(names)), edges
+    known = sorted(found - {IGNORE})
+    codes = known if edges or lossy else range(max(known, default=-1) + 1)
+    return [str(number) for number in codes], codes, edges
 
 
 def _readable(masks: Iterable[Path]) -> Iterator[np.ndarray]:
     for mask in masks:
         try:
-            yield _values(mask, colored=False)
+            yield mask_values(mask, colored=False)
         except OSError:
             continue  # `_draft` lists it as a fault
         except ValueError as error:
             raise ValueError(f"{mask}: {error}") from error
 
 
-def _draft(image: Path, name: str, made: MaskFile, check: bool, log: Log) -> Draft | None:
+def _class_drafts(
+    root: Path, pairs: Mapping[str, Sequence[_Pair]], names: Sequence[str], file: MaskFile, check: bool, log: Log
+) -> dict[str, list[Draft]]:
+    """Returns the drafts of photos with masks of classes.
+
+    Raises:
+        ValueError: All pixels of all training masks have one class.
+    """
+    drafts: dict[str, list[Draft]] = {}
+    for role, part in pairs.items():
+        pixels: Counter[int] = Counter()
+        drafts[role] = []
+        for image, name, mask in part:
+            draft = _draft(image, name, replace(file, path=str(mask)), check, pixels, log)
+            if draft is not None:
+                drafts[role].append(draft)
+        if check and drafts[role] and len(pixels) == 1:
+            ((only, count),) = pixels.items()
+            reason = (
+                f"all {count} pixels of the {len(drafts[role])} masks of the split {role!r} have the class "
+                f"{names[only]!r}, such as in {drafts[role][0].source}"
+            )
+            if role == "train":
+                raise ValueError(f"{root}: {reason}; nothing can be learned from them. Expected two classes or more")
+            log.add(
+                "one class", drafts[role][0].source, None, f"{reason}; they are kept, and measure little", kept=True
+            )
+    return drafts
+
+
+def _draft(image: Path, name: str, made: MaskFile, check: bool, pixels: Counter[int], log: Log) -> Draft | None:
+    """Returns the draft of a photo with its mask, and counts the pixels of each class."""
     mask = Path(made.path)
     try:
         with Image.open(mask) as opened:
             size = opened.height, opened.width
-        unknown = made.unknown() if check else {}
+        counts = made.counts() if check else {}
     except (OSError, ValueError) as error:
         log.add("broken", mask, None, f"the file cannot be read as a mask ({error}); it is left out")
         return None
+    unknown = made.unknown(counts)
     if unknown:
-        more = f", and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        shown = ", ".join(f"{f'#{v:06x}' if made.colored else v} ({n} pixels)" for v, n in list(unknown.items())[:5])
+        ordered = sorted(unknown.items(), key=lambda item: -item[1])
+        more = f", and {len(ordered) - 5} more" if len(ordered) > 5 else ""
+        shown = ", ".join(f"{f'#{v:06x}' if made.colored else v} ({n} pixels)" for v, n in ordered[:5])
         log.add(
             "unknown class", mask, None, f"values that belong to no class: {shown}{more}; they are ignored", kept=True
         )
-    return Draft(image, name, mask, size=size, mask=made)
+    if check:
+        classes = made.classes(np.array(list(counts), np.int64))
+        own = Counter[int]()
+        for number, count in zip(classes.tolist(), counts.values(), strict=True):
+            own[number] += count
+        ignored = own.pop(IGNORE, 0)
+        if not own:
+            log.add("no class", mask, None, f"all {ignored} pixels are to be ignored; the image is left out")
+            return None
+        pixels.update(own)
+    fitted = _fitted(image, mask, size, log)
+    return Draft(image, name, mask, size=fitted, mask=made if fitted == size else replace(made, size=fitted))
+
+
+def _fitted(image: Path, mask: Path, size: tuple[int, int], log: Log) -> tuple[int, int]:
+    """Returns the size of the photo as the mask shows it, where the mask is smaller or larger by a pixel at most."""
+    try:
+        stored, tag = image_header(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return size  # `assemble` lists it as a fault
+    for shown in (stored, turned_size(stored, tag)):
+        if size == shown:
+            return size
+    for shown in (stored, turned_size(stored, tag)):
+        if max(abs(size[0] - shown[0]), abs(size[1] - shown[1])) <= 1:
+            reason = (
+                f"the mask has {size[1]}x{size[0]} pixels (width x height) and {image} {shown[1]}x{shown[0]}; what is "
+                "too much is cut at the right and lower edge, and what is missing is ignored"
+            )
+            log.add("other size", mask, None, reason, kept=True)
+            return shown
+    return size

@@ -1,14 +1,17 @@
 """Outlines of objects, which are polygons or COCO's run lengths, and masks that are drawn from them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pipelines.data import Scene
 from pipelines.prepare.turning import turn_array, turn_points
+from zoo.masks import RunLengths
 
 __all__ = [
+    "DrawnMask",
     "class_mask",
     "from_runs",
     "instance_masks",
@@ -65,14 +68,18 @@ def instance_masks(scene: Scene) -> np.ndarray:
     """
     if scene.instances is not None:
         return scene.instances == np.arange(1, len(scene) + 1)[:, None, None]
-    masks = np.zeros((len(scene), *scene.size), bool)
-    for mask, outline, box in zip(masks, scene.outlines or (), scene.boxes, strict=True):
-        if outline is None:
-            x1, y1, x2, y2 = np.round(box).astype(int)
-            mask[y1:y2, x1:x2] = True
-        else:
-            mask[:] = outline_mask(outline, scene.size)
-    return masks
+    return np.array([_object_mask(scene, i) for i in range(len(scene))], bool).reshape(-1, *scene.size)
+
+
+def _object_mask(scene: Scene, index: int) -> np.ndarray:
+    """Draws one object by its outline, or else by its box, `bool [h, w]`."""
+    outline = (scene.outlines or ())[index]
+    if outline is not None:
+        return outline_mask(outline, scene.size)
+    mask = np.zeros(scene.size, bool)
+    x1, y1, x2, y2 = np.round(scene.boxes[index]).astype(int)
+    mask[y1:y2, x1:x2] = True
+    return mask
 
 
 def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -> np.ndarray:
@@ -94,9 +101,26 @@ def class_mask(scene: Scene, *, background: int | None = 0, ignore: int = 255) -
         return scene.mask if isinstance(scene.mask, np.ndarray) else scene.mask.read()
     first = 0 if background is None else background + 1
     mask = np.full(scene.size, ignore if background is None else background, np.uint8)
-    for pixels, number, crowd in zip(instance_masks(scene), scene.classes, scene.crowd, strict=True):
+    for index, (number, crowd) in enumerate(zip(scene.classes, scene.crowd, strict=True)):
+        # One object at a time: hundreds of masks of a large photo would take gigabytes.
+        pixels = _object_mask(scene, index) if scene.instances is None else scene.instances == index + 1
         mask[pixels] = ignore if crowd else first + number
     return mask
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnMask:
+    """The class of each pixel of a scene whose objects have outlines, drawn when it is needed.
+
+    Args:
+        scene: The scene. Pixels without an object have the class 0, and the classes of objects count from 1.
+    """
+
+    scene: Scene
+
+    def read(self) -> np.ndarray:
+        """Draws the class of each pixel, `uint8 [h, w]`; crowds have 255."""
+        return class_mask(replace(self.scene, mask=None))
 
 
 def outline_box(polygons: Sequence[np.ndarray]) -> tuple[float, float, float, float]:
@@ -118,10 +142,7 @@ def to_runs(mask: np.ndarray) -> dict[str, Any]:
     >>> to_runs(np.array([[False, True], [True, True]]))
     {'size': [2, 2], 'counts': [1, 3]}
     """
-    pixels = np.asarray(mask, bool).T.reshape(-1)
-    changes = np.flatnonzero(np.diff(pixels)) + 1
-    bounds = np.concatenate([[0] if not pixels[:1].any() else [0, 0], changes, [len(pixels)]])
-    return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+    return RunLengths.from_masks(np.asarray(mask, bool)[None]).to_coco(compressed=False)[0]
 
 
 def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
@@ -135,47 +156,7 @@ def from_runs(runs: Mapping[str, Any]) -> np.ndarray:
     >>> from_runs({"size": [2, 2], "counts": [1, 3]}).tolist()
     [[False, True], [True, True]]
     """
-    runs = read_runs(runs)
-    height, width = runs["size"]
-    counts = _expanded(runs["counts"])
-    on = np.arange(len(counts)) % 2 == 1
-    return np.repeat(on, counts).reshape(width, height).T
-
-
-def _expanded(counts: str | bytes | Sequence[int]) -> list[int]:
-    """Returns run lengths as numbers. COCO's compressed run lengths are text.
-
-    From the third number on, a difference is stored: the run length minus the one two before it. A number is stored in
-    pieces of five bits, the lowest first, one character for each piece, counted from "0". The sixth bit of a character
-    says that more pieces follow; the fifth bit of the last piece is the sign. (This is `rleToString` in COCO's
-    maskApi.c. pycocotools reads it too, but returns uninitialised memory if the runs do not fill the image, so they
-    have to be counted in any case.)
-
-    Raises:
-        ValueError: There are other characters, or a number is cut off.
-
-    Example:
-
-    >>> _expanded("13")
-    [1, 3]
-    """
-    if not isinstance(counts, str | bytes):
-        return [int(count) for count in counts]
-    numbers: list[int] = []
-    value = shift = 0
-    for character in counts.encode() if isinstance(counts, str) else counts:
-        bits = character - ord("0")
-        if not 0 <= bits < 64:
-            raise ValueError(f"expected compressed run lengths, received the character {chr(character)!r}")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (bits & 16) and 1 << shift
-            numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("expected compressed run lengths, received text whose last number is cut off")
-    return numbers
+    return RunLengths.from_coco([runs]).masks()[0]
 
 
 def read_polygons(polygons: Sequence[Any]) -> tuple[np.ndarray, ...]:
@@ -196,10 +177,8 @@ def read_runs(runs: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, ValueError: They are not COCO's run lengths, or do not fill their size.
     """
+    RunLengths.from_coco([runs])
     height, width = (int(side) for side in runs["size"])
-    counts = _expanded(runs["counts"])
-    if sum(counts) != height * width or min(counts, default=0) < 0:
-        raise ValueError(f"expected run lengths that add up to {height}x{width} pixels, received {sum(counts)}")
     return {"size": [height, width], "counts": runs["counts"]}
 
 

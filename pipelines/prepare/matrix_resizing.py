@@ -18,21 +18,24 @@ def multiply(images: Any, to_rows: Any, to_columns: Any) -> Any:
     """Resizes images with a matrix for each axis.
 
     Args:
-        images: `[n, h, w, 3]`, `uint8` or `float32`; each of these numbers may be unknown in a graph.
+        images: `[n, h, w, c]`, `uint8` or `float32`; each of these numbers but the last may be unknown in a graph.
         to_rows: `float32 [H, h]`.
         to_columns: `float32 [W, w]`.
 
     Returns:
-        `float32 [n, H, W, 3]`.
+        `float32 [n, H, W, c]`.
     """
     import tensorflow as tf
 
     shape = tf.shape(images)
     n, h, w = shape[0], shape[1], shape[2]
-    height, width = to_rows.shape[0], to_columns.shape[0]
-    flat = tf.reshape(tf.cast(images, tf.float32), [n, h, w * 3])
-    flat = tf.reshape(tf.matmul(to_rows, flat), [n * height, w, 3])
-    return tf.reshape(tf.matmul(to_columns, flat), [n, height, width, 3])
+    channels = images.shape[3]
+    height, width = (
+        tf.shape(matrix)[0] if matrix.shape[0] is None else matrix.shape[0] for matrix in (to_rows, to_columns)
+    )
+    flat = tf.reshape(tf.cast(images, tf.float32), [n, h, w * channels])
+    flat = tf.reshape(tf.matmul(to_rows, flat), [n * height, w, channels])
+    return tf.reshape(tf.matmul(to_columns, flat), [n, height, width, channels])
 
 
 def window_matrix(length: Any, start: Any, window: Any, size: int, interpolation: str) -> Any:
@@ -75,7 +78,7 @@ def _inverse_scales(size: int) -> np.ndarray:
     return np.float32(1) / (np.float32(size) / windows)
 
 
-def placed_matrix(length: Any, start: Any, window: Any, size: int) -> tuple[Any, Any]:
+def placed_matrix(length: Any, start: Any, window: Any, size: Any) -> tuple[Any, Any]:
     """Computes how much each pixel of a photo's axis counts for each pixel of a canvas on which the photo lies.
 
     The size that the photo is resized to is known only in the graph, so that there is no table of scales. Instead,
@@ -86,7 +89,7 @@ def placed_matrix(length: Any, start: Any, window: Any, size: int) -> tuple[Any,
         length: Number of pixels of the photo's axis, a scalar `int32` tensor.
         start: First pixel of the canvas that shows the photo, a scalar `int32` tensor.
         window: Number of pixels of the canvas that show the photo, a scalar `int32` tensor.
-        size: Number of pixels of the canvas.
+        size: Number of pixels of the canvas, an integer or a scalar `int32` tensor.
 
     Returns:
         The weights, `float32 [size, length]`, and which pixels of the canvas show the photo, `float32 [size]`, 1 or 0.

@@ -4,12 +4,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["PIXEL", "PIXELS_AT_ONCE", "MemoryBound"]
+__all__ = ["BATCH_PIXELS", "PIXEL", "PIXELS_AT_ONCE", "MemoryBound"]
 
 # How many bytes of memory one pixel of a photo takes at most, while it is decoded, laid over white and resized.
 PIXEL = 64
 # How many pixels all threads together unpack at a time, where nobody says otherwise; a larger photo is unpacked alone.
 PIXELS_AT_ONCE = 50_000_000
+# How many pixels of prepared images a network is given at a time: of larger images, there are fewer in a batch.
+BATCH_PIXELS = 32 * 320 * 320
 
 
 class MemoryBound:

@@ -10,7 +10,7 @@ from pipelines.prepare.kernels import KERNELS
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["resize_photo"]
+__all__ = ["resize_photo", "resizing_matrix"]
 
 
 def resize_photo(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
@@ -32,13 +32,13 @@ def resize_photo(image: np.ndarray, size: tuple[int, int], interpolation: str) -
     part = image.astype(np.float32)
     for length, new_length in zip(image.shape[:2], size, strict=True):
         # One axis after the other; each comes out second, so that both are in their places after two turns.
-        resized = _matrix(length, new_length, interpolation) @ part.reshape(length, -1)
+        resized = resizing_matrix(length, new_length, interpolation) @ part.reshape(length, -1)
         part = resized.reshape(new_length, -1, 3).swapaxes(0, 1)
     return part
 
 
 @lru_cache(64)  # photos of one camera have the same sizes
-def _matrix(length: int, size: int, interpolation: str) -> "csr_array":
+def resizing_matrix(length: int, size: int, interpolation: str) -> "csr_array":
     """Returns the matrix that resizes an axis: float32 [size, length], zero but for a few numbers in each row."""
     from scipy.sparse import csr_array
 

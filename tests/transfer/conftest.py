@@ -25,6 +25,7 @@ register()
 # Class folders as people have them, and the colour that tells each class apart.
 CLASSES = {"Blüten & Blätter": (200, 60, 60), "sea": (40, 70, 220), "<meadow>": (60, 190, 40)}
 PER_CLASS = 12
+IGNORED = 255  # the value of pixels of a mask that have no class
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,6 +143,22 @@ def write_boxes(folder: Path, *, one: bool = False) -> Path:
     return folder
 
 
+def write_masks(folder: Path) -> Path:
+    """Writes the same photos with masks of three classes, 255 around each rectangle, and splits of their own."""
+    for split, count, seed in (("train", 24, 0), ("val", 6, 1), ("test", 6, 2)):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for scene in box_scenes(count, seed=seed):
+            mask = np.zeros(scene.size, "uint8")
+            for (left, top, right, bottom), number in zip(scene.boxes.astype(int), scene.classes, strict=True):
+                mask[top:bottom, left:right] = IGNORED
+                mask[top + 1 : bottom - 1, left + 1 : right - 1] = number + 1
+            Image.fromarray(scene.image).save(folder / split / "images" / scene.name)
+            Image.fromarray(mask).save(folder / split / "masks" / scene.name)
+    (folder / "classes.txt").write_text("background\nant\nbee & co\n")
+    return folder
+
+
 @pytest.fixture
 def make_box_scenes():
     return box_scenes
@@ -164,6 +181,7 @@ def tiny_data(shared) -> Callable[[str], str]:
         "table": write_table,
         "locate": lambda folder: write_boxes(folder / "boxes", one=True),
         "detect": lambda folder: write_boxes(folder / "boxes"),
+        "segment": lambda folder: write_masks(folder / "masks"),
     }
 
     def data(task: str) -> str:

@@ -44,9 +44,11 @@ TINY: dict[str, dict[str, Any]] = {
     "locate": COMMON | {"head_epochs": 4, "epochs": 2, "head_learning_rate": 1e-2},
     "detect": COMMON | {"epochs": 16, "batch_size": 4, "learning_rate": 3e-3, "flip": "both", "image_size": "64x96",
                         "augment": "light"},
+    "segment": COMMON | {"epochs": 10, "batch_size": 4, "learning_rate": 1e-2, "flip": "both", "image_size": "64x96",
+                         "crop": 64, "crops": 1, "augment": "light"},
 }  # fmt: skip
 # The formats of the finished runs that tests share, besides Keras' own.
-RUN_FORMATS = dict.fromkeys(TINY, "onnx") | dict.fromkeys(("classify", "detect"), ",".join(FORMATS[1:]))
+RUN_FORMATS = dict.fromkeys(TINY, "onnx") | dict.fromkeys(("classify", "detect", "segment"), ",".join(FORMATS[1:]))
 
 
 @dataclass(frozen=True)

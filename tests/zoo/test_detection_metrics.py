@@ -434,8 +434,8 @@ def test_bad_samples_are_named(function):
             r"detections of image 1 have no scores; they have \['boxes', 'cl",
         ),
         ([case(), {"boxes": []}], good, "truths of image 1 have no classes"),
-        (good, [case(), case(scores=[0.5, 0.4])], "detections of image 1 have 1 boxes, but 2 scores"),
-        ([case(), case(crowd=[])], good, "truths of image 1 have 1 boxes, but 0 crowd"),
+        (good, [case(), case(scores=[0.5, 0.4])], "detections of image 1 have 1 objects, but 2 scores"),
+        ([case(), case(crowd=[])], good, "truths of image 1 have 1 objects, but 0 crowd"),
         (good, [case(), case(scores=[math.nan])], "detections of image 1 have NaN scores"),
         (good, [case(), case(boxes=[[0, 0, math.nan, 5]])], "detections of image 1 have a box that is not finite"),
         (

@@ -4,10 +4,10 @@
 endpoint             takes                                                      gives
 ===================  =========================================================  ====================================
 `images`             `images`: RGB in 0..255, float32 or uint8                  the outputs that the contract names,
-                     [n, height, width, 3], any height and width                without internal ones; boxes in
-                                                                                pixels of the photos
-`image_bytes`        `encoded`: string [n], JPEG, PNG, GIF, BMP or WebP files,  the same
-                     turned upright by their EXIF orientation
+                     [n, height, width, 3], any height and width                without internal ones; boxes and maps
+                                                                                in pixels of the photos
+`image_bytes`        `encoded`: string [n], JPEG, PNG, GIF, BMP or WebP files,  the same; maps are padded to the
+                     turned upright by their EXIF orientation                   largest photo
 `cropped`, or        `images`: as the contract's preparation makes them:        all outputs; boxes in pixels of the
 `resized`            uint8 [n, H, W, 3] for crops, float32 for letterboxes      canvas
 `contract`           nothing                                                    `contract`: the contract as JSON;
@@ -25,7 +25,7 @@ import tensorflow as tf
 from pipelines import decode_image
 from transfer.contract import Contract
 
-__all__ = ["Endpoints", "Network", "boxes_on_photos", "endpoints"]
+__all__ = ["Endpoints", "Network", "endpoints"]
 
 # Name of an endpoint -> its function, and the inputs (`tf.TensorSpec`) to trace it for.
 Endpoints = dict[str, tuple[Callable, list[tuple]]]
@@ -56,7 +56,8 @@ def endpoints(network: Network, contract: Contract) -> Endpoints:
 
     def on_photos(pixels, heights, widths):
         found = outputs(pixels)
-        return boxes_on_photos({name: found[name] for name in public}, contract, heights, widths)
+        moved = contract.on_photos_in_graph(found, heights, widths)
+        return {name: moved.get(name, found[name]) for name in public}
 
     def images(images):
         shape = tf.shape(images)
@@ -85,23 +86,3 @@ def endpoints(network: Network, contract: Contract) -> Endpoints:
         preparation.endpoint: (prepared, [(tf.TensorSpec((None, *canvas), preparation.dtype, name="images"),)]),
         "contract": (contract_, [()]),
     }
-
-
-def boxes_on_photos(outputs: dict[str, Any], contract: Contract, heights: Any, widths: Any) -> dict[str, Any]:
-    """Moves those outputs that hold boxes from the canvas to the photos, in a graph.
-
-    Args:
-        outputs: Tensors by the names of outputs, boxes in pixels of the canvas.
-        contract: The model's contract.
-        heights: Heights of the photos in pixels, `int32`, one for all or `[n]`.
-        widths: Widths of the photos in pixels, `int32`, one for all or `[n]`.
-
-    Returns:
-        The same outputs, boxes in pixels of the photos.
-    """
-    moved = {
-        name: contract.preparation.boxes_to_photo_in_graph(outputs[name], heights, widths)
-        for name in contract.box_outputs
-        if name in outputs
-    }
-    return outputs | moved

@@ -198,7 +198,7 @@ def _compared(engine: Engine, artifact: str, case: _Case, tolerance: float) -> C
     """Compares the answers to all photos with those of the trained model, photo by photo."""
     contract, place = engine.contract, f"{artifact}, endpoint {case.endpoint}, batch of {case.batch}"
     try:
-        actual = _joined([engine.outputs(case.way, batch) for batch in case.inputs])
+        actual = _photo_by_photo([engine.outputs(case.way, batch) for batch in case.inputs])
     except Exception as error:  # Each runtime has its own classes of errors.
         raise ExportError(f"{place}: it gives no answer: {str(error).rstrip('.')}.", artifact=artifact) from error
     missing = [name for name, one in contract.outputs().items() if not one.internal and name not in actual]
@@ -208,7 +208,7 @@ def _compared(engine: Engine, artifact: str, case: _Case, tolerance: float) -> C
     for index, size in enumerate(case.sizes):
         expected = {name: values[index] for name, values in case.expected.items()}
         if case.on_photos:
-            expected = _on_photo(expected, contract, size)
+            expected = contract.on_photo(expected, size)
         outputs = {name: values[index] for name, values in actual.items()}
         difference = compare(expected, outputs, size, contract, tolerance)
         if difference.reason or not difference.value <= tolerance:
@@ -219,12 +219,6 @@ def _compared(engine: Engine, artifact: str, case: _Case, tolerance: float) -> C
             )
         worst = max(worst, difference.value)
     return Check(artifact, case.endpoint, case.batch, worst)
-
-
-def _on_photo(outputs: Arrays, contract: Contract, size: tuple[int, int]) -> Arrays:
-    """Moves boxes from the canvas to a photo."""
-    names = [name for name in contract.box_outputs if name in outputs]
-    return outputs | {name: contract.preparation.boxes_to_photo(outputs[name], size) for name in names}
 
 
 def same_size(photos: Sequence[np.ndarray]) -> np.ndarray:
@@ -243,6 +237,11 @@ def _groups(items: Any, count: int = GROUP) -> list[Any]:
 
 def _joined(batches: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _photo_by_photo(batches: Sequence[Arrays]) -> dict[str, list[np.ndarray]]:
+    """Returns the outputs for each photo; maps are of several sizes."""
+    return {name: [values for batch in batches for values in batch[name]] for name in batches[0]}
 
 
 # An exported folder

@@ -84,13 +84,14 @@ def answers_on(labelled: Labelled, contract: Contract, ask: Callable[[np.ndarray
     Returns:
         The outputs without internal ones, boxes in pixels of the photos.
     """
-    names = [name for name, output in contract.outputs().items() if not output.internal]
+    names = contract.needed(name for name, output in contract.outputs().items() if not output.internal)
 
     def public(images: np.ndarray) -> Arrays:
         outputs = ask(images)
         return {name: outputs[name] for name in names}
 
-    return outputs_for(public, labelled.part, contract)
+    outputs = outputs_for(public, labelled.part, contract)
+    return {name: values for name, values in outputs.items() if not contract.outputs()[name].internal}
 
 
 def points_lost(metric: Metric, before: float | None, after: float | None) -> float:
@@ -153,7 +154,7 @@ def check_agreement(
     )
     share = task.agreement(expected, actual, contract)
     lost = max(100 * (1 - share), points_lost(metric, before, after))
-    numbers = all(np.isfinite(values).all() for values in actual.values())
+    numbers = all(np.isfinite(own).all() for values in actual.values() for own in values)
     if numbers and lost <= bound + 1e-9:
         return Agreement(artifact, len(labelled), share, metric.name, before, after, bound)
     worst, difference = _largest_difference(expected, actual, labelled, contract)

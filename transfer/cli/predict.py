@@ -45,7 +45,10 @@ def predict(
     out_file: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="For a FOLDER: .csv, .jsonl, .parquet, .json (boxes), .npz (vectors)."
+            "--out",
+            metavar="FILE",
+            help="For a FOLDER: .csv, .jsonl, .parquet, .json (boxes, masks), .npz (vectors). A folder "
+            "gets masks, of single photos, too.",
         ),
     ] = None,
     draw: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the photos with their answers there.")] = None,
@@ -59,26 +62,30 @@ def predict(
     [dim]zoo predict efficientnet_lite0 photo.jpg[/]
     [dim]zoo predict runs/mine photos --out predictions.csv[/]
     [dim]zoo predict runs/boxes photos --draw drawn[/]
+    [dim]zoo predict runs/pixels photos --out masks[/]
     """
     with for_people(stopped="Stopped. Repeat the command to go on." if out_file else "Stopped."):
         from transfer.predict.embeddings import write_embeddings
         from transfer.predict.loading import load
         from transfer.predict.overlays import write_overlays
         from transfer.predict.photos import other_files_in
-        from transfer.predict.writing import write_drawings
+        from transfer.predict.writing import check_masks, write_drawings
 
+        masks = out_file if out_file is not None and not out_file.suffix else None
+        out_file = None if masks is not None else out_file
         one_folder = len(images) == 1 and images[0].is_dir()
         if out_file is not None and not one_folder:
             raise ValueError("--out takes one folder of photos")
         with without_chatter():
             predictor = load(model, engine=engine, precision=precision)
+        check_masks(predictor, masks)
         options: dict[str, Any] = {"top": top, "threshold": threshold, "augment": augment}
         if out_file is not None and out_file.suffix == ".npz":
             written = write_embeddings(predictor, images[0], out_file)
             out.print(f"{written.num_predictions} embeddings: {out_file}", markup=False)
             failed, readable = _say_what_is_missing(written, images[0])
-        elif out_file is not None or (draw is not None and one_folder):
-            failed, readable = _write(predictor, images[0], out_file, draw, options, overwrite)
+        elif out_file is not None or (one_folder and (draw or masks) is not None):
+            failed, readable = _write(predictor, images[0], out_file, (draw, masks), options, overwrite)
         else:
             answers = predictor.predict(images[0] if one_folder else images, **options)
             failed = _show(predictor, answers, as_json=as_json)
@@ -87,6 +94,8 @@ def predict(
             readable = [Path(answer.name) for answer in answers if answer.error is None]
             if draw is not None:
                 _name_pictures(write_drawings(predictor, answers, draw))
+            if masks is not None:
+                _name_pictures(write_drawings(predictor, answers, masks, masks=True))
         if grad_cam is not None:
             _name_pictures(write_overlays(predictor, readable, grad_cam))
         if failed:
@@ -94,17 +103,23 @@ def predict(
 
 
 def _write(
-    predictor: Any, folder: Path, file: Path | None, draw: Path | None, options: dict[str, Any], overwrite: bool
+    predictor: Any,
+    folder: Path,
+    file: Path | None,
+    pictures: tuple[Path | None, Path | None],
+    options: dict[str, Any],
+    overwrite: bool,
 ) -> tuple[int, list[Path]]:
     """Writes the answers for a folder, and returns what `_say_what_is_missing` does."""
     from transfer.predict.writing import write_predictions
 
+    draw, masks = pictures
     with progress_bar() as show:
         written = write_predictions(
-            predictor, folder, file, draw_to=draw, overwrite=overwrite, progress=show, **options
+            predictor, folder, file, draw_to=draw, masks_to=masks, overwrite=overwrite, progress=show, **options
         )
     went_on = f", {written.resumed} of them done before" if written.resumed else ""
-    where = ", ".join(str(path) for path in (file, draw) if path is not None)
+    where = ", ".join(str(path) for path in (file, draw, masks) if path is not None)
     out.print(f"{written.num_photos} photos{went_on}: {where}", markup=False, soft_wrap=True)
     return _say_what_is_missing(written, folder)
 
@@ -169,6 +184,9 @@ def show_answer(answer: Any, predictions: list[dict[str, Any]]) -> None:
             left, top, right, bottom = row["box"]
             place = f"({left:.0f}, {top:.0f}) to ({right:.0f}, {bottom:.0f})"
             table.add_row(f"  {100 * row['score']:5.1f}%", Text(label), Text(place, "dim"))
+        elif "share" in row:
+            bar = "█" * round(20 * row["share"])
+            table.add_row(f"  {100 * row['share']:5.1f}%", Text(f"{bar:<20}", "cyan"), Text(f"{label}, of the pixels"))
         elif "score" in row:
             bar = "█" * round(20 * row["score"])
             table.add_row(f"  {100 * row['score']:5.1f}%", Text(f"{bar:<20}", "cyan"), Text(label))

@@ -35,9 +35,10 @@ from transfer.models.normalisation import normalising_copy, values_of
 from transfer.python_values import as_python
 from zoo.models import Variant, family_of
 from zoo.surgery.feature_maps import levels
+from zoo.surgery.state import copy_state
 from zoo.weights.pretrained import PRETRAINED, FromPackage, Pretrained
 
-__all__ = ["Backbone", "backbone"]
+__all__ = ["Backbone", "any_size", "backbone"]
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,14 @@ def backbone(
         crop = EvaluationCrop((height, width), fraction=row.crop_fraction, interpolation=row.interpolation)
     licence = row.licence if weights == "imagenet" and isinstance(row, Application | Pretrained) else None
     return Backbone(name, model, crop, weights, licence)
+
+
+def any_size(model: keras.Model) -> keras.Model:
+    """Returns a copy of a trunk that takes images of any size, with the same weights and names of layers."""
+    image = keras.Input((None, None, model.input_shape[-1]), name=model.input.name)
+    copy = keras.models.clone_model(model, input_tensors=image)
+    copy_state(model, copy)
+    return copy
 
 
 def _size(size: int | tuple[int, int] | None, default: int) -> tuple[int, int]:

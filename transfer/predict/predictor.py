@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import zoo
-from pipelines.prepare.memory_bound import PIXELS_AT_ONCE, MemoryBound
+from pipelines.prepare.memory_bound import BATCH_PIXELS, PIXELS_AT_ONCE, MemoryBound
 from pipelines.prepare.photo_sizes import declared_size
 from pipelines.prepare.pixel_range import ADVICE, LooksNormalised, normalised_range
 from pipelines.prepare.preparation import Preparation
@@ -17,12 +17,11 @@ from transfer.artifacts.engines.base import Engine
 from transfer.artifacts.engines.table import open_artifact
 from transfer.predict.photos import Photo, Photos, named_photos, pixels_of, read_ahead
 from transfer.tasks import task_of
-from transfer.tasks.task import Answer, Arrays, Options, Task
+from transfer.tasks.task import Answer, Arrays, Options, Task, stacked
 
 __all__ = ["Predictor"]
 
 BATCH_SIZE = 32
-BATCH_PIXELS = 32 * 320 * 320  # Networks of larger images get fewer of them at a time, so that memory stays bounded.
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ class Predictor:
         self.max_pixels = max_pixels
         outputs = engine.contract.outputs()
         self._shown = tuple(name for name, output in outputs.items() if not output.internal)
-        self._boxes = frozenset(engine.contract.box_outputs)
         self._unpacking = MemoryBound(PIXELS_AT_ONCE)
         self._keras_file = keras_file
         self._layers: Engine | None = None  # The Keras model, opened when somebody asks for Grad-CAM.
@@ -195,7 +193,8 @@ class Predictor:
                 are), which may be large.
 
         Returns:
-            Each output by its name, for all photos: `[n, ...]`. Boxes are in pixels of the photos.
+            Each output by its name, for all photos: `[n, ...]`. Boxes are in pixels of the photos, and maps have the
+            sizes of the photos.
 
         Raises:
             ValueError: A photo cannot be read (the message names the first one), or there is no such output.
@@ -212,7 +211,7 @@ class Predictor:
             for name in names:
                 collected[name].append(result[0][name])
         return {
-            name: np.stack(values)
+            name: stacked(values)
             if values
             else np.zeros((0, *(length or 0 for length in outputs[name].shape)), outputs[name].dtype)
             for name, values in collected.items()
@@ -287,18 +286,20 @@ class Predictor:
             images: The images as `prepare` makes them, `[n, H, W, 3]`.
 
         Returns:
-            The outputs for each image, without the internal ones. Boxes are in pixels of the prepared image.
+            The outputs for each image, those that `in_photo` needs among them. Boxes and maps are in pixels of the
+            prepared image.
         """
-        return self._asked(images, self._shown)
+        return self._asked(images, self.contract.needed(self._shown))
 
     def in_photo(self, outputs: Arrays, size: tuple[int, int]) -> Arrays:
-        """Returns the outputs for a prepared image with boxes in pixels of its photo.
+        """Returns the outputs for a prepared image in pixels of its photo, without the internal ones.
 
         Args:
             outputs: Outputs as `answer_prepared` gives them.
             size: Height and width of the photo, in pixels.
         """
-        return self._moved(outputs, size, self.contract.preparation, mirrored=False)
+        moved = self.contract.on_photo(outputs, size)
+        return {name: moved[name] for name in self._shown}
 
     def warm_up(self, batch_sizes: Iterable[int] = (1,)) -> None:
         """Lets the engine do what it does only once, for batches of these sizes."""
@@ -379,29 +380,22 @@ class Predictor:
     ) -> Iterator[tuple[str, tuple[Arrays, tuple[int, int]] | str]]:
         """Asks about all photos of a batch that could be read at once, and merges the views of each."""
         readable = [photo.images for _, photo in batch if not isinstance(photo, str)]
-        answers = iter(self._asked(np.concatenate(readable), names) if readable else [])
+        needed = self.contract.needed(names)
+        answers = iter(self._asked(np.concatenate(readable), needed) if readable else [])
         for name, photo in batch:
             if isinstance(photo, str):
                 yield name, photo
                 continue
-            moved = [self._moved(next(answers), photo.size, *view) for view in views]
-            yield name, (moved[0] if len(moved) == 1 else self.task.merge(moved), photo.size)
+            moved = [
+                self.contract.on_photo(next(answers), photo.size, preparation=preparation, mirrored=mirrored)
+                for preparation, mirrored in views
+            ]
+            shown = [{own: outputs[own] for own in names} for outputs in moved]
+            yield name, (shown[0] if len(shown) == 1 else self.task.merge(shown), photo.size)
 
     def _asked(self, images: np.ndarray, names: Sequence[str]) -> list[Arrays]:
         outputs = self.engine.outputs("prepared", images)
         return [{name: outputs[name][index] for name in names} for index in range(len(images))]
-
-    def _moved(self, outputs: Arrays, size: tuple[int, int], preparation: Preparation, mirrored: bool) -> Arrays:
-        """Moves boxes from the canvas of a view to the photo."""
-        moved = dict(outputs)
-        for name in self._boxes & outputs.keys():
-            boxes = outputs[name]
-            if mirrored:
-                left, top, right, bottom = np.moveaxis(boxes, -1, 0)
-                width = preparation.size[1]
-                boxes = np.stack([width - right, top, width - left, bottom], axis=-1)
-            moved[name] = preparation.boxes_to_photo(boxes, size)
-        return moved
 
     def _check_output(self, name: str) -> None:
         if name not in self.contract.outputs():

@@ -21,7 +21,7 @@ from transfer.predict.photos import names_in_common, other_files_in, photos_in, 
 from transfer.predict.predictor import Predictor
 from transfer.tasks.task import Answer, Options
 
-__all__ = ["FORMATS", "Written", "write_drawings", "write_predictions"]
+__all__ = ["FORMATS", "Written", "check_masks", "write_drawings", "write_predictions"]
 
 FORMATS = (".csv", ".jsonl", ".parquet")  # A task may have others, such as COCO's .json.
 FIXED_COLUMNS = ("path", "error")
@@ -55,6 +55,7 @@ def write_predictions(
     out: str | Path | None = None,
     *,
     draw_to: str | Path | None = None,
+    masks_to: str | Path | None = None,
     top: int | None = None,
     threshold: float | None = None,
     augment: bool = False,
@@ -74,8 +75,10 @@ def write_predictions(
             - .jsonl: one line of JSON for each photo: `path`, `height`, `width` and `predictions`, or `error`.
             - What only the model's task has: .json for detectors, a list of results that COCO's tools take.
 
-            Without a file, there have to be drawings.
+            Without a file, there have to be drawings or masks.
         draw_to: A folder outside of `folder` for drawings of the answers on the photos, each as PATH.png.
+        masks_to: A folder outside of `folder` for masks, each as PATH.png at the size of its photo: an image of class
+            numbers with a palette. Only tasks that say something of each pixel have them.
         top: Maximum number of classes, labels or objects per photo. By default the task chooses.
         threshold: Score in 0..1 below which classes, labels or objects are left out. By default the model's own
             thresholds hold, if it has any.
@@ -94,12 +97,14 @@ def write_predictions(
         write_predictions(transfer.load("run"), "photos", "predictions.csv", draw_to="drawings")
     """
     folder = Path(folder)
-    out, draw_to = (None if path is None else Path(path) for path in (out, draw_to))
+    out, draw_to, masks_to = (None if path is None else Path(path) for path in (out, draw_to, masks_to))
+    pictures = {how: place for how, place in ((_draw, draw_to), (_mask, masks_to)) if place is not None}
     options = Options(top, threshold)
     predictor.check_options(options, augment=augment)
-    _check_targets(predictor, folder, out, draw_to, options, overwrite)
+    _check_targets(predictor, folder, out, list(pictures.values()), options, overwrite)
+    check_masks(predictor, masks_to)
     photos = {path.relative_to(folder).as_posix(): path for path in photos_in(folder)}
-    partial = _partial(out, draw_to)
+    partial = _partial(out, draw_to or masks_to)
     job = {
         "model": predictor.contract.fingerprint or list(predictor.class_names),
         "folder": str(folder.resolve()),
@@ -107,10 +112,11 @@ def write_predictions(
         "threshold": threshold,
         "augment": augment,
         "drawings": None if draw_to is None else str(draw_to.resolve()),
+        **({} if masks_to is None else {"masks": str(masks_to.resolve())}),
     }
-    with output_lock(out or draw_to or partial):
-        if not partial.exists() and draw_to is not None and not overwrite:
-            _check_drawings(photos, draw_to)
+    with output_lock(out or draw_to or masks_to or partial):
+        for place in pictures.values() if not partial.exists() and not overwrite else ():
+            _check_drawings(photos, place)
         done = _resume(partial, job)
         remaining = {name: path for name, path in photos.items() if name not in done}
         count, total = len(done), len(done) + len(remaining)
@@ -118,40 +124,59 @@ def write_predictions(
         answers = predictor.stream(list(remaining.values()), top=top, threshold=threshold, augment=augment)
         with partial.open("a", encoding="ascii") as file:
             for (name, path), answer in zip(remaining.items(), answers, strict=True):
-                if draw_to is not None and answer.error is None:
-                    _draw(predictor, answer, path, _drawing(draw_to, name))
+                for how, place in pictures.items() if answer.error is None else ():
+                    how(predictor, answer, path, _drawing(place, name))
                 file.write(_line(predictor.task.as_dict(answer) | {"path": name}))
                 file.flush()
                 count += 1
                 progress(count, total)
-        if draw_to is not None and draw_to.is_dir():
-            sync(draw_to)  # Before the list of what is done is deleted.
+        for place in pictures.values():
+            if place.is_dir():
+                sync(place)  # Before the list of what is done is deleted.
         written = _finish(predictor, partial, out, options, resumed=len(done))
     return replace(written, left_out=other_files_in(folder))
 
 
-def write_drawings(predictor: Predictor, answers: Iterable[Answer], folder: str | Path) -> Iterator[Path]:
+def write_drawings(
+    predictor: Predictor, answers: Iterable[Answer], folder: str | Path, *, masks: bool = False
+) -> Iterator[Path]:
     """Draws answers onto their photos, and yields each picture that it writes.
 
     Args:
         predictor: What `transfer.load` returns.
         answers: Answers to photos that were given as paths. Those with an error are left out.
         folder: The folder of the drawings, each as NAME.png. Where photos lie in several folders, so do the drawings.
+        masks: Whether masks are written instead (`write_predictions`).
     """
+    how = _mask if masks else _draw
     readable = [answer for answer in answers if answer.error is None]
     for answer, name in zip(readable, names_in_common([answer.name for answer in readable]), strict=True):
-        yield _draw(predictor, answer, Path(answer.name), _drawing(Path(folder), name))
+        yield how(predictor, answer, Path(answer.name), _drawing(Path(folder), name))
+
+
+def check_masks(predictor: Predictor, folder: Path | None) -> None:
+    """Raises a ValueError where masks are asked for of a model whose task has none."""
+    if folder is not None and not predictor.task.masks:
+        known = ", ".join((*FORMATS, *predictor.task.documents))
+        raise ValueError(
+            f"masks are not for the task {predictor.task.name!r}, which says nothing of each pixel, and {folder} is a "
+            f"folder for masks; name a file that ends in {known}, or leave it out"
+        )
 
 
 # Before the first photo
 
 
 def _check_targets(
-    predictor: Predictor, folder: Path, out: Path | None, draw_to: Path | None, options: Options, overwrite: bool
+    predictor: Predictor, folder: Path, out: Path | None, pictures: Sequence[Path], options: Options, overwrite: bool
 ) -> None:
     task = predictor.task
-    if out is None and draw_to is None:
-        raise ValueError("expected a file for the answers, or a folder for drawings, or both; got neither")
+    if out is None and not pictures:
+        raise ValueError("expected a file for the answers, or a folder for drawings or masks; got none of them")
+    if len({place.resolve() for place in pictures}) < len(pictures):
+        raise ValueError(
+            f"drawings and masks would have the same names in {pictures[0]}; choose another folder for one"
+        )
     if out is not None:
         known = (*FORMATS, *task.documents)
         if out.suffix not in known:
@@ -165,11 +190,12 @@ def _check_targets(
                 raise ValueError(f"a table would have two columns {', '.join(twice)}; write a .jsonl file instead")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    if draw_to is not None and draw_to.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"{draw_to} lies in the folder of the photos, where drawings would be taken for photos; "
-            f"choose a folder outside of {folder}"
-        )
+    for place in pictures:
+        if place.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{place} lies in the folder of the photos, where drawings would be taken for photos; "
+                f"choose a folder outside of {folder}"
+            )
 
 
 def _check_drawings(photos: Iterable[str], draw_to: Path) -> None:
@@ -236,6 +262,12 @@ def _document(line: bytes) -> dict[str, Any] | None:
 def _draw(predictor: Predictor, answer: Answer, photo: Path, picture: Path) -> Path:
     picture.parent.mkdir(parents=True, exist_ok=True)
     predictor.task.draw(pixels_of(photo, max_pixels=predictor.max_pixels), answer).save(picture)
+    return picture
+
+
+def _mask(predictor: Predictor, answer: Answer, photo: Path, picture: Path) -> Path:
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    predictor.task.mask_image(answer).save(picture)
     return picture
 
 

@@ -221,7 +221,13 @@ def _micro_batches(
     if size is not None and settings.batch_size % size == 0:
         return MicroBatches(size, settings.batch_size // size, 0, 0)
     freezing.unfreeze(built.model, learning.plan(settings).stages[-1].unfreeze)
-    parts = micro_batches(built.model, settings.batch_size, memory=settings.memory, optimizer=settings.optimizer)
+    parts = micro_batches(
+        built.model,
+        settings.batch_size,
+        memory=settings.memory,
+        optimizer=settings.optimizer,
+        input_shape=built.input_shape,
+    )
     if parts.steps > 1:
         announce(
             f"a step of {settings.batch_size} images is predicted to take {readable(parts.predicted, 'B')}: it is made "

@@ -22,7 +22,7 @@ _WORDS = {
     415: "The body is compressed in another way than with gzip",
     503: "There are too many requests at a time; come again after `Retry-After` seconds",
 }
-_TYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32"}
+_TYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32", "uint8": "DT_UINT8"}
 
 
 def error_responses(*codes: int) -> dict[int | str, dict[str, Any]]:

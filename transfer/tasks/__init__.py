@@ -1,7 +1,7 @@
 """The table of tasks. A task is a folder of this package and a row of this table; no other file knows the tasks.
 
 >>> sorted(TASKS)
-['classify', 'detect', 'heads', 'locate', 'regress', 'tag']
+['classify', 'detect', 'heads', 'locate', 'regress', 'segment', 'tag']
 """
 
 import importlib
@@ -38,6 +38,7 @@ TASKS: dict[str, Row] = {
     "heads": Row("transfer.tasks.heads", "Heads"),
     "locate": Row("transfer.tasks.locate", "Locate"),
     "detect": Row("transfer.tasks.detect", "Detect"),
+    "segment": Row("transfer.tasks.segment", "Segment"),
 }
 
 

@@ -47,11 +47,13 @@ class Built:
         model: The model. It takes float32 images `[n, height, width, 3]` in 0..255.
         contract: What the exported model will take and give; thresholds may follow from the validation data later.
         licence: The licence of the backbone's weights, or None.
+        input_shape: Height, width and channels of training images, for a model that takes images of any size.
     """
 
     model: keras.Model
     contract: Contract
     licence: str | None
+    input_shape: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)

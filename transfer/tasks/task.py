@@ -25,7 +25,7 @@ from transfer.contract import Contract
 from transfer.measuring.table import as_number, as_percent
 from transfer.tasks.settings import Settings
 
-__all__ = ["Answer", "Arrays", "Difference", "Metric", "Options", "Task", "no_answer"]
+__all__ = ["Answer", "Arrays", "Difference", "Metric", "Options", "Task", "no_answer", "stacked"]
 
 # The outputs of a model for one photo, or for several of them, by name.
 Arrays = dict[str, np.ndarray]
@@ -111,6 +111,7 @@ class Task(ABC):
         options: The names of the `Options` that its answers know.
         no_views: Why answers to several views of a photo cannot be merged, in words; None where they can.
         explains: Whether a heat map of the evidence (Grad-CAM) can be drawn for an answer.
+        masks: Whether an answer has a class, or an object, for each pixel, so that `mask_image` works.
         documents: File ending -> a function that writes the answers to a whole folder as one document, for formats
             that only this task has. It takes the path, the answers as `as_dict` gives them, the contract, and the
             folder of the photos.
@@ -124,6 +125,7 @@ class Task(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     no_views: ClassVar[str | None] = None
     explains: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
     documents: ClassVar[Mapping[str, Callable[[Path, Iterable[Mapping[str, Any]], Any, Path], None]]] = {}
 
     # What an answer is
@@ -149,8 +151,9 @@ class Task(ABC):
         """Returns an answer as a list of rows that JSON can hold, best first: what `/predict` replies.
 
         A row has a `label` where it names something, a `score` in 0..1 where it is more or less sure, a `value` where
-        it gives a number, and a `box` (left, top, right, bottom in pixels of the photo) where it says where. The page
-        of the server draws rows by these names.
+        it gives a number, a `box` (left, top, right, bottom in pixels of the photo) where it says where, and a `mask`
+        (COCO's compressed run lengths, at the size of the photo) with its `share` of the pixels where it says so for
+        each pixel. The page of the server draws rows by these names; a `background` is not drawn.
         """
 
     def as_dict(self, answer: Any) -> dict[str, Any]:
@@ -177,6 +180,10 @@ class Task(ABC):
     @abstractmethod
     def draw(self, image: np.ndarray, answer: Any) -> Image.Image:
         """Draws an answer onto its photo, uint8 `[h, w, 3]`."""
+
+    def mask_image(self, answer: Any) -> Image.Image:
+        """Returns an answer as an image of numbers with a palette, at the size of the photo."""
+        raise NotImplementedError(f"the task {self.name!r} has no masks")
 
     def check_options(self, options: Options, contract: Any) -> None:
         """Checks what a user asks of answers.
@@ -245,3 +252,16 @@ class Task(ABC):
 def no_answer(kind: type[Answer], name: str, error: str) -> Any:
     """Returns an empty answer of a kind whose own fields all have defaults."""
     return kind(name=name, error=error)
+
+
+def stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns arrays as one, with an axis before theirs; where their shapes differ, it is an array of arrays.
+
+    >>> stacked([np.zeros((2, 3)), np.zeros((2, 3))]).shape, stacked([np.zeros((2, 3)), np.zeros((4, 5))]).shape
+    ((2, 2, 3), (2,))
+    """
+    if len({np.shape(value) for value in values}) <= 1:
+        return np.stack(values)
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made

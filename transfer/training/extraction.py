@@ -47,8 +47,11 @@ def extract(
         The activations of the training images, and those of the validation images.
 
     Raises:
-        CacheNotUsed: The activations would take more than the limit, or change an output by more than 1e-5.
+        CacheNotUsed: The activations are of several sizes, would take more than the limit, or change an output by more
+            than 1e-5.
     """
+    if any(None in border.shape[1:] for border in division.borders):
+        raise CacheNotUsed("images of different sizes have activations of different sizes")
     first_pass = iter(train)
     first = next(first_pass)
     images, some_labels, *weights = first

@@ -2,7 +2,8 @@
 
 A classifier is a *trunk*, from the image to the last feature map, and a *head* above it. Nothing marks the border: it
 is read from the shapes, so that it is found again in a model that was saved and loaded. A detector names its trunk
-itself: it is the `backbone` that it was built on, and all other layers are its head.
+itself: it is the `backbone` that it was built on, and all other layers are its head. A network whose output is a map
+marks the end of its trunk by `zoo.layers.TrunkMap`.
 
 Batch norms of a pretrained trunk stay frozen, whatever is unfrozen: `trainable = False` is what keeps their moving
 statistics. (A call with `training=False` inside a functional model does not, since `fit` overrides it.)
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 import keras
 
 from transfer.tasks.settings import read_part
+from zoo.layers import TrunkMap
 from zoo.surgery.feature_maps import last_feature_map, levels
 from zoo.surgery.flattening import flat
 
@@ -37,7 +39,7 @@ class FrozenWeightsChanged(RuntimeError):
 def trunk(model: keras.Model) -> list[keras.layers.Layer]:
     """Returns the layers from the input to the last feature map, in the order of the graph.
 
-    Of a detector, these are the layers of its `backbone`.
+    Of a detector, these are the layers of its `backbone`; of a network that marks the end of its trunk, those below.
 
     Raises:
         ValueError: The model has no feature map, or it has no graph, or none that can be made flat
@@ -58,7 +60,10 @@ def trunk_levels(model: keras.Model) -> dict[str, str]:
 
 
 def _own_backbone(model: keras.Model) -> keras.Model | None:
-    """Returns the model that a detector was built on, whose layers are the detector's own; None of other models."""
+    """Returns the model that a detector, or a network with marks, was built on, whose layers are its own; else None."""
+    marked = [layer.input for layer in model.layers if isinstance(layer, TrunkMap)]
+    if marked:
+        return keras.Model(model.inputs[0], marked)
     backbone = getattr(model, "backbone", None)
     nested = any(layer is backbone for layer in model.layers)
     return backbone if isinstance(backbone, keras.Model) and not nested else None

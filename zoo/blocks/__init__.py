@@ -34,7 +34,7 @@ from zoo.blocks.residual import (
     shortcut,
 )
 from zoo.blocks.transformer import transformer_block
-from zoo.blocks.upsampling import fcn_head, transposed_conv
+from zoo.blocks.upsampling import fcn_head, sub_pixel_conv, transposed_conv
 
 __all__ = [
     "CAFFE_MEAN",
@@ -62,6 +62,7 @@ __all__ = [
     "separable_bn",
     "shortcut",
     "squeeze_excite",
+    "sub_pixel_conv",
     "transformer_block",
     "transition",
     "transposed_conv",

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import keras
 
-from zoo.primitives.upsampling import BilinearUpsampling, CropToMatch
+from zoo.primitives.upsampling import BilinearUpsampling, CropToMatch, PixelShuffle
 
-__all__ = ["fcn_head", "transposed_conv"]
+__all__ = ["fcn_head", "sub_pixel_conv", "transposed_conv"]
 
 
 def transposed_conv(
@@ -17,6 +17,7 @@ def transposed_conv(
     activation: str | None = None,
     use_bias: bool = False,
     kernel_initializer=None,
+    trainable: bool = True,
     name: str,
 ):
     """Enlarges a map by a transposed convolution, which begins as bilinear interpolation and can learn.
@@ -34,6 +35,7 @@ def transposed_conv(
         use_bias: Whether a bias is added. Defaults to False.
         kernel_initializer: Name or object of a Keras initializer. Defaults to bilinear interpolation, which needs as
             many filters as input channels.
+        trainable: Whether the kernel learns. Without it, the layer keeps interpolating. Defaults to True.
         name: Name of the layer.
 
     Returns:
@@ -65,8 +67,37 @@ def transposed_conv(
         activation=activation,
         use_bias=use_bias,
         kernel_initializer=kernel_initializer or BilinearUpsampling(),
+        trainable=trainable,
         name=name,
     )(x)
+
+
+def sub_pixel_conv(x, filters: int, factor: int = 2, *, kernel_size=3, activation: str | None = None, name: str):
+    """Enlarges a map by a convolution on the small map, whose channels become the pixels of the large one.
+
+    Source: Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network", section 3.2.
+
+    Args:
+        x: Feature map `[n, h, w, c]`.
+        filters: Number of output channels.
+        factor: How many times the height and the width grow. Defaults to 2.
+        kernel_size: Size of the kernel. Defaults to 3.
+        activation: Name of an activation. Defaults to None, which applies none.
+        name: Prefix of the names of the layers.
+
+    Returns:
+        A map `[n, factor * h, factor * w, filters]`.
+
+    Example:
+
+    >>> sub_pixel_conv(keras.Input((7, 9, 4)), 3, 2, name="up").shape
+    (None, 14, 18, 3)
+    """
+    x = keras.layers.Conv2D(
+        filters * factor**2, kernel_size, padding="same", activation=activation, name=f"{name}_conv"
+    )(x)
+    return PixelShuffle(factor, name=f"{name}_shuffle")(x)
 
 
 def fcn_head(
@@ -84,7 +115,7 @@ def fcn_head(
 
     Without skips, it is the head of FCN-32s; with the maps of strides 16, or 16 and 8, that of FCN-16s or FCN-8s. The
     scores of each skip are added to the scores so far, which are enlarged twice. Layers that give scores begin at zero,
-    and layers that enlarge begin as bilinear interpolation, as in the paper.
+    and layers that enlarge begin as bilinear interpolation, as in the paper; the last of them is frozen.
 
     Source: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation", sections 3.3 and
     4.2, figure 3.
@@ -124,7 +155,7 @@ def fcn_head(
     for number, skip in enumerate(skips, 1):
         larger = CropToMatch(name=f"{name}_crop{number}")([transposed_conv(x, name=f"{name}_up{number}"), skip])
         x = keras.layers.Add(name=f"{name}_add{number}")([larger, _scores(skip, num_classes, f"{name}_score{number}")])
-    x = transposed_conv(x, factor=factor // 2 ** len(skips), name=f"{name}_up")
+    x = transposed_conv(x, factor=factor // 2 ** len(skips), trainable=False, name=f"{name}_up")
     if image is not None:
         x = CropToMatch(name=f"{name}_crop")([x, image])
     return keras.layers.Activation(activation or "linear", dtype="float32", name=f"{name}_pixels")(x)

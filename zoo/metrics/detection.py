@@ -6,6 +6,9 @@ Truths and detections are lists with one dict per image, of NumPy arrays (or wha
   if the area of an object is not that of its box) and `difficult [n]` (bool, Pascal's).
 - detections: `boxes [m, 4]`, `classes [m]`, `scores [m]`, in any order.
 
+With `of="masks"`, masks are compared instead of boxes. Both lists then have `masks` in the place of `boxes`: COCO's run
+lengths (a list of dicts), `zoo.masks.RunLengths`, or bool `[n, h, w]`. The area of an object is then that of its mask.
+
 Boxes are in absolute pixels, and `xyxy` unless `box_format` names another format. Coordinates are continuous: the
 inclusive pixels of Pascal (xmin, xmax) become (xmin - 1, xmax). An image without objects has empty arrays. `unbatch`
 makes such lists of padded batches.
@@ -211,6 +214,7 @@ def coco(
     areas: Mapping[str, tuple[float, float]] = COCO_AREAS,
     max_detections: Sequence[int] = (1, 10, 100),
     box_format: str = "xyxy",
+    of: str = "boxes",
 ) -> CocoResult:
     """Computes COCO's average precision and recall, the same numbers as pycocotools.
 
@@ -227,6 +231,7 @@ def coco(
         max_detections: How many detections of a class in an image count: rising numbers. Defaults to 1, 10 and 100.
         box_format: "xyxy", "yxyx", "xywh" (the format of COCO's files) or "cxcywh", in absolute pixels. Defaults to
             "xyxy".
+        of: What is compared, "boxes" or "masks". Defaults to "boxes".
 
     Returns:
         The curves of all settings, with methods for the usual numbers.
@@ -252,7 +257,7 @@ def coco(
     if not counts or counts[0] < 1 or list(counts) != sorted(set(counts)):
         raise ValueError(f"expected rising numbers of detections, from 1, got max_detections={tuple(max_detections)}")
     classes, truth_table, detection_table = matching.tables(
-        truths, detections, num_classes=num_classes, max_detections=counts[-1], box_format=box_format
+        truths, detections, num_classes=num_classes, max_detections=counts[-1], box_format=box_format, of=of
     )
     matches = matching.coco_matches(
         truth_table, detection_table, num_classes=len(classes), thresholds=levels, areas=list(areas.values())
@@ -284,6 +289,7 @@ def pascal_voc(
     threshold: float = 0.5,
     points: int | None = None,
     box_format: str = "xyxy",
+    of: str = "boxes",
 ) -> PascalResult:
     """Computes the average precision by Pascal VOC's rules. Difficult objects count neither as hits nor as misses.
 
@@ -299,6 +305,7 @@ def pascal_voc(
         points: None for the area under the interpolated curve, or 11 for the mean at recalls 0, 0.1, ..., 1. Defaults
             to None.
         box_format: "xyxy", "yxyx", "xywh" or "cxcywh", in absolute pixels. Defaults to "xyxy".
+        of: What is compared, "boxes" or "masks". Defaults to "boxes".
 
     Returns:
         The average precision and the curve of each class.
@@ -317,7 +324,7 @@ def pascal_voc(
     """
     _check_thresholds(np.array([threshold]))
     classes, truth_table, detection_table = matching.tables(
-        truths, detections, num_classes=num_classes, max_detections=None, box_format=box_format
+        truths, detections, num_classes=num_classes, max_detections=None, box_format=box_format, of=of
     )
     matches = matching.pascal_matches(truth_table, detection_table, num_classes=len(classes), threshold=threshold)
     true_positive, false_positive = matches.true_positive[0, 0], matches.false_positive[0, 0]

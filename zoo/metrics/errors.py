@@ -61,6 +61,7 @@ def detection_errors(
     background_threshold: float = 0.1,
     max_detections: int = 100,
     box_format: str = "xyxy",
+    of: str = "boxes",
 ) -> ErrorBreakdown:
     """Sorts every mistake of a detector into the kinds of `KINDS`, and computes what each kind costs.
 
@@ -78,6 +79,7 @@ def detection_errors(
             Defaults to 0.1.
         max_detections: Maximum number of detections of a class in an image that count. Defaults to 100.
         box_format: "xyxy", "yxyx", "xywh" or "cxcywh", in absolute pixels. Defaults to "xyxy".
+        of: What is compared, "boxes" or "masks". Defaults to "boxes".
 
     Raises:
         ValueError: If `zoo.metrics.detection.coco` would refuse the arguments, or if the thresholds are not in order.
@@ -99,7 +101,7 @@ def detection_errors(
             f"expected 0 < background_threshold < threshold <= 1, got {background_threshold} and {threshold}"
         )
     classes, truth, detected = matching.tables(
-        truths, detections, num_classes=num_classes, max_detections=max_detections, box_format=box_format
+        truths, detections, num_classes=num_classes, max_detections=max_detections, box_format=box_format, of=of
     )
     matches = matching.coco_matches(
         truth, detected, num_classes=len(classes), thresholds=np.array([threshold]), areas=[(0.0, np.inf)]
@@ -166,7 +168,7 @@ def _nearest(
     objects = np.flatnonzero(~truth.crowd)
     row, at = matching.pairs(detected.image[rows], truth.image[objects])
     at = objects[at]
-    overlap = matching.overlap_of_pairs(detected.xywh[rows][row], truth.xywh[at], np.zeros(len(at), bool))
+    overlap = matching.overlap_of_pairs(detected, truth, rows[row], at, crowds=False)
     same_class = detected.class_index[rows][row] == truth.class_index[at]
     results = []
     for wanted in (same_class, ~same_class):

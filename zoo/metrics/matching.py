@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo import boxes
+from zoo.masks import RunLengths, as_run_lengths
 
 __all__ = ["Detections", "Matches", "Truths", "coco_matches", "overlap_of_pairs", "pairs", "pascal_matches", "tables"]
 
@@ -30,6 +31,7 @@ class Truths:
         area: Areas, float64 `[g]`.
         crowd: bool `[g]`.
         difficult: bool `[g]`.
+        masks: Masks, if these are compared and not the boxes.
     """
 
     image: np.ndarray
@@ -39,6 +41,7 @@ class Truths:
     area: np.ndarray
     crowd: np.ndarray
     difficult: np.ndarray
+    masks: RunLengths | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class Detections:
         rank: Place of the detection within its group, int `[d]`.
         place: Row of the detection in the order of the images and of the arrays of each image, int `[d]`.
         xywh: Boxes, float64 `[d, 4]`.
+        area: Areas, float64 `[d]`.
         score: Scores, float64 `[d]`.
+        masks: Masks, if these are compared and not the boxes.
     """
 
     image: np.ndarray
@@ -61,7 +66,9 @@ class Detections:
     rank: np.ndarray
     place: np.ndarray
     xywh: np.ndarray
+    area: np.ndarray
     score: np.ndarray
+    masks: RunLengths | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def tables(
     num_classes: int | None,
     max_detections: int | None,
     box_format: str,
+    of: str = "boxes",
 ) -> tuple[np.ndarray, Truths, Detections]:
     """Checks the samples of all images and puts them into one table each.
 
@@ -99,6 +107,7 @@ def tables(
         num_classes: Number of classes, which are then 0..num_classes-1; None for the classes that occur.
         max_detections: How many detections of each class in each image are kept, the best ones; None for all.
         box_format: "xyxy" or another absolute one of `zoo.boxes.FORMATS`.
+        of: What is compared, "boxes" or "masks". Defaults to "boxes".
 
     Returns:
         The classes (int `[k]`), to which `class_index` refers; the truths; the detections.
@@ -111,13 +120,17 @@ def tables(
             f"expected boxes in absolute pixels, {', '.join(boxes.ABSOLUTE)}, got the format {box_format!r}; "
             "areas and IoU of relative boxes are not those of the image"
         )
+    if of not in ("boxes", "masks"):
+        raise ValueError(f'expected to compare of="boxes" or of="masks", got of={of!r}')
     if len(truths) != len(detections):
         raise ValueError(
             f"expected truths and detections of the same images, got {len(truths)} and {len(detections)} of them; "
             "an image without objects, or without detections, has empty arrays"
         )
-    image, classes, xywh = _objects(truths, "truths", box_format)
-    found_image, found_classes, found_xywh = _objects(detections, "detections", box_format)
+    masks = _masks(truths, "truths") if of == "masks" else None
+    found_masks = _masks(detections, "detections") if of == "masks" else None
+    image, classes, xywh = _objects(truths, "truths", box_format, masks)
+    found_image, found_classes, found_xywh = _objects(detections, "detections", box_format, found_masks)
     scores = _column(detections, "scores", found_image, "detections", np.float64)
     if np.isnan(scores).any():
         raise ValueError(
@@ -139,9 +152,10 @@ def tables(
         class_index=class_index,
         group=class_index * len(truths) + image,
         xywh=xywh,
-        area=_column(truths, "areas", image, "truths", np.float64, default=xywh[:, 2] * xywh[:, 3]),
+        area=_column(truths, "areas", image, "truths", np.float64, default=_areas(xywh, masks)),
         crowd=_column(truths, "crowd", image, "truths", bool, default=np.zeros(len(image), bool)),
         difficult=_column(truths, "difficult", image, "truths", bool, default=np.zeros(len(image), bool)),
+        masks=masks,
     )
 
     class_index = np.searchsorted(known, found_classes)
@@ -161,7 +175,9 @@ def tables(
             rank=rank,
             place=order,
             xywh=found_xywh[order],
+            area=_areas(found_xywh, found_masks)[order],
             score=scores[order],
+            masks=None if found_masks is None else found_masks[order],
         ),
     )
 
@@ -181,11 +197,33 @@ def pairs(groups: np.ndarray, truth_groups: np.ndarray) -> tuple[np.ndarray, np.
     return detection, by_group[first[detection] + within]
 
 
-def overlap_of_pairs(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Computes the IoU of pairs of boxes xywh, float64 `[p, 4]` each.
+def overlap_of_pairs(
+    detections: Detections, truths: Truths, rows: np.ndarray, truth_rows: np.ndarray, *, crowds: bool = True
+) -> np.ndarray:
+    """Computes the IoU of pairs of a detection and a truth, of their masks if the tables have any, else of their boxes.
 
-    Against a crowd, it is the fraction of `a` that lies inside of the crowd. It is computed from sizes and not from
-    corners, as in pycocotools, because rounding decides on which side of a threshold an IoU is.
+    Args:
+        detections: The detections of all images.
+        truths: The truths of all images.
+        rows: Row of the detection of each pair, int `[p]`.
+        truth_rows: Row of the truth of each pair, int `[p]`.
+        crowds: Whether, against a crowd, the fraction of the detection that lies inside of the crowd is computed
+            instead. Defaults to True.
+
+    Returns:
+        float64 `[p]`.
+    """
+    crowd = truths.crowd[truth_rows] & crowds
+    if detections.masks is not None and truths.masks is not None:
+        return detections.masks.overlap_of_pairs(truths.masks, rows, truth_rows, crowd)
+    return _overlap_of_boxes(detections.xywh[rows], truths.xywh[truth_rows], crowd)
+
+
+def _overlap_of_boxes(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """Computes the IoU of pairs of boxes xywh, float64 `[p, 4]` each; against a crowd the fraction of `a` inside of it.
+
+    It is computed from sizes and not from corners, as in pycocotools, because rounding decides on which side of a
+    threshold an IoU is.
     """
     width = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
     height = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
@@ -222,7 +260,7 @@ def coco_matches(
     floors = np.minimum(thresholds, 1 - 1e-10)
 
     detection, truth = pairs(detections.group, truths.group)
-    overlap = overlap_of_pairs(detections.xywh[detection], truths.xywh[truth], truths.crowd[truth])
+    overlap = overlap_of_pairs(detections, truths, detection, truth)
     close = overlap >= floors.min()
     detection, truth, overlap = detection[close], truth[close], overlap[close]
 
@@ -251,7 +289,7 @@ def coco_matches(
         start = end
 
     has_match = matched >= 0
-    outside = ~_within(detections.xywh[:, 2] * detections.xywh[:, 3], ranges)
+    outside = ~_within(detections.area, ranges)
     true_positive = has_match.copy()
     for area in range(len(ranges)):
         true_positive[area][has_match[area]] = ~ignored[area][matched[area][has_match[area]]]
@@ -276,7 +314,7 @@ def pascal_matches(truths: Truths, detections: Detections, *, num_classes: int, 
         threshold: Threshold of IoU.
     """
     detection, truth = pairs(detections.group, truths.group)
-    overlap = overlap_of_pairs(detections.xywh[detection], truths.xywh[truth], np.zeros(len(truth), bool))
+    overlap = overlap_of_pairs(detections, truths, detection, truth, crowds=False)
     order = np.lexsort((truth, -overlap, detection))
     detection, truth, overlap = detection[order], truth[order], overlap[order]
     best = np.flatnonzero(np.diff(detection, prepend=-1))
@@ -301,13 +339,38 @@ def pascal_matches(truths: Truths, detections: Detections, *, num_classes: int, 
     )
 
 
-def _objects(samples: Sequence[Sample], name: str, box_format: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the image (int `[n]`), class (int `[n]`) and box (xywh, float64 `[n, 4]`) of all objects."""
+def _masks(samples: Sequence[Sample], name: str) -> RunLengths:
+    """Returns the masks of all objects."""
     for number, sample in enumerate(samples):
-        missing = [key for key in ("boxes", "classes") if key not in sample]
+        if "masks" not in sample:
+            raise ValueError(f"{name} of image {number} have no masks; they have {sorted(sample)}")
+    try:
+        return as_run_lengths([sample["masks"] for sample in samples])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _areas(xywh: np.ndarray, masks: RunLengths | None) -> np.ndarray:
+    return xywh[:, 2] * xywh[:, 3] if masks is None else masks.areas().astype(np.float64)
+
+
+def _objects(
+    samples: Sequence[Sample], name: str, box_format: str, masks: RunLengths | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the image (int `[n]`), class (int `[n]`) and box (xywh, float64 `[n, 4]`) of all objects.
+
+    Where masks are compared, their boxes take the place of those of the samples.
+    """
+    for number, sample in enumerate(samples):
+        missing = [key for key in ("boxes", "classes") if key not in sample and (masks is None or key == "classes")]
         if missing:
             raise ValueError(f"{name} of image {number} have no {' and no '.join(missing)}; they have {sorted(sample)}")
-    all_boxes = [np.asarray(sample["boxes"], np.float64).reshape(-1, 4) for sample in samples]
+    if masks is not None:
+        corners = masks.boxes()
+        ends = np.cumsum([len(sample["masks"]) for sample in samples])
+        all_boxes = np.split(boxes.convert(corners, "xyxy", box_format), ends[:-1]) if len(ends) else []
+    else:
+        all_boxes = [np.asarray(sample["boxes"], np.float64).reshape(-1, 4) for sample in samples]
     image = np.repeat(np.arange(len(samples)), [len(some) for some in all_boxes])
     classes = _column(samples, "classes", image, name, np.int64)
     if classes.size and classes.min() < 0:
@@ -344,7 +407,7 @@ def _column(
         else:
             raise ValueError(f"{name} of image {i} have no {key}; they have {sorted(sample)}")
         if part.size != length:
-            raise ValueError(f"{name} of image {i} have {length} boxes, but {part.size} {key}")
+            raise ValueError(f"{name} of image {i} have {length} objects, but {part.size} {key}")
         parts.append(part.reshape(-1))
     if not parts:
         return np.zeros(0, dtype)

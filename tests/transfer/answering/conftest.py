@@ -16,6 +16,7 @@ from transfer.tasks.detect.answers import DetectContract
 from transfer.tasks.heads.answers import HeadFacts, HeadsContract
 from transfer.tasks.locate.answers import LocateContract
 from transfer.tasks.regress.answers import RegressContract
+from transfer.tasks.segment.answers import SegmentContract
 from transfer.tasks.tag.answers import TagContract
 
 COLOURS = ("red", "green & <blue>", "blüe")
@@ -35,6 +36,7 @@ CONTRACTS = {
         HeadsContract(HEADS, preparation=CROP, versions=VERSIONS, fingerprint="h1"),
         LocateContract(COLOURS, preparation=CANVAS, versions=VERSIONS, fingerprint="l1", objectness=True),
         DetectContract(COLOURS, preparation=CANVAS, versions=VERSIONS, fingerprint="d1", max_detections=3),
+        SegmentContract(COLOURS, preparation=CANVAS, versions=VERSIONS, fingerprint="s1"),
     )
 }
 
@@ -107,6 +109,11 @@ class NumPyEngine(Engine):
             "candidate_boxes": np.repeat(boxes, 100, axis=1),
             "candidate_scores": np.zeros((len(images), 300, 3), "float32"),
         }
+
+    def segment(self, images):
+        probabilities = softmax(images / 20)
+        mask, scores = probabilities.argmax(axis=-1).astype("uint8"), probabilities.max(axis=-1)
+        return {"mask": mask, "scores": scores, "probabilities": probabilities}
 
 
 @pytest.fixture(params=CONTRACTS)

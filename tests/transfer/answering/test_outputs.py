@@ -98,12 +98,19 @@ def test_outputs_are_stacked_without_the_internal_ones(predictor, make_photo):
     declared = predictor.contract.outputs()
     outputs = predictor.outputs(photos, batch_size=2)
     assert list(outputs) == [name for name, output in declared.items() if not output.internal]
+    maps = {name for name in outputs if declared[name].made_of}
+    for name in maps:  # They have the sizes of the photos, which differ.
+        assert [values.shape for values in outputs[name]] == [one.shape[:2] for one in photos]
+        assert {values.dtype.name for values in outputs[name]} == {declared[name].dtype}
+        assert predictor.outputs(photos[:1], names=[name])[name].shape == (1, *photos[0].shape[:2])
+    predictor.engine.batches = predictor.engine.batches[:3]
+    outputs = {name: values for name, values in outputs.items() if name not in maps}
     for name, values in outputs.items():
         assert values.shape == (5, *declared[name].shape)
         assert values.dtype == declared[name].dtype
     assert predictor.engine.batches == [2, 2, 1]
     empty = predictor.outputs([])
-    assert {name: (values.shape, values.dtype) for name, values in empty.items()} == {
+    assert {name: (values.shape, values.dtype) for name, values in empty.items() if name not in maps} == {
         name: ((0, *values.shape[1:]), values.dtype) for name, values in outputs.items()
     }
     assert predictor.predict([]) == []

@@ -217,13 +217,16 @@ def test_every_task_shows_its_predictions(task, predictor, page_of, make_photo, 
             assert label.text == prediction["label"], "names are text, not HTML"
             bars = row.find_elements(By.CSS_SELECTOR, ".bar")
             if "score" in prediction:
-                assert amount.text == f"{100 * prediction['score']:.1f}%"
+                shown = prediction.get("share", prediction["score"])
+                assert amount.text == f"{100 * shown:.1f}%"
                 share = bars[0].find_element(By.TAG_NAME, "div").rect["width"] / bars[0].rect["width"]
-                assert share == pytest.approx(prediction["score"], abs=0.02)
+                assert share == pytest.approx(shown, abs=0.02)
             else:
                 assert float(amount.text) == pytest.approx(prediction["value"], rel=1e-3)
                 assert not bars
-            assert bool(row.find_elements(By.CSS_SELECTOR, ".swatch")) == ("box" in prediction)
+            drawn = "box" in prediction or "mask" in prediction
+            assert bool(row.find_elements(By.CSS_SELECTOR, ".swatch")) == drawn
+        assert page.find_element(By.ID, "heat").is_displayed() == any("mask" in row for row in expected)
         headings = [heading.text for heading in page.find_elements(By.CSS_SELECTOR, "#answer h2")]
         assert headings == list(dict.fromkeys(row["head"] for row in expected if "head" in row))
         boxes = [row["box"] for row in expected if "box" in row]

@@ -34,7 +34,8 @@ def test_lines_for_people(predictor, folder):
     assert str(photo).replace("\n", "") in result.output.replace("\n", "")
     for row in predictor.task.predictions(predictor.predict(photo)[0]):
         assert row["label"] in result.output
-        assert (f"{100 * row['score']:.1f}%" if "score" in row else f"{row['value']:.4g}") in result.output
+        share = row.get("share", row.get("score"))
+        assert (f"{100 * share:.1f}%" if share is not None else f"{row['value']:.4g}") in result.output
 
 
 def test_json_is_what_the_task_says(predictor, folder):
@@ -83,7 +84,7 @@ def test_what_the_task_does_not_have_is_refused_by_name(predictor, task, folder,
     assert ("Grad-CAM needs the layers" if predictor.task.explains else "Grad-CAM cannot be computed") in message(
         result
     )
-    assert f"a file that ends in .csv, .jsonl, .parquet{', .json' if task == 'detect' else ''}, got" in message(
+    assert f"a file that ends in .csv, .jsonl, .parquet{', .json' if predictor.task.documents else ''}, got" in message(
         zoo(folder, "--out", tmp_path / "out.xlsx")
     )
 

@@ -13,7 +13,7 @@ from PIL import Image
 from transfer.serving import Limits, create_app, model
 
 PREDICT = "/v1/models/exported:predict"
-TYPES = {"DT_FLOAT": float, "DT_INT32": int}
+TYPES = {"DT_UINT8": int, "DT_FLOAT": float, "DT_INT32": int}
 
 
 @pytest.fixture
@@ -102,9 +102,10 @@ def test_tensors_by_row_and_by_column_are_as_the_signatures_say(client, predicto
             np.testing.assert_allclose(got, value, atol=1e-6)
         shape = [int(dim["size"]) for dim in declared[name]["tensor_shape"]["dim"]]
         assert declared[name]["name"] == f"{name}:0"
-        assert np.ndim(columns[name]) == len(shape)
+        assert {1 + np.ndim(own) for own in columns[name]} == {len(shape)}
         assert shape[0] == -1
-        assert all(isinstance(one, TYPES[declared[name]["dtype"]]) for one in np.ravel(columns[name]).tolist())
+        of_type = TYPES[declared[name]["dtype"]]
+        assert all(isinstance(one, of_type) for own in columns[name] for one in np.ravel(own).tolist())
 
 
 def test_pixels_as_numbers(client, predictor, make_photo):

@@ -24,6 +24,7 @@ COLUMNS = {
     "heads": ["colour", "score of colour", "traits", "score of traits", "light"],
     "locate": ["label", "score", "left", "top", "right", "bottom"],
     "detect": ["label", "score", "left", "top", "right", "bottom"],
+    "segment": ["share of red", "share of green & <blue>", "share of blüe"],
 }
 
 
@@ -324,12 +325,12 @@ def test_overlays_of_photos_of_one_name_in_two_folders_stay_apart(make_predictor
 
 
 def test_what_cannot_be_written_is_said_first(predictor, task, folder, tmp_path):
-    known = ".csv, .jsonl, .parquet" + (", .json" if task == "detect" else "")
+    known = ".csv, .jsonl, .parquet" + (", .json" if task in ("detect", "segment") else "")
     with pytest.raises(ValueError, match=f"a file that ends in {known}, got"):
         write_predictions(predictor, folder, tmp_path / "out.xlsx")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_predictions(predictor, tmp_path / "nowhere", tmp_path / "out.csv")
-    with pytest.raises(ValueError, match="or a folder for drawings, or both; got neither"):
+    with pytest.raises(ValueError, match="or a folder for drawings or masks; got none of them"):
         write_predictions(predictor, folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images"):

@@ -9,7 +9,7 @@ from transfer.tasks.task import Arrays
 
 __all__ = ["ON_CANVAS", "Engine"]
 
-# Stands before the names of outputs with boxes in pixels of the canvas, where an artifact gives boxes twice.
+# Stands before the names of outputs in pixels of the canvas, where an artifact gives boxes or maps twice.
 ON_CANVAS = "canvas_"
 
 

@@ -68,7 +68,7 @@ class OpenVINOEngine(Engine):
             request = self.compiled(way, batch).create_infer_request()
             ports = {}
             for name in self.contract.outputs():
-                own = ON_CANVAS + name if way == "prepared" and name in self.contract.box_outputs else name
+                own = ON_CANVAS + name if way == "prepared" and name in self.contract.placed_outputs else name
                 # A tensor may have further names, and any of them may come first.
                 ports[name] = next(port for port in request.model_outputs if own in port.get_names())
             requests[way, batch] = request, ports
@@ -76,7 +76,7 @@ class OpenVINOEngine(Engine):
 
 
 def _without_preparation(model: Any, contract: Any, batch: int) -> Any:
-    """Returns the model from behind the preparation on, without boxes in pixels of photos.
+    """Returns the model from behind the preparation on, without what is in pixels of photos.
 
     The exporter gave that place the name of the preparation's endpoint.
     """
@@ -84,7 +84,7 @@ def _without_preparation(model: Any, contract: Any, batch: int) -> Any:
     place = next(node for node in model.get_ops() if node.friendly_name == preparation.endpoint)
     images = operations.parameter((batch, *preparation.size, 3), np.dtype(preparation.dtype), name="images")
     place.output(0).replace(operations.convert(images, "f32").output(0))
-    in_photos = set(contract.box_outputs)
+    in_photos = set(contract.placed_outputs)
     kept = [result for result in model.get_results() if not in_photos & result.output(0).get_names()]
     return openvino.Model(kept, [images], preparation.endpoint)
 

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer.artifacts.endpoints import boxes_on_photos
+from transfer.artifacts.writers.source import Source
+from transfer.silence import quiet
 from transfer.artifacts.writers.source import Source
 from transfer.silence import quiet
 
@@ -35,7 +36,8 @@ def write(source: Source, path: Path) -> None:
     def images(images):
         shape = tf.shape(images)
         outputs = network(preparation.portable(images))
-        return boxes_on_photos({name: outputs[name] for name in public}, contract, shape[1], shape[2])
+        moved = contract.on_photos_in_graph(outputs, shape[1], shape[2], portable=True)
+        return {name: moved.get(name, outputs[name]) for name in public}
 
     def prepared(images):
         return network(tf.cast(images, tf.float32))

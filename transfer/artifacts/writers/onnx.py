@@ -1,17 +1,18 @@
 """`model.onnx`, for ONNX Runtime and for many other tools.
 
 Its input `images` takes photos, uint8 `[n, height, width, 3]`, of any one size. Instead of it, `canvases` takes images
-that the contract's preparation made; there are none unless they are given. Boxes are in pixels of what was given.
+that the contract's preparation made; there are none unless they are given. Boxes and maps are in pixels of what was
+given.
 ONNX cannot decode JPEG files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from transfer.artifacts.endpoints import boxes_on_photos
 from transfer.artifacts.writers.onnx_graphs import in_float16, in_int8, to_onnx
 from transfer.artifacts.writers.source import Source
 
@@ -36,9 +37,15 @@ def write(source: Source, path: Path) -> None:
         are_photos = tf.shape(canvases)[0] == 0
         pixels = tf.cond(are_photos, lambda: preparation.portable(images), lambda: tf.cast(canvases, tf.float32))
         outputs = network(tf.reshape(pixels, [-1, *canvas]))
-        moved = boxes_on_photos(outputs, contract, shape[1], shape[2])
-        boxes = {name: tf.where(are_photos, moved[name], outputs[name]) for name in contract.box_outputs}
-        return {name: (outputs | boxes)[name] for name in contract.outputs()}
+        placed = contract.placed_outputs
+        if placed:
+            in_photos = tf.cond(
+                are_photos,
+                lambda: _ordered(contract.on_photos_in_graph(outputs, shape[1], shape[2], portable=True), placed),
+                lambda: _ordered(outputs, placed),
+            )
+            outputs = outputs | dict(zip(placed, in_photos, strict=True))
+        return {name: outputs[name] for name in contract.outputs()}
 
     photo = np.zeros((1, 1, 1, 3), np.uint8)
     inputs = [
@@ -55,6 +62,11 @@ def write(source: Source, path: Path) -> None:
         model = in_float16(model)
     model.metadata_props.add(key="contract", value=contract.to_json())
     onnx.save(model, path)
+
+
+def _ordered(outputs: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """Returns some outputs in an order, as new tensors: a branch may not hand on what it was given."""
+    return [tf.identity(outputs[name]) for name in names]
 
 
 def _samples(source: Source, photo: np.ndarray) -> Iterator[dict[str, np.ndarray]]:

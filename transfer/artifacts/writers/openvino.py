@@ -1,8 +1,9 @@
 """`model.xml` and `model.bin`, for OpenVINO.
 
 The input takes photos, uint8 `[n, height, width, 3]`, of any one size. The node behind their preparation has the name
-of the preparation's endpoint, so that an engine can begin there. Outputs that hold boxes are there twice: in pixels of
-the photo, and with `canvas_` before their names in pixels of the canvas. The order of equal scores is not defined.
+of the preparation's endpoint, so that an engine can begin there. Outputs that hold boxes or maps are there twice: in
+pixels of the photo, and with `canvas_` before their names in pixels of the canvas. The order of equal scores is not
+defined.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from transfer.contract import Contract
 
 __all__ = ["write"]
 
-_MADE = ("pixels", "corner", "scale", "limit")  # What the way from photos to prepared images gives.
+_MADE = ("pixels", "height", "width")  # What the way from photos to prepared images gives.
 
 
 def write(source: Source, path: Path) -> None:
@@ -59,37 +60,55 @@ def _samples(source: Source) -> Iterator[np.ndarray]:
 
 
 def _preparation(contract: Contract) -> Any:
-    """Converts the way from photos to prepared images, and the numbers that move boxes back."""
+    """Converts the way from photos to prepared images, and the size of the photos."""
     import openvino
 
     preparation = contract.preparation
 
     def prepare(images):
         outputs = {"pixels": preparation.portable(images)}
-        if contract.box_outputs:
+        if contract.placed_outputs:
             shape = tf.shape(images)
-            corner, scale, limit = preparation.box_transform(shape[1], shape[2])
-            outputs |= {"corner": corner, "scale": scale, "limit": limit}
+            outputs |= {"height": shape[1], "width": shape[2]}
         return outputs
 
     images = [tf.TensorSpec((None, None, None, 3), tf.uint8, "images")]
     return openvino.convert_model(tf.function(prepare, input_signature=images, autograph=False))
 
 
+def _way_back(contract: Contract) -> Any:
+    """Converts the way from outputs in pixels of the canvas to outputs in pixels of photos."""
+    import openvino
+
+    outputs = contract.outputs()
+    names = [name for name in contract.needed(contract.placed_outputs) if not outputs[name].made_of]
+
+    def back(height, width, *tensors):
+        return contract.on_photos_in_graph(dict(zip(names, tensors, strict=True)), height, width, portable=True)
+
+    sizes = [tf.TensorSpec((), tf.int32, name) for name in ("height", "width")]
+    inputs = [tf.TensorSpec((None, *outputs[name].shape), outputs[name].dtype, ON_CANVAS + name) for name in names]
+    return openvino.convert_model(tf.function(back, input_signature=[*sizes, *inputs], autograph=False))
+
+
 def _results(network: Any, made: dict[str, Any], contract: Contract) -> list[Any]:
     """Returns the results of the joined model."""
     from openvino import opset13 as operations
 
+    placed = contract.placed_outputs
+    values = {_name_of(result.output(0), contract.outputs()): result.input_value(0) for result in network.get_results()}
     results = []
-    for result in network.get_results():
-        value, name = result.input_value(0), _name_of(result.output(0), contract.outputs())
-        if name in contract.box_outputs:
-            moved = operations.multiply(operations.subtract(value, made["corner"]), made["scale"])
-            clipped = operations.minimum(operations.maximum(moved, operations.constant(np.float32(0))), made["limit"])
-            clipped.output(0).set_names({name})
-            results.append(operations.result(clipped.output(0)))
-            name = ON_CANVAS + name
-        value.set_names({name})
+    if placed:
+        given = made | {ON_CANVAS + name: value for name, value in values.items()}
+        back = _way_back(contract)
+        for entry in back.inputs:
+            entry.get_node().output(0).replace(given[_name_of(entry, given)])
+        for result in back.get_results():
+            value, name = result.input_value(0), _name_of(result.output(0), placed)
+            value.set_names({name})
+            results.append(operations.result(value))
+    for name, value in values.items():
+        value.set_names({ON_CANVAS + name if name in placed else name})
         results.append(operations.result(value))
     return results
 

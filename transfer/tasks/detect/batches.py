@@ -33,12 +33,12 @@ from pipelines import (
 )
 from pipelines.loading.scene_batches import scene_reader
 from pipelines.prepare.letterbox import FILL
+from transfer.training.kept_samples import kept_in_memory
 
 __all__ = ["AUGMENTATIONS", "FLIPS", "STRIDE", "augmentation", "training_batches"]
 
 TRUTHS = {"boxes": tf.float32, "classes": tf.int32, "crowd": tf.bool}
 STRIDE = 32  # Sizes of the canvas are multiples of it.
-CACHE_BYTES = 2**30  # of resized images that are kept in memory
 
 # Columns: translation and zoom as a share of the size; brightness, contrast and saturation; hue.
 AUGMENTATIONS: dict[str, tuple[float, float, float, float] | None] = {
@@ -194,45 +194,12 @@ def training_batches(
 
 
 def _loader(scenes: Sequence[Scene], size: tuple[int, int]) -> Callable[[tf.Tensor], Sample]:
-    """Returns the function from the number of a scene to its photo on the canvas, uint8, and its truths, in a graph.
-
-    They are kept in memory if all of them fit there.
-    """
+    """Returns the function from the number of a scene to its photo on the canvas, uint8, and its truths, in a graph."""
     read = scene_reader(scenes)
-    policy = ResizePolicy("pad", size, pad_value=FILL)
-
-    def prepared(index: tf.Tensor) -> list[tf.Tensor]:
-        resized = policy(read(index))
-        return [tf.cast(resized["image"], tf.uint8), *(resized[name] for name in TRUTHS)]  # They are whole numbers.
-
-    dtypes = [tf.uint8, *TRUTHS.values()]
-    shapes: list[list[int | None]] = [[*size, 3], [None, 4], [None], [None]]
-    nothing = [np.zeros([0] * len(shape), dtype.as_numpy_dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    kept: dict[int, list[np.ndarray]] = {}
-
-    def fetch(index: np.ndarray) -> list[np.ndarray]:
-        return kept.get(int(index), nothing)
-
-    def keep(index: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
-        kept[int(index)] = [np.array(value) for value in values]
-        return kept[int(index)]
-
-    fits = len(scenes) * math.prod(size) * 3 <= CACHE_BYTES
-
-    def load(index: tf.Tensor) -> Sample:
-        if fits:
-            known = tf.numpy_function(fetch, [index], dtypes)
-            values = tf.cond(
-                tf.size(known[0]) > 0,
-                lambda: known,
-                lambda: tf.numpy_function(keep, [index, *prepared(index)], dtypes),
-            )
-        else:
-            values = prepared(index)
-        values = [tf.ensure_shape(value, shape) for value, shape in zip(values, shapes, strict=True)]
-        return dict(zip(("image", *TRUTHS), values, strict=True))
-
-    return load
+    policy = ResizePolicy("pad", size, pad_value=FILL)  # The values of its images are whole numbers.
+    specs = {"image": tf.TensorSpec([*size, 3], tf.uint8)}
+    specs |= {name: tf.TensorSpec([None, 4] if name == "boxes" else [None], dtype) for name, dtype in TRUTHS.items()}
+    return kept_in_memory(lambda index: policy(read(index)), specs, len(scenes))
 
 
 def _resized(batch: Sample, sizes: Sequence[Sequence[int]], draw: tf.Tensor) -> Sample:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from pipelines import Data, Scene, read_scenes
 from pipelines.prepare.letterbox import Letterbox
 from transfer.measuring.boxes import DetectionEvaluation, detections_in, truths_of
+from transfer.models.backbones import any_size as of_any_size
 from transfer.models.backbones import backbone as make_backbone
 from transfer.models.folding import folded
 from transfer.tasks.aligning import class_order
@@ -100,11 +101,7 @@ def new_detector(
         FileNotFoundError: The weights cannot be had.
     """
     trunk = make_backbone(backbone, image_size=size, weights=weights)
-    layers = trunk.model
-    if any_size:
-        canvas = keras.Input((None, None, 3), name=layers.input.name)
-        layers = keras.models.clone_model(trunk.model, input_tensors=canvas)
-        copy_state(trunk.model, layers)
+    layers = of_any_size(trunk.model) if any_size else trunk.model
     model = detection.create(
         name,
         backbone=layers,

@@ -1,0 +1,1 @@
+"""One class for every pixel of an image: semantic segmentation."""
