@@ -64,6 +64,7 @@ _EXPORTS = {
     "video.clips": ["Clip", "read_clips", "video_dataset"],
     "video.containers": ["VideoInfo", "video_info"],
     "video.frames": ["Frame", "read_frames"],
+    "video.motchallenge": ["read_motchallenge", "write_motchallenge"],
 }
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_EXPORTS)

@@ -29,6 +29,7 @@ ROOMS = {
     "zoo.layers": {"zoo.primitives", "zoo.blocks"},
     "zoo.heads": {"zoo.primitives", "zoo.layers", "zoo.blocks"},
     "zoo.metrics": {"zoo.boxes"},
+    "zoo.tracking": {"zoo.boxes"},
     "zoo.surgery": {"zoo.primitives", "zoo.layers"},
     "zoo.explain": {"zoo.surgery"},
     "pipelines.prepare": set(),

@@ -7,6 +7,7 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import models as models
+from . import tracking as tracking
 from .analysis.arithmetic import conv_output_size as conv_output_size
 from .analysis.arithmetic import same_padding as same_padding
 from .analysis.comparison import compare as compare
