@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `evaluate`, `compare`, `export`, `verify`, `serve`, `models`, `demo`.
+"""The command line: `zoo fit`, `predict`, `track`, `evaluate`, `compare`, `export`, `verify`, `serve` and so on.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -13,7 +13,7 @@ from io import TextIOWrapper
 
 import typer
 
-from transfer.cli import data, evaluate, export, fit, models, predict, serve
+from transfer.cli import data, evaluate, export, fit, models, predict, serve, track
 
 __all__ = ["app", "main"]
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 COMMANDS = (
     fit.fit,
     predict.predict,
+    track.track,
     evaluate.evaluate,
     evaluate.compare,
     export.export,

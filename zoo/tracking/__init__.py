@@ -6,6 +6,7 @@ engine runs all of them: `step` takes a state and the detections of a frame, and
 It needs NumPy and SciPy, and no TensorFlow.
 """
 
+from zoo.tracking.counting import Counts, Line, Zone, count
 from zoo.tracking.engine import TrackedFrame, step, track
 from zoo.tracking.motion import MOTIONS, Motion
 from zoo.tracking.state import State, Tracks
@@ -14,12 +15,16 @@ from zoo.tracking.trackers import TRACKERS, Stage, Tracker, tracker
 __all__ = [
     "MOTIONS",
     "TRACKERS",
+    "Counts",
+    "Line",
     "Motion",
     "Stage",
     "State",
     "TrackedFrame",
     "Tracker",
     "Tracks",
+    "Zone",
+    "count",
     "step",
     "track",
     "tracker",
