@@ -64,6 +64,9 @@ _EXPORTS = {
     "video.clips": ["Clip", "read_clips", "video_dataset"],
     "video.containers": ["VideoInfo", "video_info"],
     "video.frames": ["Frame", "read_frames"],
+    "video.motchallenge": ["read_motchallenge", "write_motchallenge"],
+    "video.sources": ["VideoSource", "open_source"],
+    "video.writing": ["VideoWriter"],
 }
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_EXPORTS)

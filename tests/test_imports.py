@@ -30,6 +30,7 @@ ROOMS = {
     "zoo.layers": {"zoo.primitives", "zoo.blocks"},
     "zoo.heads": {"zoo.primitives", "zoo.layers", "zoo.blocks"},
     "zoo.metrics": {"zoo.boxes", "zoo.masks"},
+    "zoo.tracking": {"zoo.boxes"},
     "zoo.surgery": {"zoo.primitives", "zoo.layers"},
     "zoo.explain": {"zoo.surgery"},
     "pipelines.prepare": set(),
@@ -47,6 +48,14 @@ ROOMS = {
     "transfer.measuring": {"zoo", "pipelines", "transfer.training", *BELOW_ALL},
     "transfer.artifacts": {"zoo", "pipelines", "transfer.contract", "transfer.tasks", "transfer.models", *BELOW_ALL},
     "transfer.predict": {"zoo", "pipelines", "transfer.contract", "transfer.tasks", "transfer.artifacts"},
+    "transfer.tracking": {
+        "zoo",
+        "pipelines",
+        "transfer.contract",
+        "transfer.drawing",
+        "transfer.measuring.table",
+        "transfer.predict",
+    },
     "transfer.serving": {"transfer.contract", "transfer.tasks", "transfer.artifacts", "transfer.predict", "pipelines"},
 }
 # Modules that know the tasks by their names.

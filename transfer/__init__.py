@@ -33,6 +33,8 @@ _EXPORTS = {
     "tasks.locate.localisation": ["Localisation", "localisation_batches", "localiser", "relative_boxes"],
     "tasks.scores": ["Prediction"],
     "tasks.task": ["Answer"],
+    "tracking.measuring": ["score_tracks"],
+    "tracking.videos": ["TrackedVideo", "track_video"],
     "training.batch_norms": ["re_estimate_batch_norms"],
     "training.checkpoints": ["Checkpoint"],
     "training.feature_cache": ["FeatureCache"],

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.colours import class_colour
 
-__all__ = ["caption", "draw", "indexed", "paint"]
+__all__ = ["INK", "PAPER", "caption", "draw", "indexed", "lettering", "paint"]
 
 INK = (16, 18, 24)
 PAPER = (255, 255, 255)
@@ -43,7 +43,7 @@ def draw(
     """
     picture, scale = _resized(image, longer)
     width = max(2, round(max(picture.size) / 300))
-    font = _font(max(11, round(max(picture.size) / 50)))
+    font = lettering(max(11, round(max(picture.size) / 50)))
     pen = ImageDraw.Draw(picture)
     for corners, label, colour in zip(np.asarray(boxes, float).reshape(-1, 4), labels, colours, strict=True):
         left, top, right, bottom = (scale * corners).tolist()
@@ -80,7 +80,7 @@ def caption(image: np.ndarray, lines: Sequence[str], *, longer: int | None = Non
         return picture
     margin = max(3, round(max(picture.size) / 100))
     size = max(11, round(max(picture.size) / 30))
-    font = _font(size)
+    font = lettering(size)
     height = round(1.3 * size)
     room = max(1, (picture.height - 2 * margin) // height)
     shown = list(lines) if len(lines) <= room else [*lines[: room - 1], f"and {len(lines) - room + 1} more"]
@@ -188,7 +188,7 @@ def _fitting(line: str, fits: Callable[[str], bool]) -> str:
 
 
 @functools.cache
-def _font(size: int) -> Any:
+def lettering(size: int) -> Any:
     """Returns DejaVu Sans, which has most alphabets and comes with Matplotlib; without it, Pillow's font of Latin."""
     matplotlib = importlib.util.find_spec("matplotlib")  # It is not imported: that would take a second.
     folders = (matplotlib.submodule_search_locations if matplotlib is not None else None) or ()

@@ -9,6 +9,7 @@ from . import masks as masks
 from . import metrics as metrics
 from . import models as models
 from . import segmentation as segmentation
+from . import tracking as tracking
 from .analysis.arithmetic import conv_output_size as conv_output_size
 from .analysis.arithmetic import same_padding as same_padding
 from .analysis.comparison import compare as compare

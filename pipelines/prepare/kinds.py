@@ -6,11 +6,12 @@ from typing import Any
 from pipelines.prepare.crop import EvaluationCrop
 from pipelines.prepare.letterbox import Letterbox
 from pipelines.prepare.preparation import Preparation
+from pipelines.prepare.stretch import Stretch
 
 __all__ = ["PREPARATIONS", "preparation_from_dict"]
 
 PREPARATIONS: dict[str, type[EvaluationCrop] | type[Letterbox]] = {
-    preparation.kind: preparation for preparation in (EvaluationCrop, Letterbox)
+    preparation.kind: preparation for preparation in (EvaluationCrop, Letterbox, Stretch)
 }
 
 

@@ -41,11 +41,13 @@ class Frame:
         image: `uint8 [h, w, 3]`, upright RGB.
         seconds: Time at which the video shows the frame, in seconds from its start.
         index: Number of the frame among the frames that are read, from 0.
+        rotation: By how many degrees, anticlockwise, the file asks players to turn its frames; `image` is turned.
     """
 
     image: np.ndarray
     seconds: float
     index: int
+    rotation: float = 0.0
 
 
 def read_frames(
@@ -125,7 +127,7 @@ def _selected_frames(
                         count += 1
                 image = upright_pixels(picture, size) if count else None
                 for _ in range(count):
-                    yield Frame(image, since, index)  # type: ignore[arg-type]
+                    yield Frame(image, since, index, picture.rotation)  # type: ignore[arg-type]
                     index += 1
         except av.FFmpegError as error:
             raise ValueError(f"{os.fspath(path)}: cannot be read as a video: {error.strerror}") from error

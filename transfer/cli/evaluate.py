@@ -25,9 +25,31 @@ from transfer.cli.console import (
 __all__ = ["compare", "evaluate"]
 
 
+def _tracks(tracks: Path, truth: str, *, as_json: bool) -> None:
+    from transfer.tracking.measuring import score_tracks
+
+    scores = score_tracks(tracks, truth)
+    if as_json:
+        print_json({"tracks": str(tracks), "truth": truth, **scores.as_dict()})
+        return
+    table = scores.table()
+    print_table(table.columns, table.rows)
+    out.print(table.note, markup=False, soft_wrap=True)
+    for fault in scores.faults:
+        err.print(Text(f"{fault.place}: {fault.reason}", "yellow"), soft_wrap=True)
+
+
+# What can be measured besides what runs were trained for: files of results against files of truth.
+RESULTS = {"track": _tracks}
+
+
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model.")],
-    data: Annotated[str, typer.Argument(help="Annotated images, as `zoo fit` takes them.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or an exported model; or a file of tracks.")],
+    data: Annotated[str, typer.Argument(help="Annotated images, as `zoo fit` takes them; or the truth of the tracks.")],
+    task: Annotated[
+        str | None,
+        typer.Option(help="track for files of tracks in MOTChallenge's format.", show_default="that of the run"),
+    ] = None,
     layout: Layout = None,
     outside: Outside = False,
     augment: Views = False,
@@ -38,12 +60,20 @@ def evaluate(
 
     What follows a number in brackets is its interval of 95% confidence: among as many other photos of the same kind it
     may well come out anywhere in it.
+
+    [dim]zoo evaluate runs/mine photos[/]
+    [dim]zoo evaluate tracks.txt gt.txt --task track[/]
     """
     with for_people():
+        if task in RESULTS:
+            RESULTS[task](run, data, as_json=as_json)
+            return
         load_tensorflow()
         from transfer.runs.scoring import score
 
         scores = score(run, data, layout=layout, outside=outside, augment=augment, engine=engine)
+        if task not in (None, scores.task):
+            raise ValueError(f"{run} was trained for the task {scores.task!r}; leave --task {task} out")
         faults = [asdict(fault) for fault in scores.faults]
         if as_json:
             facts = {"run": str(run), "data": data, "task": scores.task, "split": scores.split}

@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `evaluate`, `compare`, `export`, `verify`, `serve`, `models`, `demo`.
+"""The command line: `zoo fit`, `predict`, `track`, `evaluate`, `compare`, `export`, `verify`, `serve` and so on.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from transfer.cli import data, evaluate, export, fit, models, predict, serve
+from transfer.cli import data, evaluate, export, fit, models, predict, serve, track
 from transfer.cli.help import BriefHelp
 
 __all__ = ["app", "main"]
@@ -42,6 +42,7 @@ app = typer.Typer(
 COMMANDS = (
     fit.fit,
     predict.predict,
+    track.track,
     evaluate.evaluate,
     evaluate.compare,
     export.export,

@@ -11,6 +11,7 @@ from typing import Any
 import zoo
 from pipelines.prepare.crop import EvaluationCrop
 from transfer.artifacts.engines.choosing import check_precision, choose
+from transfer.artifacts.engines.objectron import find_objectron, open_objectron
 from transfer.artifacts.engines.table import FORMATS, format_of, open_artifact
 from transfer.artifacts.manifest import MANIFEST, check_files, read_manifest
 from transfer.predict.predictor import Predictor
@@ -32,6 +33,8 @@ def load(
         source: A folder that `zoo fit`, `zoo export` or `transfer.export` wrote, one artifact of it (`saved_model`,
             .keras, .onnx, .xml or .tflite), or the name of a zoo model that has ImageNet weights
             (`efficientnet_lite0`). In a run, what was exported into it is found, too, unless it was quantised.
+            "objectron", or the path of its file, stands for MediaPipe's pretrained detector
+            (`transfer.artifacts.engines.objectron`).
         engine: "openvino", "onnx", "litert", "tensorflow" or "keras". "auto" takes the fastest of those that are
             installed and have an artifact, by a short measurement that is remembered; TensorFlow's only if there is
             no other, since it takes seconds to load.
@@ -54,6 +57,8 @@ def load(
         raise ValueError(f"engine is auto, {', '.join(ENGINES)}; got {engine!r}")
     if str(source) in zoo.list_models() and not path.exists():
         return _pretrained(str(source), max_pixels)
+    if (packed := find_objectron(source)) is not None:
+        return Predictor(open_objectron(packed), max_pixels=max_pixels)
     artifacts = _artifacts(path)
     if precision == "bfloat16" and engine == "auto" and "openvino" in artifacts:
         engine = "openvino"
