@@ -122,7 +122,11 @@ def show_run(run: Any) -> None:
             table.add_row(f"{words} {metric.label}", f"[bold]{text}[/]")
     table.add_row("export differs by", f"{metrics['export_max_abs_diff']:.1g} at most")
     table.add_row("images", f"{metrics['num_images']} used, {metrics['skipped']} left out")
+    for name, value in (metrics["readout"] or {}).items():
+        table.add_row(f"solved head alone: {name.removeprefix('val_').replace('_', ' ')}", f"{value:.4g} in validation")
     table.add_row("time", f"{metrics['seconds']:.0f} s")
+    for part, seconds in metrics["seconds_by_part"].items():
+        table.add_row(f"  {part}", f"{seconds:.1f} s", style="dim")
     out.print(table)
     out.print(f"Report: {run.folder / 'report.html'}", markup=False, soft_wrap=True)
 

@@ -111,7 +111,16 @@ def training_note(history: History) -> str:
     """Returns which layers were trained, in their order, and whether frozen layers ran in each epoch."""
     names = [phase.name for phase in history.phases]
     part = "the whole network" if history.phases[-1].unfrozen in ("all", 1.0) else "the top of the network"
-    if names == ["head"]:
+    solved = history.readout is not None
+    if solved:
+        note = "The new head was solved: its weights are the best ones for the network's features, up to rounding."
+        if len(names) > 1:
+            reached, best = _headline(history, history.readout), _headline(history, history.best)
+            note += (
+                f" The solved head alone reached {reached} in validation; then {part} was trained with it, and the "
+                f"kept epoch, {history.best['epoch']}, reached {best}."
+            )
+    elif names == ["head"]:
         note = "Only the new head was trained; the network below it stayed as it was."
     elif names[0] != "head":
         note = f"The new head and {part} were trained together."
@@ -119,6 +128,14 @@ def training_note(history: History) -> str:
         note = f"First the new head was trained alone, and then, right of the line, {part} with it."
     else:
         note = "First the new head was trained alone, and then, right of each line, more of the network with it."
+    if solved and names == ["head"]:
+        return f"{note} Frozen layers ran once, in {duration(history.extraction_seconds)}."
     if any(phase.cached for phase in history.phases):
         return f"{note} Frozen layers ran once, in {duration(history.extraction_seconds)}, and not in each epoch."
     return f"{note} Frozen layers ran in each epoch: {history.not_cached}." if history.not_cached else note
+
+
+def _headline(history: History, row: Mapping[str, Any]) -> str:
+    """Returns what the first curve of the objective shows for an epoch in validation, such as "accuracy 0.948"."""
+    column, title = history.objective.curves[0]
+    return f"{title[:1].lower()}{title[1:]} {row[f'val_{column}']:.4g}"

@@ -8,7 +8,8 @@
                    other formats that were asked for
 `labels.txt`       the names of the classes, labels or numbers, in the model's order
 `contract.json`    what the model takes and gives
-`metrics.json`     how good it is on validation and test data, the number of images, the time, the export's difference
+`metrics.json`     how good it is on validation and test data, what the solved head reached alone, the number of images,
+                   the time by part, the export's difference
 `history.csv`      the loss and the metrics of each epoch
 `skipped.csv`      the files that were left out, and why
 `audit.html`       what is wrong with the data, if anything; see `pipelines.audit`
@@ -82,8 +83,9 @@ class Run:
     Attributes:
         folder: Where it lies.
         metrics: What `metrics.json` holds: `task`, `headline`, the task's metrics for each split (`valid_accuracy`,
-            `test_accuracy`, ...; None without a test set), `num_images`, `skipped` (a number of files), `seconds` and
-            `export_max_abs_diff`.
+            `test_accuracy`, ...; None without a test set), `num_images`, `skipped` (a number of files), `readout` (what
+            the solved head reached in validation before anything else was trained, or None), `seconds`,
+            `seconds_by_part` and `export_max_abs_diff`.
     """
 
     folder: Path
@@ -175,7 +177,8 @@ def fit(
         _announce_differences(repeats, configuration, announce)
         state.begin_or_go_on(configuration.as_dict(), resume=resume)
         with clock("training"):
-            history = _train(learning, settings, built, checked, parts, state, callbacks, progress)
+            told = [*callbacks, _TellReadout(announce)]
+            history = _train(learning, settings, built, checked, parts, state, told, progress)
             model = learning.kept(built, checked, settings)
         announce(_kept_epoch(history))
         job = _Job(task, learning, settings, configuration, checked, replace(built, model=model), history, clock)
@@ -276,6 +279,20 @@ def _train(
     )
 
 
+class _TellReadout(keras.callbacks.Callback):
+    """Says at once how good the solved head is, before the rest is trained. It is the epoch that has no steps."""
+
+    def __init__(self, announce: Announce):
+        super().__init__()
+        self._announce = announce
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.params.get("steps") == 0:
+            values = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
+            reached = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
+            self._announce(f"the solved head reaches, in validation: {reached}")
+
+
 def _kept_epoch(history: History) -> str:
     epoch, last = history.best["epoch"], len(history.rows)
     reason = "" if epoch == last else ", the best one on the validation images"
@@ -291,7 +308,7 @@ def _feature_cache(
 ) -> FeatureCache:
     preparation = built.contract.preparation.as_dict()
     key = f"{data_fingerprint(data)} {preparation} {learning.views_key(settings)} {parts.size}"
-    return FeatureCache(folder=_features_folder(), key=key)
+    return FeatureCache(views=learning.views(settings), folder=_features_folder(), key=key)
 
 
 @contextmanager
@@ -366,7 +383,7 @@ class _Job:
             write_report(work / "report.html", finished, sections)
             card = model_card(finished, sections)
             (work / "model_card.md").write_text(card, encoding="utf-8", errors="backslashreplace")
-        metrics["seconds"] = round(self.clock.total, 1)
+        metrics |= {"seconds": round(self.clock.total, 1), "seconds_by_part": self._seconds()}
         self._write_documents(work, metrics)
         return metrics
 
@@ -409,9 +426,22 @@ class _Job:
             **metrics,
             "num_images": len(self.data),
             "skipped": len(self.data.skipped),
+            "readout": self._readout(),
             "seconds": round(self.clock.total, 1),
+            "seconds_by_part": self._seconds(),
             "export_max_abs_diff": None if proof is None else proof.max_abs_diff,
         }
+
+    def _readout(self) -> dict[str, float] | None:
+        """Returns what the solved head reached in validation by itself; None where it was trained."""
+        row = self.history.readout
+        return None if row is None else {name: value for name, value in row.items() if name.startswith("val_")}
+
+    def _seconds(self) -> dict[str, float]:
+        """Returns how long each part of the run took, and each part of the training."""
+        phases = {f"training: {phase.name}": phase.seconds for phase in self.history.phases}
+        seconds = {**self.clock.seconds, "training: frozen layers": self.history.extraction_seconds, **phases}
+        return {part: round(value, 2) for part, value in seconds.items()}
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -51,7 +51,11 @@ class LabelledLearning(Learning):
 
     def augmentation(self, data: Data, settings: Any) -> list[keras.layers.Layer]:
         """Returns the layers that change training images."""
-        return augmentation(settings.augment, seed=settings.seed)
+        return [] if settings.fast else augmentation(settings.augment, seed=settings.seed)
+
+    def views(self, settings: Any) -> int | None:
+        # Without random changes a second view of a photo is the first one again.
+        return 1 if settings.augment == "none" or settings.fast else None
 
     def batches(self, data: Data, settings: Any, built: Built, batch_size: int) -> tuple[Any, Any]:
         crop = built.contract.preparation

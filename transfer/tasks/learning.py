@@ -154,8 +154,12 @@ class Learning(ABC):
 
     def plan(self, settings: Any) -> Plan:
         """Returns the phases of the training."""
-        names = ("head_epochs", "epochs", "unfreeze", "head_learning_rate", "learning_rate", "patience", "batch_norms")
-        return Plan(**{name: getattr(settings, name) for name in names})
+        names = ("epochs", "unfreeze", "learning_rate", "patience", "batch_norms")
+        names += ("head_epochs", "head_learning_rate", "head")
+        plan = {name: getattr(settings, name) for name in names}
+        if settings.fast:
+            plan |= {"epochs": 0, "head_epochs": 1, "head": "solved"}
+        return Plan(**plan)
 
     def optimization(self, settings: Any) -> Optimization:
         """Returns the optimizer's settings."""
@@ -175,9 +179,14 @@ class Learning(ABC):
         """Returns how much an image counts by its class, or None."""
         return None
 
+    def views(self, settings: Any) -> int | None:
+        """Returns how often training images are looked at where what frozen layers give is stored; None for as often as
+        does as well as more."""
+        return None
+
     def views_key(self, settings: Any) -> str:
         """Returns a text that stands for everything that decides what training images look like and in which order."""
-        names = ("augment", "seed", "batch_norms", "precision", "image_size", "valid", "test")
+        names = ("augment", "fast", "seed", "batch_norms", "precision", "image_size", "valid", "test")
         return " ".join(f"{name}={getattr(settings, name)}" for name in names)
 
     @abstractmethod

@@ -119,6 +119,10 @@ class Settings:
     backbone: str = setting("efficientnet_lite0", "The pretrained network to start from; see `zoo models`.")
     epochs: int = setting(10, "Number of epochs that train the head and the top of the backbone.", low=0)
     head_epochs: int = setting(3, "Number of epochs that train the new head alone, before that.", low=0)
+    fast: bool = setting(
+        False,
+        "Whether to stop as soon as the head is solved, on photos without random changes: an answer in seconds.",
+    )
     unfreeze: Part = setting(
         0.3,
         "The top of the backbone that trains: none, all, a level (c4), a layer by its name or its index (56), or a "
@@ -150,6 +154,14 @@ class Settings:
     )
     weights: str | None = setting(
         "imagenet", "Weights of the backbone: imagenet, none for random ones, or a file.", advanced=True
+    )
+    head: str = setting(
+        "auto",
+        "How the head is found before the backbone trains: trained, in head_epochs; solved, exactly and at once, which "
+        "takes a linear head; or auto, which solves it if it can and unless another optimizer, loss or learning rate "
+        "of the head is asked for.",
+        choices=("auto", "solved", "trained"),
+        advanced=True,
     )
     optimizer: str = setting("adam", "The optimizer.", choices=("adam", "sgd"), advanced=True)
     schedule: str = setting(

@@ -35,6 +35,11 @@ class BinaryLabel(SingleLabel):
             return keras.losses.BinaryFocalCrossentropy(gamma=self.focal_gamma, label_smoothing=self.label_smoothing)
         return keras.losses.BinaryCrossentropy(label_smoothing=self.label_smoothing)
 
+    def targets(self, labels: np.ndarray, width: int) -> np.ndarray | None:
+        if self.focal_gamma:
+            return None
+        return labels.reshape(-1, 1) * (1 - self.label_smoothing) + self.label_smoothing / 2
+
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.BinaryAccuracy(name="accuracy")]
 

@@ -7,7 +7,7 @@ import keras
 
 from zoo.layers import DropPath
 
-__all__ = ["CacheNotUsed", "Division", "alone", "between", "divide"]
+__all__ = ["CacheNotUsed", "Division", "alone", "between", "divide", "tensors_of"]
 
 
 class CacheNotUsed(Exception):
@@ -63,7 +63,7 @@ def divide(model: keras.Model) -> Division | None:
     for operation in model.operations:
         if isinstance(operation, keras.layers.InputLayer):
             continue
-        inputs, outputs = _tensors(operation, model)
+        inputs, outputs = tensors_of(operation, model)
         if _is_constant(operation) and all(id(tensor) in constant for tensor in inputs):
             constant |= {id(tensor) for tensor in outputs}
         else:
@@ -95,7 +95,7 @@ def alone(tensors: Any) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _tensors(operation: keras.Operation, model: keras.Model) -> tuple[list, list]:
+def tensors_of(operation: keras.Operation, model: keras.Model) -> tuple[list, list]:
     """Returns what goes into an operation and what comes out, in this model: others may share the layer."""
     own = {id(node) for nodes in model._nodes_by_depth.values() for node in nodes}
     nodes = [node for node in operation._inbound_nodes if id(node) in own]

@@ -7,6 +7,7 @@ and Ruder 2018, "Universal Language Model Fine-tuning", section 3.3 (gradual unf
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from transfer.training.checkpoints import Checkpoint
 from transfer.training.class_weights import ClassWeight, numbered_weights
 from transfer.training.counted_data import CountedDataset
 from transfer.training.datasets import as_dataset
+from transfer.training.division import CacheNotUsed, divide
 from transfer.training.feature_cache import FeatureCache
 from transfer.training.guard import TrainingDiverged
 from transfer.training.history import History, Phase
@@ -35,6 +37,7 @@ from transfer.training.optimization import ADAM, Optimization
 from transfer.training.phase_data import PhaseData, stored_phases
 from transfer.training.plan import Plan
 from transfer.training.progress import Progress
+from transfer.training.solving import linear_heads
 from zoo.surgery.flattening import flat
 
 __all__ = ["History", "Phase", "Plan", "TrainingDiverged", "fine_tune"]
@@ -123,6 +126,7 @@ def fine_tune(
     _check_validation(model, valid, objective)
     for stage in plan.stages:  # A part that the model does not have is refused before any training.
         freezing.unfreeze(model, stage.unfreeze, batch_norms=plan.batch_norms == "trained")
+    plan = _with_head(plan, model, objective, optimization)
     counted = CountedDataset(train, lambda labels: objective.check_values(labels, model, "train"))
     if plan.batch_norms == "re-estimated":
         _reseed(model, seed)
@@ -137,6 +141,8 @@ def fine_tune(
             stored, not_cached = stored_phases(
                 model, plan, counted.dataset, valid, cache, objective=objective, tell=bar.extraction
             )
+        if plan.solves_head and 0 not in stored:
+            raise ValueError(f"the head cannot be solved: {not_cached}; train it with head='trained' (--head trained)")
         for data in stored.values():
             data.check(model, objective)
         extraction_seconds = time.perf_counter() - start
@@ -149,6 +155,37 @@ def fine_tune(
             position = None
     best.restore(model)
     return History(tuple(phases), extraction_seconds, not_cached, objective)
+
+
+def _with_head(plan: Plan, model: keras.Model, objective: Objective, optimization: Optimization) -> Plan:
+    """Returns the plan with the decision whether the head is solved.
+
+    Raises:
+        ValueError: It is to be solved, and that is impossible.
+    """
+    if plan.head == "trained" or not plan.head_epochs:
+        return replace(plan, head="trained")
+    reason = "" if plan.head == "solved" else _own_training(plan, optimization)
+    if not reason:
+        freezing.freeze(model)
+        try:
+            division = divide(model)
+            heads = "nothing below it is frozen" if division is None else linear_heads(division, objective)
+        except CacheNotUsed as error:
+            heads = str(error)
+        reason = heads if isinstance(heads, str) else ""
+    if reason and plan.head == "solved":
+        raise ValueError(f"the head cannot be solved: {reason}; train it with head='trained' (--head trained)")
+    return replace(plan, head="trained" if reason else "solved")
+
+
+def _own_training(plan: Plan, optimization: Optimization) -> str:
+    """Returns what was asked for that is about training the head; "" where nothing was."""
+    if optimization.name != ADAM.name:
+        return f"the optimizer {optimization.name} was asked for"
+    if plan.head_learning_rate != TWO_PHASES.head_learning_rate:
+        return "a learning rate of the head was asked for"
+    return ""
 
 
 def _class_weights(

@@ -23,6 +23,7 @@ class Phase:
         rows: One row for each epoch, as `History.rows` describes them.
         seconds: Duration of the whole phase, compiling included.
         cached: Whether what the frozen layers give was computed before, once, and only the layers above them ran.
+        solved: Whether the head was solved, and not trained; the phase has one row then.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Phase:
     rows: tuple[dict[str, Any], ...]
     seconds: float
     cached: bool = False
+    solved: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class History:
         the lowest loss.
         """
         return max(self.rows, key=self.objective.goodness)
+
+    @property
+    def readout(self) -> dict[str, Any] | None:
+        """The row of the solved head, before any of the trunk was trained; None where the head was trained."""
+        first = self.phases[0]
+        return first.rows[0] if first.solved else None
 
     @property
     def seconds(self) -> float:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 import keras
@@ -13,17 +13,22 @@ from transfer.training.averaging import AveragedWeights, AverageStatistics, Aver
 from transfer.training.callbacks import BestWeights, KeepBest, OnWholeModel, Patience, Rows
 from transfer.training.checkpoints import Checkpoint, Position
 from transfer.training.counted_data import CountedDataset
+from transfer.training.division import divide
+from transfer.training.features import Features
 from transfer.training.guard import raise_if_trainable_changed, trainable_layers
 from transfer.training.history import Phase
-from transfer.training.objective_interface import Objective, SelfValidating
+from transfer.training.objective_interface import HasParts, Objective, SelfValidating
 from transfer.training.optimization import Optimization
 from transfer.training.phase_data import PhaseData
 from transfer.training.plan import Plan, Stage
 from transfer.training.progress import Progress
 from transfer.training.saving import ResumeMetrics, SaveState
+from transfer.training.solving import linear_heads, solve_heads, with_class_weights
 from transfer.training.watching import MeasureItself, StopWhenDiverged
 
 __all__ = ["Job"]
+
+LARGE_BATCH = 4096  # images, to measure a head on their features
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,9 @@ class Job:
             callbacks = [OnWholeModel(callbacks, self.model)]
         frozen = freezing.fingerprints(freezing.frozen_layers(self.model))
         trainable = trainable_layers(self.model)
-        for first, end, batch in _stretches(position, stage):
+        if stage.solved and not position.epoch:
+            self._solve(data, callbacks)
+        for first, end, batch in () if stage.solved else _stretches(position, stage):
             if not data.stored:
                 self.data.skip_to(self._passes_before + first)
             diverged.data, steps = data.training(self.seed, first, batch)
@@ -118,6 +125,25 @@ class Job:
         freezing.raise_if_changed(self.model, frozen)
         raise_if_trainable_changed(self.model, trainable)
         self.phases.append(self._phase(stage, data, rows, time.perf_counter() - start))
+
+    def _solve(self, data: PhaseData, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Solves the head, and tells callbacks about it as about an epoch without batches."""
+        told = keras.callbacks.CallbackList(callbacks, model=data.model, epochs=1, steps=0, verbose=0)
+        told.on_train_begin()
+        told.on_epoch_begin(0)
+        assert isinstance(data.train, Features)
+        assert isinstance(self.objective, HasParts)
+        division = divide(self.model)
+        assert division is not None
+        heads = linear_heads(division, self.objective)
+        assert not isinstance(heads, str)
+        train = with_class_weights(data.train, self.class_weight)
+        solve_heads(heads, train, self.objective, seed=self.seed)
+        logs = _measured(data.model, train)
+        if isinstance(data.valid, Features):
+            logs |= {f"val_{name}": value for name, value in _measured(data.model, data.valid).items()}
+        told.on_epoch_end(0, logs)
+        told.on_train_end(logs)
 
     @property
     def _epochs_before(self) -> int:
@@ -152,6 +178,7 @@ class Job:
                 loss=self.objective.loss(),
                 loss_weights=self.objective.loss_weights(),
                 metrics=self.objective.metrics(),
+                run_eagerly=stage.solved,  # What runs once is not worth a graph.
             )
         # Both are built here, because variables that are created in the first step make TensorFlow trace that step
         # twice, and because a state that is restored needs variables to go into.
@@ -219,7 +246,14 @@ class Job:
             rows=tuple(rows.rows),
             seconds=seconds,
             cached=data.stored,
+            solved=stage.solved,
         )
+
+
+def _measured(top: keras.Model, features: Features) -> dict[str, float]:
+    """Returns the loss and the metrics of the first view of some images."""
+    whole = replace(features, batch_size=LARGE_BATCH)
+    return top.evaluate(whole.batches(), return_dict=True, verbose=0)
 
 
 def _stretches(begin: Position, stage: Stage) -> Iterator[tuple[int, int, int]]:

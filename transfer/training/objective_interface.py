@@ -9,7 +9,7 @@ import numpy as np
 
 from transfer.probabilities import Values, check_probabilities
 
-__all__ = ["ChecksOutputs", "Objective", "OneOutput", "SelfValidating", "with_validation"]
+__all__ = ["ChecksOutputs", "HasParts", "Objective", "OneOutput", "SelfValidating", "with_validation"]
 
 
 class Objective(Protocol):
@@ -91,6 +91,15 @@ class ChecksOutputs(Protocol):
         """
 
 
+@runtime_checkable
+class HasParts(Protocol):
+    """An objective that is put together of one for each output of the model."""
+
+    @property
+    def parts(self) -> Mapping[str, "OneOutput"]:
+        """The objectives by the names of the outputs; of a model with one output, its name is ""."""
+
+
 class OneOutput(ABC):
     """What objectives for models with one output have in common.
 
@@ -99,6 +108,24 @@ class OneOutput(ABC):
     """
 
     values: ClassVar[Values] = "numbers"
+
+    @property
+    def parts(self) -> Mapping[str, "OneOutput"]:
+        """This objective alone, by the name ""."""
+        return {"": self}
+
+    def targets(self, labels: np.ndarray, width: int) -> np.ndarray | None:
+        """Returns what a linear head ought to give, where its loss is a convex problem that can be solved.
+
+        Args:
+            labels: The labels of `n` images.
+            width: Number of outputs of the head.
+
+        Returns:
+            Shares of the classes, probabilities or numbers, as `transfer.training.readout` takes them, `[n, width]`;
+            None, the default, where the head has to be trained.
+        """
+        return None
 
     @property
     @abstractmethod

@@ -69,6 +69,11 @@ class SingleLabel(OneOutput):
             return SparseFocalCrossentropy(self.focal_gamma, self.label_smoothing)
         return keras.losses.SparseCategoricalCrossentropy()
 
+    def targets(self, labels: np.ndarray, width: int) -> np.ndarray | None:
+        if self.focal_gamma:
+            return None
+        return np.eye(width)[labels] * (1 - self.label_smoothing) + self.label_smoothing / width
+
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
@@ -136,6 +141,9 @@ class MultiLabel(OneOutput):
             return keras.losses.BinaryFocalCrossentropy(gamma=self.focal_gamma, label_smoothing=self.label_smoothing)
         return keras.losses.BinaryCrossentropy(label_smoothing=self.label_smoothing)
 
+    def targets(self, labels: np.ndarray, width: int) -> np.ndarray | None:
+        return None if self.focal_gamma else labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+
     def metrics(self) -> list[keras.metrics.Metric]:
         return [
             keras.metrics.AUC(curve="PR", multi_label=True, name="average_precision"),
@@ -198,6 +206,9 @@ class Regression(OneOutput):
             return keras.losses.Huber(self.delta)
         return keras.losses.MeanSquaredError() if self.error == "squared" else keras.losses.MeanAbsoluteError()
 
+    def targets(self, labels: np.ndarray, width: int) -> np.ndarray | None:
+        return labels.reshape(-1, width) if self.error == "squared" else None
+
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
 
@@ -253,6 +264,11 @@ class Objectives:
                 raise ValueError(
                     f"weights are positive numbers for some of {', '.join(self.objectives)}; got {weight} for {name!r}"
                 )
+
+    @property
+    def parts(self) -> Mapping[str, OneOutput]:
+        """The objectives by the names of the outputs."""
+        return self.objectives
 
     @property
     def columns(self) -> tuple[str, ...]:

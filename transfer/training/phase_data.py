@@ -1,7 +1,7 @@
 """What a phase is trained on: the whole model on images, or its top on stored activations."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,36 +106,67 @@ def stored_phases(
     Returns:
         The top of the model and its data, by the number of the phase; or none of that, and the reason why.
     """
-    if cache is False:
-        return {}, "it was not asked for"
-    cache = FeatureCache() if cache is True else cache
+    head_alone = {0} if plan.solves_head else set()
+    reason = "it was not asked for"
+    if cache is not False:
+        try:
+            return _stored(model, plan, train, valid, FeatureCache() if cache is True else cache, objective, tell), ""
+        except CacheNotUsed as error:
+            reason = str(error)
+    if not head_alone:
+        return {}, reason
+    # A head that is solved needs the features once, which take little room.
+    views = cache.views if isinstance(cache, FeatureCache) else None
+    only = FeatureCache(views=views)
     try:
-        divisions = _divisions(model, plan, cache, objective)
-        # What is frozen in all phases runs on the images; what is frozen in one only, on what comes out there.
-        lowest = min(divisions.values(), key=lambda division: len(division.trunk.operations))
-        epochs = sum(stage.epochs for number, stage in enumerate(plan.stages) if number in divisions)
-        # Where a phase goes through the images itself, how often they were gone through before decides what it sees.
-        folder = cache.folder if len(divisions) == len(plan.stages) else None
-        head_alone = all(plan.stages[number].unfreeze == "none" for number in divisions)
-        views = cache.views or (VIEWS_OF_HEAD if head_alone else VIEWS)
-        cache = replace(cache, views=min(views, epochs), folder=folder)
-        images = extract(lowest, model, train, valid, cache, tell=tell)
-        room = cache.limit - sum(features.nbytes for features in images if features is not None)
-        phases = {}
-        for number, division in divisions.items():
-            phases[number] = data = _carried(lowest, division, *images, room)
-            if data.train is not images[0]:
-                room -= data.train.nbytes + (0 if data.valid is None else data.valid.nbytes)
-        return phases, ""
-    except CacheNotUsed as reason:
-        return {}, str(reason)
+        return _stored(model, plan, train, valid, only, objective, tell, only=head_alone), reason
+    except CacheNotUsed as error:
+        return {}, str(error)
 
 
-def _divisions(model: keras.Model, plan: Plan, cache: FeatureCache, objective: Objective) -> dict[int, Division]:
-    """Divides the model as it is frozen in each phase, for those whose activations are to be stored."""
+def _stored(
+    model: keras.Model,
+    plan: Plan,
+    train: tf.data.Dataset,
+    valid: tf.data.Dataset | None,
+    cache: FeatureCache,
+    objective: Objective,
+    tell: Callable[[float], None],
+    only: Collection[int] | None = None,
+) -> dict[int, PhaseData]:
+    """Stores what frozen layers give for all phases, or for some only.
+
+    Raises:
+        CacheNotUsed: That cannot be.
+    """
+    divisions = _divisions(model, plan, cache, objective, range(len(plan.stages)) if only is None else only)
+    # What is frozen in all phases runs on the images; what is frozen in one only, on what comes out there.
+    lowest = min(divisions.values(), key=lambda division: len(division.trunk.operations))
+    # A solved head makes use of all views at once.
+    stages = [plan.stages[number] for number in divisions]
+    epochs = sum(VIEWS_OF_HEAD if stage.solved else stage.epochs for stage in stages)
+    # Where a phase goes through the images itself, how often they were gone through before decides what it sees.
+    folder = cache.folder if len(divisions) == len(plan.stages) else None
+    views = cache.views or (VIEWS_OF_HEAD if all(stage.unfreeze == "none" for stage in stages) else VIEWS)
+    cache = replace(cache, views=min(views, epochs), folder=folder)
+    images = extract(lowest, model, train, valid, cache, tell=tell)
+    room = cache.limit - sum(features.nbytes for features in images if features is not None)
+    phases = {}
+    for number, division in divisions.items():
+        phases[number] = data = _carried(lowest, division, *images, math.inf if plan.stages[number].solved else room)
+        if data.train is not images[0]:
+            room -= data.train.nbytes + (0 if data.valid is None else data.valid.nbytes)
+    return phases
+
+
+def _divisions(
+    model: keras.Model, plan: Plan, cache: FeatureCache, objective: Objective, numbers: Collection[int]
+) -> dict[int, Division]:
+    """Divides the model as it is frozen in each of some phases, for those whose activations are to be stored."""
     new_views = cache.views is None and getattr(objective, "needs_new_views", False)
     divisions = {}
-    for number, stage in enumerate(plan.stages):
+    for number in numbers:
+        stage = plan.stages[number]
         if new_views and stage.unfreeze != "none":
             continue
         if (division := _division(model, plan, stage)) is not None:
@@ -154,7 +185,7 @@ def _division(model: keras.Model, plan: Plan, stage: Stage) -> Division | None:
     return divide(model)
 
 
-def _carried(lowest: Division, division: Division, train: Features, valid: Features | None, room: int) -> PhaseData:
+def _carried(lowest: Division, division: Division, train: Features, valid: Features | None, room: float) -> PhaseData:
     """Carries activations on to where a phase's frozen part ends, if there is room for what comes out there."""
     rest = between(lowest, division)
     if rest is None:

@@ -21,14 +21,17 @@ class Stage:
         unfreeze: The part of the trunk that trains, as `transfer.unfreeze` takes it.
         epochs: Number of epochs.
         learning_rate: The highest learning rate of the phase.
+        solved: Whether the head is solved at once, in what counts as one epoch.
     """
 
     name: str
     unfreeze: str | float
     epochs: int
     learning_rate: float
+    solved: bool = False
 
 
+HEADS = ("trained", "solved", "auto")
 BATCH_NORMS = ("frozen", "re-estimated", "trained")
 
 
@@ -49,6 +52,10 @@ class Plan:
         batch_norms: What becomes of the trunk's batch norms. "frozen", the default, leaves them as they are;
             "re-estimated" gives them the statistics of the training images, once, before the first phase; "trained"
             trains those in the unfrozen part, which is for trunks with random weights.
+        head: How the first phase finds the head's weights. "trained", the default, trains it for `head_epochs`.
+            "solved" finds the optimum at once, which counts as one epoch (see `transfer.training.readout`); the head
+            has to be linear on one pooled vector for each image. "auto" solves it where that is possible, and where
+            neither an optimizer, nor a learning rate of the head, nor a loss of another kind was asked for.
 
     Raises:
         ValueError: A number is outside of its range, or the plan has no phase.
@@ -68,6 +75,7 @@ class Plan:
     learning_rate: float = 1e-4
     patience: int | None = None
     batch_norms: str = "frozen"
+    head: str = "trained"
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -80,6 +88,8 @@ class Plan:
                 raise ValueError(f"{name} is a positive number, got {getattr(self, name)}")
         if self.batch_norms not in BATCH_NORMS:
             raise ValueError(f"batch_norms is one of {', '.join(BATCH_NORMS)}; got {self.batch_norms!r}")
+        if self.head not in HEADS:
+            raise ValueError(f"head is one of {', '.join(HEADS)}; got {self.head!r}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience is a number of epochs, 1 or more, or None; got {self.patience}")
         if not self.stages:
@@ -94,9 +104,16 @@ class Plan:
         several = not isinstance(self.unfreeze, str | Real)
         unfrozen: Any = self.unfreeze if several else [self.unfreeze]
         parts = [part for part in unfrozen if not _is_nothing(part)]
-        stages = [Stage("head", "none", self.head_epochs, self.head_learning_rate)]
+        solved = self.head == "solved"
+        head_epochs = min(1, self.head_epochs) if solved else self.head_epochs
+        stages = [Stage("head", "none", head_epochs, self.head_learning_rate, solved)]
         stages += [Stage(f"top {part}" if several else "top", part, self.epochs, self.learning_rate) for part in parts]
         return tuple(stage for stage in stages if stage.epochs)
+
+    @property
+    def solves_head(self) -> bool:
+        """Whether the first phase solves the head."""
+        return self.stages[0].solved
 
     @property
     def total_epochs(self) -> int:

@@ -50,6 +50,9 @@ class SoftLabel(OneOutput):
     def loss(self) -> keras.losses.Loss:
         return keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
 
+    def targets(self, labels: np.ndarray, width: int) -> np.ndarray | None:
+        return labels * (1 - self.label_smoothing) + self.label_smoothing / width
+
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
 

@@ -58,6 +58,10 @@ class ClassifyLearning(LabelledLearning):
             valid = valid.map(lambda images, labels: (images, tf.one_hot(labels, number)))
         return train, valid
 
+    def views(self, settings: Classify) -> int | None:
+        is_random = settings.mix != "none" or self.balance(settings) is not None
+        return None if is_random else super().views(settings)
+
     def class_weight(self, data: Data, settings: Classify) -> Mapping[int, float] | None:
         if settings.balance != "weights":
             return None
