@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `evaluate`, `compare`, `export`, `verify`, `serve`, `models`, `demo`.
+"""The command line: `zoo fit`, `predict`, `evaluate`, `explain`, `export`, `serve`, `stylize` and others.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -13,7 +13,7 @@ from io import TextIOWrapper
 
 import typer
 
-from transfer.cli import data, evaluate, export, fit, models, predict, serve
+from transfer.cli import data, evaluate, explain, export, fit, generate, models, predict, retrieve, serve
 
 __all__ = ["app", "main"]
 
@@ -34,6 +34,9 @@ COMMANDS = (
     predict.predict,
     evaluate.evaluate,
     evaluate.compare,
+    explain.explain,
+    retrieve.nearest,
+    generate.stylize,
     export.export,
     export.verify,
     serve.serve,
