@@ -4,8 +4,8 @@
     python -m benchmarks.few_shot DATA --shots 1 --backbone efficientnet_lite0
 
 DATA is a folder with `train` and `val`, each with a folder for each class, such as the hymenoptera photos. Each draw
-takes the support from `train` and measures on all of `val`. Prints one line of JSON with the mean accuracy of each method
-and its deviation over the draws.
+takes the support from `train` and measures on all of `val`. Prints one line of JSON with the mean accuracy of each
+method and its deviation over the draws.
 """
 
 import argparse

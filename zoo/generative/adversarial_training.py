@@ -42,7 +42,8 @@ class GAN(keras.Model):
         sampler: The generator that `sample` draws from: with averaged weights, if they are averaged.
 
     Raises:
-        ValueError: The loss is unknown, the decay is not in 0..1, or one of the two networks takes labels and the other does not.
+        ValueError: The loss is unknown, the decay is not in 0..1, or one of the two networks takes labels and the other
+            does not.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class GAN(keras.Model):
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
-    def compile(self, generator_optimizer: Any = None, discriminator_optimizer: Any = None) -> None:  # type: ignore[override]
+    def compile(  # type: ignore[override]
+        self, generator_optimizer: Any = None, discriminator_optimizer: Any = None, *, steps_per_execution: int = 1
+    ) -> None:
         """Sets the two optimizers. By default they are those of the papers: Adam with their settings."""
-        super().compile(optimizer=None, loss=None, jit_compile=False)
+        super().compile(optimizer=None, loss=None, jit_compile=False, steps_per_execution=steps_per_execution)
         rate, first, second, _ = LOSSES[self.loss_name]
         self.generator_optimizer = generator_optimizer or keras.optimizers.Adam(rate, first, second)
         self.discriminator_optimizer = discriminator_optimizer or keras.optimizers.Adam(rate, first, second)

@@ -6,7 +6,8 @@ discriminator's first layer; ReLU in the generator with tanh at its end, LeakyRe
 of 5x5, drawn from a normal distribution of deviation 0.02; Adam with learning rate 0.0002 and beta 0.5.
 
 Deliberate deviations: images are in 0..255, and layers of the networks bring them to tanh's range and back. The first
-map has the smallest size of at least 4 pixels from which doubling leads to the image (4 of 64, 7 of 28). With classes,
+map has the smallest size of at least 4 pixels from which doubling leads to the image (4 of 64, 7 of 28), or of 2 for
+images that are so small that it would be doubled only once (2 of 8). With classes,
 the generator is given an embedding of the class beside the noise (Mirza and Osindero 2014, "Conditional Generative
 Adversarial Nets"), and the discriminator judges by the product of its features with another one (Miyato and Koyama
 2018, "cGANs with Projection Discriminator", equation 4).
@@ -22,7 +23,7 @@ __all__ = ["dcgan", "discriminator", "generator"]
 
 KERNEL = 5
 SLOPE = 0.2
-SMALLEST = 4  # Pixels of the shorter side of the generator's first map.
+SMALLEST = 4  # Pixels of the shorter side of the generator's first map; 2 where it would be doubled once only.
 
 
 def dcgan(
@@ -186,11 +187,11 @@ def _doublings(image_shape: tuple[int, int, int]) -> int:
         raise ValueError(f"expected image_shape as (height, width, channels), got {image_shape}")
     height, width, _ = image_shape
     count = 0
-    while height % 2 == width % 2 == 0 and min(height, width) // 2 >= SMALLEST:
+    while height % 2 == width % 2 == 0 and min(height, width) // 2 >= (2 if count < 2 else SMALLEST):
         height, width, count = height // 2, width // 2, count + 1
     if count == 0:
         raise ValueError(
-            f"images of {height}x{width} pixels cannot be made by doubling a map of at least {SMALLEST} pixels: resize "
+            f"images of {height}x{width} pixels cannot be made by doubling a map of at least 2 pixels: resize "
             "them to even sides of 8 pixels or more, such as 32"
         )
     return count

@@ -30,9 +30,8 @@ def test_the_routes_give_a_photo_and_the_maps_of_each_layer(everywhere):
         assert "https://" not in page.text
         assert Image.open(io.BytesIO(client.get("/photo").content)).size[0] == 320
         reply = client.post("/features", files={"file": ("a", picture())}).json()
-        assert [layer["name"] for layer in reply["layers"]] == ["First filters", "re_lu (c1)"] or len(
-            reply["layers"]
-        ) == 2
+        assert len(reply["layers"]) == 2
+        assert reply["layers"][0]["name"] == "First filters"
         assert all(layer["picture"].startswith("data:image/png;base64,") for layer in reply["layers"])
         assert client.post("/features", files={"file": ("a", b"words")}).status_code == 400
     with TestClient(create_playground(everywhere[1], api_key="secret")) as client:
@@ -107,9 +106,8 @@ def test_every_kernel_gives_the_sums_of_the_function(page):
         choose(page, name=name, colour="colour", padding=2, stride=3)
         found = page.execute_script("return result.channels.map(values => [...values])")
         expected = apply_kernel(photo, name, strides=3, padding=2)
-        np.testing.assert_allclose(
-            np.moveaxis(np.array(found).reshape(3, *expected.shape[:2]), 0, -1), expected, atol=1e-2
-        )
+        found = np.moveaxis(np.array(found).reshape(3, *expected.shape[:2]), 0, -1)
+        np.testing.assert_allclose(found, expected, atol=1e-2)
     choose(page, pool=2)
     found = np.array(page.execute_script("return [...pooled.channels[1]]"))
     rows, columns = (side // 2 for side in expected.shape[:2])
@@ -148,9 +146,8 @@ def test_the_maps_come_and_a_phone_in_the_dark_shows_all(page, tmp_path):
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
         "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True,
     })  # fmt: skip
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    )
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [dark]})
     assert page.execute_script("return document.documentElement.scrollWidth") <= 360
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(16, 18, 22)"
     assert page.save_screenshot(str(tmp_path / "phone.png"))
