@@ -4,12 +4,12 @@
     python -m benchmarks.explain deletion DATA
     python -m benchmarks.explain pointing
 
-`speed`: Grad-CAM of 32 images on EfficientNet-Lite0 at 224, against one compiled forward and backward pass of the whole
-network; the target is at most 2.5 times its time. `deletion`: DATA is a folder with `train` and `val`, each with a folder
-for each class, such as the hymenoptera photos; a head is trained on EfficientNet-Lite0, and the area under the deletion
-curve of Grad-CAM on `val` is compared with that of a blob in the centre. `pointing`: a small network learns the shapes of
-synthetic scenes; the target is that the largest value of Grad-CAM lies in the object's mask in 90% of the images.
-Each prints one line of JSON.
+`speed`: Grad-CAM of 32 images on EfficientNet-Lite0 at 224, against one compiled forward and backward pass of the
+whole network; the target is at most 2.5 times its time. `deletion`: DATA is a folder with `train` and `val`, each with
+a folder for each class, such as the hymenoptera photos; a head is trained on EfficientNet-Lite0, and the area under the
+deletion curve of Grad-CAM on `val` is compared with that of a blob in the centre. `pointing`: a small network learns
+the shapes of synthetic scenes; the target is that the largest value of Grad-CAM lies in the object's mask in 90% of
+the images. Each prints one line of JSON.
 """
 
 import argparse

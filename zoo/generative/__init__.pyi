@@ -1,9 +1,9 @@
 from .adversarial_training import GAN as GAN
 from .autoencoders import Autoencoder as Autoencoder
 from .autoencoders import autoencoder as autoencoder
-from .dcgan import dcgan as dcgan
-from .dcgan import discriminator as discriminator
-from .dcgan import generator as generator
+from .deep_convolutional import dcgan as dcgan
+from .deep_convolutional import discriminator as discriminator
+from .deep_convolutional import generator as generator
 from .fast_style import StyleNetwork as StyleNetwork
 from .fast_style import style_network as style_network
 from .frechet import closest_pair as closest_pair

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import keras
 
-from zoo.generative.dcgan import discriminator, generator
+from zoo.generative.deep_convolutional import discriminator, generator
 
 __all__ = ["Autoencoder", "autoencoder"]
 
