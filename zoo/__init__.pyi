@@ -2,6 +2,7 @@ from . import blocks as blocks
 from . import boxes as boxes
 from . import detection as detection
 from . import explain as explain
+from . import generative as generative
 from . import heads as heads
 from . import layers as layers
 from . import losses as losses

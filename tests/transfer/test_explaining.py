@@ -50,7 +50,8 @@ def test_the_page_of_a_classifier_explains_the_classes_that_are_named(tiny_run, 
     assert re.findall(r"<b>([^<]+)</b>: ", page)[:5] == [
         "Grad-CAM", "Grad-CAM++", "Occlusion", "Integrated gradients", "SmoothGrad",
     ]  # fmt: skip
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
     message = zoo("explain", run.folder, photo, "--of", "see", "--out", tmp_path / "no.html").stderr
     assert "nothing of the answer is named see" in message
     assert (

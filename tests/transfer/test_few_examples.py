@@ -100,4 +100,5 @@ def test_the_nearest_photos_are_those_of_the_same_colour(everywhere, tmp_path):
     page = (tmp_path / "near.html").read_text()
     assert page.count("<img") == 3
     assert "1 &amp; co.png" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page

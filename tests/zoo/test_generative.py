@@ -24,7 +24,7 @@ def test_both_networks_learn_under_plain_fit(options):
     gan.compile()
     before = [[w.copy() for w in part.get_weights()] for part in (gan.generator, gan.discriminator, gan.sampler)]
     steps = 5 if "loss" in options else 1
-    logs = gan.fit(images(4), [0, 1, 2, 0], batch_size=4, epochs=steps, verbose=0).history
+    logs = gan.fit(images(4), np.array([0, 1, 2, 0]), batch_size=4, epochs=steps, verbose=0).history
     for weights, part in zip(before, (gan.generator, gan.discriminator, gan.sampler), strict=True):
         assert any(np.abs(old - new).max() > 0 for old, new in zip(weights, part.get_weights(), strict=True)), part.name
     assert set(logs) == {"discriminator_loss", "generator_loss", "real_accuracy", "made_accuracy"}

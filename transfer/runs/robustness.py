@@ -149,6 +149,7 @@ def _attack(model: Any, learning: Any, part: Any) -> Callable[[np.ndarray], np.n
         nonlocal done
         rows = slice(done, done + len(canvases))
         done += len(canvases)
-        return fast_gradient_sign(model, canvases, epsilon=EPSILON, loss=learning.error(part, rows))
+        loss = learning.error(part, rows)
+        return fast_gradient_sign(model, canvases, epsilon=EPSILON, loss=loss, batch_size=max(1, len(canvases)))
 
     return change

@@ -30,8 +30,8 @@ def fast_gradient_sign(
         images: Images `[n, h, w, c]` in 0..255, uint8 or float.
         labels: The true class of each image, int `[n]`; the error is their cross-entropy.
         epsilon: The change of each value, in units of 0..255. Defaults to 2.
-        loss: Another error, for models that are no classifiers: a function from the outputs to one number for each
-            image. Softmax and sigmoid at the end of the model are left out of the outputs.
+        loss: Another error, for models that are no classifiers: a function from the outputs of a batch to one number
+            for each image. Softmax and sigmoid at the end of the model are left out of the outputs.
         batch_size: Number of images at a time. Defaults to 32.
 
     Returns:

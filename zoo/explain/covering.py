@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.explain.subject import BATCH_SIZE, Subject
+from zoo.explain.subject import BATCH_SIZE, Subject, checked_scores
 from zoo.explain.targets import Target
 
 __all__ = ["occlusion_maps"]
@@ -70,14 +70,24 @@ def occlusion_maps(
             cover = tf.constant(np.broadcast_to(np.asarray(fill, np.float32), batch.shape[-1:]))
         before = subject.scores(batch, own).numpy()
         falls, counts = np.zeros(batch.shape[:3], np.float32), np.zeros((height, width), np.float32)
-        # All images of the batch are covered at the same place at once, so that each keeps its target.
+        places = []
         for top in _starts(height, size[0], step[0]):
             for left in _starts(width, size[1], step[1]):
                 place = np.zeros((height, width), bool)
                 place[top : top + size[0], left : left + size[1]] = True
-                covered = tf.where(place[None, :, :, None], cover, batch)
-                fall = before - subject.scores(covered, own).numpy()
-                falls[:, place] += fall[:, None]
+                places.append(place)
+        # All images of the batch are covered at one place, so that each keeps its target; several such batches are
+        # looked at together where there are few images.
+        number = len(batch)
+        together = max(1, batch_size // number)
+        for start in range(0, len(places), together):
+            group = places[start : start + together]
+            covered = tf.concat([tf.where(place[None, :, :, None], cover, batch) for place in group], axis=0)
+            outputs = subject(covered)[1]
+            for place, begin in zip(group, range(0, len(covered), number), strict=True):
+                part = slice(begin, begin + number)
+                scores = own(keras.tree.map_structure(lambda values, part=part: values[part], outputs))
+                falls[:, place] += (before - checked_scores(scores, batch).numpy())[:, None]
                 counts[place] += 1
         results.append(falls / np.maximum(counts, 1))
     return np.concatenate(results) if results else np.zeros(np.shape(images)[:3], np.float32)

@@ -11,7 +11,7 @@ from zoo.explain.targets import Target, class_score, predicted_classes
 from zoo.surgery.feature_maps import last_feature_map
 from zoo.surgery.flattening import flat, output_of
 
-__all__ = ["BATCH_SIZE", "Subject", "checked_images", "up_to", "with_layers"]
+__all__ = ["BATCH_SIZE", "Subject", "checked_images", "checked_scores", "up_to", "with_layers"]
 
 BATCH_SIZE = 32  # It bounds the memory of the activations that the gradient needs.
 SQUASHING = ("softmax", "sigmoid")
@@ -89,7 +89,7 @@ class Subject:
 
     def scores(self, images: tf.Tensor, target: Target) -> tf.Tensor:
         """Returns the score of each image, float32 `[n]`."""
-        return _checked_scores(target(self(images)[1]), images)
+        return checked_scores(target(self(images)[1]), images)
 
     def gradients(self, images: tf.Tensor, target: Target) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the gradient of each image's score with respect to the image, and the scores.
@@ -107,7 +107,7 @@ class Subject:
             # The tape watches the images, so that it records frozen layers as well.
             tape.watch(images)
             maps, outputs = self(images)
-            scores = _checked_scores(target(outputs), images)
+            scores = checked_scores(target(outputs), images)
         gradients = self.reached(tape.gradient(scores, maps[0]), "the layer")
         return tf.cast(maps[0], tf.float32), tf.cast(gradients, tf.float32), scores
 
@@ -263,7 +263,12 @@ def _checked_classes(class_index: Any, target: Target | None, num_images: int) -
     return np.broadcast_to(classes, num_images)
 
 
-def _checked_scores(scores: Any, images: tf.Tensor) -> tf.Tensor:
+def checked_scores(scores: Any, images: tf.Tensor) -> tf.Tensor:
+    """Returns what a target gave as float32.
+
+    Raises:
+        ValueError: It is not one score for each image.
+    """
     scores = tf.cast(scores, tf.float32)
     if scores.shape.rank != 1 or scores.shape[0] != images.shape[0]:
         raise ValueError(

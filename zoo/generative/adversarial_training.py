@@ -91,6 +91,9 @@ class GAN(keras.Model):
         rate, first, second, _ = LOSSES[self.loss_name]
         self.generator_optimizer = generator_optimizer or keras.optimizers.Adam(rate, first, second)
         self.discriminator_optimizer = discriminator_optimizer or keras.optimizers.Adam(rate, first, second)
+        # Here, since the generator learns inside of a condition, where no variables can be made.
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     @property
     def metrics(self) -> list[Any]:
