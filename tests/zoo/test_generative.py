@@ -27,6 +27,10 @@ def test_both_networks_learn_under_plain_fit(options):
     logs = gan.fit(images(4), np.array([0, 1, 2, 0]), batch_size=4, epochs=steps, verbose=0).history
     for weights, part in zip(before, (gan.generator, gan.discriminator, gan.sampler), strict=True):
         assert any(np.abs(old - new).max() > 0 for old, new in zip(weights, part.get_weights(), strict=True)), part.name
+    for part in (gan.generator, gan.discriminator):  # Every weight has a gradient, that of the classes, too.
+        old = dict(zip([w.path for w in part.weights], before[part is gan.discriminator], strict=True))
+        still = [w.path for w in part.trainable_weights if np.array_equal(old[w.path], w.numpy())]
+        assert not still
     assert set(logs) == {"discriminator_loss", "generator_loss", "real_accuracy", "made_accuracy"}
     assert np.isfinite([values[-1] for values in logs.values()]).all()
     normal = {type(layer).__name__ for layer in gan.discriminator.layers}

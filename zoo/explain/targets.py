@@ -286,8 +286,8 @@ def _indices(index: Any, scores: Any, name: str) -> np.ndarray:
 
 def _overlap(boxes: Any, near: Sequence[float]) -> Any:
     """Returns the IoU of boxes `[n, points, 4]` with one box."""
-    near = tf.constant(near, boxes.dtype)
-    sides = tf.minimum(boxes[..., 2:], near[2:]) - tf.maximum(boxes[..., :2], near[:2])
+    box = tf.constant(near, boxes.dtype)
+    sides = tf.minimum(boxes[..., 2:], box[2:]) - tf.maximum(boxes[..., :2], box[:2])
     shared = tf.reduce_prod(tf.maximum(sides, 0), axis=-1)
-    areas = tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], axis=-1) + tf.reduce_prod(near[2:] - near[:2])
+    areas = tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], axis=-1) + tf.reduce_prod(box[2:] - box[:2])
     return tf.math.divide_no_nan(shared, areas - shared)

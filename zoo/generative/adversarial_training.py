@@ -83,7 +83,7 @@ class GAN(keras.Model):
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
-    def compile(  # type: ignore[override]
+    def compile(
         self, generator_optimizer: Any = None, discriminator_optimizer: Any = None, *, steps_per_execution: int = 1
     ) -> None:
         """Sets the two optimizers. By default they are those of the papers: Adam with their settings."""
@@ -193,8 +193,9 @@ class GAN(keras.Model):
             numbers, most = np.asarray(labels), self.num_classes
             if numbers.ndim != 1 or np.any((numbers < 0) | (numbers >= most)):
                 raise ValueError(f"expected labels [n] in 0..{most - 1}, the classes of this GAN; got {labels}")
-            given, count = [numbers.astype("int32")], len(numbers)
-        noise = np.random.default_rng(seed).standard_normal((count, self.latent)).astype("float32")
+            given = [numbers.astype("int32")]
+        number = len(given[0]) if given else int(count or 0)
+        noise = np.random.default_rng(seed).standard_normal((number, self.latent)).astype("float32")
         images = self.sampler(self._joined(noise, given), training=False)
         return np.clip(np.rint(np.asarray(images)), 0, 255).astype(np.uint8)
 
