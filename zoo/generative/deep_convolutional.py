@@ -163,8 +163,8 @@ def discriminator(
     if num_classes is None:
         return keras.Model(image, logit, name="discriminator")
     label = keras.Input((), dtype="int32", name="label")
-    # A dense layer on one-hot labels is an embedding. keras.layers.SpectralNormalization turns the output to the type of
-    # the input, and would cut the values of an Embedding to whole numbers, without a gradient.
+    # A dense layer on one-hot labels is an embedding. keras.layers.SpectralNormalization turns outputs to the type of
+    # inputs, and would cut the values of an Embedding to whole numbers, without a gradient.
     one_hot = keras.ops.one_hot(label, num_classes)
     embed = keras.layers.Dense(features.shape[-1], use_bias=False, kernel_initializer=draw.normal(), name="class")
     embedding = bounded(embed)(one_hot)
