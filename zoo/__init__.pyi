@@ -2,6 +2,7 @@ from . import blocks as blocks
 from . import boxes as boxes
 from . import detection as detection
 from . import explain as explain
+from . import generative as generative
 from . import heads as heads
 from . import layers as layers
 from . import losses as losses
@@ -25,7 +26,7 @@ from .blocks.as_layers import SqueezeExcite as SqueezeExcite
 from .blocks.convolution import Conv2DBeforeNorm as Conv2DBeforeNorm
 from .blocks.convolution import DefaultConv2D as DefaultConv2D
 from .blocks.upsampling import fcn_head as fcn_head
-from .explain import grad_cam as grad_cam
+from .explain.activation_maps import grad_cam as grad_cam
 from .models.creation import create_model as create_model
 from .models.efficientnet import compound_scaling as compound_scaling
 from .models.efficientnet import search_scaling as search_scaling

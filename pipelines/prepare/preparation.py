@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
 __all__ = ["Preparation", "Window", "library_of"]
 
@@ -125,6 +126,25 @@ class Preparation(ABC):
         corner = np.array([canvas_left - left / scale_x, canvas_top - top / scale_y] * 2, np.float32)
         scale, limit = np.array([scale_x, scale_y] * 2, np.float32), np.array([w, h] * 2, np.float32)
         return np.clip((np.asarray(boxes, np.float32) - corner) * scale, 0, limit)
+
+    def map_to_photo(self, values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+        """Moves a map from the canvas to the photo, so that it can be laid over the photo at its own size.
+
+        Args:
+            values: `float32 [H, W]`, a number for each pixel of the canvas.
+            size: Height and width of the photo, in pixels.
+
+        Returns:
+            `float32 [h, w]`, interpolated bilinearly; 0 where the network is not shown the photo.
+        """
+        h, w = (int(side) for side in size)
+        (top, left, rows, columns), (canvas_top, canvas_left, canvas_rows, canvas_columns) = self.windows(h, w)
+        own = np.asarray(values, np.float32)
+        own = own[canvas_top : canvas_top + canvas_rows, canvas_left : canvas_left + canvas_columns]
+        moved = np.zeros((h, w), np.float32)
+        picture = Image.fromarray(np.ascontiguousarray(own)).resize((columns, rows), Image.Resampling.BILINEAR)
+        moved[top : top + rows, left : left + columns] = np.asarray(picture)
+        return moved
 
     def boxes_to_photo_in_graph(self, boxes: Any, height: Any, width: Any) -> Any:
         """Moves boxes from the canvas to the photo in a graph, and cuts them off at the photo's edges.

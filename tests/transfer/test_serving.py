@@ -241,7 +241,7 @@ def test_grad_cam_comes_with_the_answer(client):
     for name in ("image", "heat"):
         kind, contents = document["explanation"][name].split(",")
         assert kind == "data:image/png;base64"
-        assert Image.open(io.BytesIO(base64.b64decode(contents))).size == (48, 32)
+        assert Image.open(io.BytesIO(base64.b64decode(contents))).size == (60, 40)
 
 
 def test_what_whoever_runs_it_needs(client):

@@ -119,7 +119,7 @@ def test_bad_arguments_say_what_was_expected():
         grad_cam(model, photos(2), [0, 1, 2])
     with pytest.raises(ValueError, match="no layer 'lat'; its last feature map is 'late'"):
         grad_cam(model, photos(1), layer="lat")
-    with pytest.raises(ValueError, match="Grad-CAM needs a map"):
+    with pytest.raises(ValueError, match="what is wanted is a map"):
         grad_cam(model, photos(1), layer=model.layers[-2].name)
-    with pytest.raises(ValueError, match="one output"):
+    with pytest.raises(ValueError, match="explains one output"):
         grad_cam(keras.Model(model.input, model.get_layer("late").output), photos(1))

@@ -54,6 +54,9 @@ def evaluate(
     outside: Outside = False,
     augment: Views = False,
     engine: Engine = "auto",
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Measure under noise, blur, brightness, JPEG and FGSM; one number.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a run on annotated images; classes are matched by name.
@@ -69,6 +72,11 @@ def evaluate(
             RESULTS[task](run, data, as_json=as_json)
             return
         load_tensorflow()
+        if robust:
+            if augment:
+                raise ValueError("--robust measures one view of each photo; leave --augment out")
+            _robust(run, data, layout, engine, as_json=as_json)
+            return
         from transfer.runs.scoring import score
 
         scores = score(run, data, layout=layout, outside=outside, augment=augment, engine=engine)
@@ -91,6 +99,25 @@ def evaluate(
                 out.print(table.note, markup=False, soft_wrap=True)
         for fault in scores.faults:
             err.print(Text(f"{fault.place}: {fault.reason}", "yellow"), soft_wrap=True)
+
+
+def _robust(run: Path, data: str, layout: str | None, engine: str, *, as_json: bool) -> None:
+    """Shows how well a run does on spoilt images."""
+    from transfer.runs.robustness import robustness
+
+    found = robustness(run, data, layout=layout, engine=engine)
+    if as_json:
+        facts = {"run": str(run), "data": data, "task": found.task, "split": found.split}
+        print_json({**facts, **found.as_dict(), "faults": [asdict(fault) for fault in found.faults]})
+        return
+    for note in found.notes:
+        announce(note)
+    out.print(f"On {found.num_images} images ({found.split}):", soft_wrap=True)
+    table = found.table()
+    print_table(table.columns, table.rows)
+    out.print(table.note, markup=False, soft_wrap=True)
+    for fault in found.faults:
+        err.print(Text(f"{fault.place}: {fault.reason}", "yellow"), soft_wrap=True)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""The command line: `zoo fit`, `predict`, `track`, `evaluate`, `compare`, `export`, `verify`, `serve` and so on.
+"""The command line: `zoo fit`, `predict`, `track`, `evaluate`, `explain`, `export`, `serve` and so on.
 
 Results go to stdout, progress and messages to stderr; with `--json`, stdout holds one JSON document and nothing else.
 TensorFlow takes seconds to import, so it is imported where a command needs it and not before.
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from transfer.cli import data, evaluate, export, fit, models, predict, serve, track
+from transfer.cli import data, evaluate, explain, export, fit, generate, models, predict, retrieve, serve, track
 from transfer.cli.help import BriefHelp
 
 __all__ = ["app", "main"]
@@ -45,6 +45,9 @@ COMMANDS = (
     track.track,
     evaluate.evaluate,
     evaluate.compare,
+    explain.explain,
+    retrieve.nearest,
+    generate.stylize,
     export.export,
     export.verify,
     serve.serve,

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.outputs.names import file_name
-from transfer.predict.photos import names_in_common
+from transfer.predict.photos import names_in_common, pixels_of
 from transfer.predict.predictor import Predictor
 
 __all__ = ["overlay", "write_overlays"]
@@ -43,14 +43,16 @@ def write_overlays(predictor: Predictor, paths: Sequence[str | Path], folder: st
         predictor: What `transfer.load` returns.
         paths: The photos.
         folder: The folder of the pictures, each as NAME.gradcam.png. Where photos lie in several folders, so do the
-            pictures. They show what the network is given of the photos.
+            pictures. They have the size of the photos.
 
     Raises:
         ValueError: As `Predictor.explain` raises it.
     """
     for path, name in zip(paths, names_in_common(paths), strict=True):
         picture = Path(folder) / name.with_name(file_name(name.name, ".gradcam.png"))
-        pixels = overlay(predictor.crop(path), predictor.explain(path))
+        photo = pixels_of(path, max_pixels=predictor.max_pixels)
+        heat = predictor.contract.preparation.map_to_photo(predictor.explain(photo), photo.shape[:2])
+        pixels = overlay(photo, heat)
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(picture)
         yield picture

@@ -2,6 +2,7 @@
 
 from transfer.serving.app import create_app
 from transfer.serving.limits import Limits
-from transfer.serving.server import make_server, run, serve
+from transfer.serving.playground import create_playground
+from transfer.serving.server import make_playground, make_server, run, serve
 
-__all__ = ["Limits", "create_app", "make_server", "run", "serve"]
+__all__ = ["Limits", "create_app", "create_playground", "make_playground", "make_server", "run", "serve"]

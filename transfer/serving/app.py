@@ -21,7 +21,7 @@ from transfer.serving.service import Service
 from transfer.serving.tensors import tensor_router
 from transfer.serving.uploads import upload_router
 
-__all__ = ["create_app"]
+__all__ = ["add_error_handlers", "create_app"]
 
 log = logging.getLogger("zoo.serve")
 
@@ -98,7 +98,7 @@ def create_app(
         _allow(app, cors)
     for router in (tensor_router, upload_router, page_router):
         app.include_router(router(service))
-    _add_error_handlers(app)
+    add_error_handlers(app)
     return app
 
 
@@ -118,7 +118,7 @@ def _allow(app: FastAPI, origins: Sequence[str]) -> None:
     )
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Lets errors have the shape of TensorFlow Serving's."""
 
     @app.exception_handler(HTTPException)

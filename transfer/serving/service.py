@@ -27,6 +27,7 @@ from transfer.tasks.task import Arrays
 __all__ = ["Prepared", "Service"]
 
 LABELS = ("stable", "latest")  # Names of the version in service; there is only one.
+EXPLAINED_PIXELS = 1600  # Longer side in pixels, above which a photo with its map is shrunk.
 EXPLAINING = 2  # Requests for Grad-CAM at a time; it takes seconds.
 
 
@@ -129,7 +130,7 @@ class Service:
         return [served.predictor.in_photo(answer, one.size) for answer, one in zip(answers, prepared, strict=True)]
 
     async def explanation(self, predictor: Predictor, contents: bytes) -> dict[str, str]:
-        """Returns what the network was given, and a map of the evidence as a transparent picture to lay over it.
+        """Returns the upright photo, and a map of the evidence as a transparent picture to lay over it.
 
         Args:
             predictor: The model.
@@ -166,9 +167,15 @@ def _prepared(served: Served, image: np.ndarray) -> Prepared:
 
 
 def _explanation(predictor: Predictor, image: np.ndarray) -> dict[str, str]:
-    crop, heat = predictor.prepare(image), predictor.explain(image)
+    height, width = image.shape[:2]
+    scale = min(1.0, EXPLAINED_PIXELS / max(height, width))
+    size = max(1, round(scale * height)), max(1, round(scale * width))
+    heat = predictor.contract.preparation.map_to_photo(predictor.explain(image), size)
     colour = np.stack([np.full_like(heat, 255), 220 * (1 - heat), np.zeros_like(heat), 255 * heat], axis=-1)
-    return {"image": _data_url(crop), "heat": _data_url(colour)}
+    photo = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    if size != (height, width):
+        photo = np.asarray(Image.fromarray(photo).resize(size[::-1], Image.Resampling.LANCZOS))
+    return {"image": _data_url(photo), "heat": _data_url(colour)}
 
 
 def _data_url(pixels: np.ndarray) -> str:

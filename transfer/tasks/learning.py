@@ -21,6 +21,7 @@ from transfer.tasks.task import Arrays, Metric
 from transfer.training.fine_tuning import History, Plan
 from transfer.training.objectives import Objective
 from transfer.training.optimization import Optimization
+from zoo.explain.targets import Target
 
 __all__ = ["Built", "Finished", "Learning", "Measured"]
 
@@ -250,6 +251,33 @@ class Learning(ABC):
     def finish(self, contract: Any, measured: Any) -> Any:
         """Returns the contract with what follows from the validation data, such as thresholds."""
         return contract
+
+    def targets(self, model: keras.Model, contract: Any, outputs: Arrays) -> list[tuple[str, Target]]:
+        """Returns what of an answer can be explained, the most interesting first.
+
+        Args:
+            model: The model.
+            contract: The contract.
+            outputs: The model's outputs for one photo, without the axis of the images, boxes in pixels of the canvas.
+
+        Returns:
+            For each a few words, and the target: a function from the model's outputs to a score for each image; see
+            `zoo.explain.targets`.
+
+        Raises:
+            ValueError: Nothing can be explained.
+        """
+        raise ValueError(f"{type(self).__name__} does not say which scores of its models can be explained")
+
+    def error(self, part: Any, rows: slice) -> Target | None:
+        """Returns how wrong the model is on some images of a split, for attacks that raise it; None where a task has no
+        such number.
+
+        Args:
+            part: The split, with classes in the order of the contract.
+            rows: Which images.
+        """
+        return None
 
     @abstractmethod
     def sections(self, run: Finished) -> Sections:

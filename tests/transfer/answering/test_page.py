@@ -110,7 +110,7 @@ def test_an_uploaded_photo_gets_classes_with_bars(page, picture, tmp_path):
     before = float(heat.value_of_css_property("opacity"))
     slider.send_keys(Keys.HOME)
     assert float(heat.value_of_css_property("opacity")) == 0 < before
-    until(page, lambda: page.execute_script("return document.getElementById('heat').naturalWidth") == 48)
+    until(page, lambda: page.execute_script("return document.getElementById('heat').naturalWidth") == 120)
     slider.send_keys(*[Keys.PAGE_UP] * 7)
     assert page.save_screenshot(str(tmp_path / "page.png"))
     assert Image.open(tmp_path / "page.png").size[0] == 1000

@@ -16,8 +16,6 @@ import tensorflow as tf
 
 from transfer.artifacts.writers.source import Source
 from transfer.silence import quiet
-from transfer.artifacts.writers.source import Source
-from transfer.silence import quiet
 
 __all__ = ["write"]
 

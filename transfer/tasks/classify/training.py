@@ -19,6 +19,7 @@ from transfer.tasks.labelled import LabelledLearning
 from transfer.tasks.learning import Built
 from transfer.training.objectives import Objective, SingleLabel
 from transfer.training.soft_labels import SoftLabel
+from zoo.explain.targets import Target, class_score, cross_entropy
 
 __all__ = ["LEARNING"]
 
@@ -72,6 +73,15 @@ class ClassifyLearning(LabelledLearning):
 
     def measure(self, outputs: dict[str, np.ndarray], part: Any, contract: ClassifyContract) -> Evaluation:
         return Evaluation(contract.class_names, part.labels, outputs["probabilities"].astype(np.float32))
+
+    def targets(
+        self, model: Any, contract: ClassifyContract, outputs: dict[str, np.ndarray]
+    ) -> list[tuple[str, Target]]:
+        order = np.argsort(-outputs["probabilities"], kind="stable")
+        return [(contract.class_names[number], class_score(int(number))) for number in order]
+
+    def error(self, part: Any, rows: slice) -> Target:
+        return cross_entropy(part.labels[rows])
 
     def align(self, data: Data, contract: ClassifyContract) -> Data:
         order = class_order(data.class_names, contract.class_names)

@@ -32,6 +32,7 @@ from transfer.training import freezing
 from transfer.training.plan import Plan
 from zoo import detection
 from zoo.detection import nms
+from zoo.explain.targets import Target, box_score
 from zoo.surgery.state import copy_state
 
 __all__ = ["LEARNING", "canvas_size", "new_detector"]
@@ -219,6 +220,17 @@ class DetectLearning(Learning):
 
     def measure(self, outputs: Arrays, part: Any, contract: DetectContract) -> DetectionEvaluation:
         return DetectionEvaluation(contract.class_names, truths_of(part), detections_in(outputs))
+
+    def targets(self, model: Any, contract: DetectContract, outputs: Arrays) -> list[tuple[str, Target]]:
+        shown = range(int(outputs["valid"]))
+        if not len(shown):
+            raise ValueError("the detector finds no object in this photo, so there is no box to explain: take another")
+        size, rows = contract.preparation.size, []
+        for place in shown:
+            name, box = contract.class_names[int(outputs["classes"][place])], outputs["boxes"][place].tolist()
+            where = f"{name} at ({box[0]:.0f}, {box[1]:.0f}) to ({box[2]:.0f}, {box[3]:.0f}) of the canvas"
+            rows.append((where, box_score(model.decode, size, int(outputs["classes"][place]), near=box)))
+        return rows
 
     def align(self, data: Data, contract: DetectContract) -> Data:
         scenes = [scene for part in data.splits.values() for scene in part]

@@ -22,6 +22,8 @@ from transfer.tasks.labelled import LabelledLearning
 from transfer.tasks.learning import Built
 from transfer.tasks.regress.training import deviations, number_columns
 from transfer.training.objectives import MultiLabel, Objective, Objectives, Regression, SingleLabel
+from zoo.explain.targets import Target as Score
+from zoo.explain.targets import class_score, number
 
 __all__ = ["LEARNING"]
 
@@ -91,6 +93,18 @@ class HeadsLearning(LabelledLearning):
             else:
                 results[head.name] = RegressionEvaluation(head.names, labels.astype(float), values.astype(float))
         return HeadsEvaluation(results)
+
+    def targets(self, model: Any, contract: HeadsContract, outputs: dict[str, np.ndarray]) -> list[tuple[str, Score]]:
+        by_name = isinstance(model.output, dict)
+        first, others = [], []
+        for place, head in enumerate(contract.heads):
+            own = head.name if by_name else place
+            score = class_score if head.kind == "classes" else number
+            ranks = range(len(head.names)) if head.kind == "numbers" else np.argsort(-outputs[head.name], kind="stable")
+            rows = [(f"{head.name}: {head.names[index]}", score(int(index), head=own)) for index in ranks]
+            first += rows[:1]
+            others += rows[1:]
+        return [*first, *others]
 
     def align(self, data: Data, contract: HeadsContract) -> Data:
         targets = {target.name: target for target in data.targets}

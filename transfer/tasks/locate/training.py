@@ -22,6 +22,7 @@ from transfer.tasks.locate.sections import sections
 from transfer.tasks.locate.settings import Locate
 from transfer.training.objectives import Objective
 from zoo.boxes import clip, decode_sqrt
+from zoo.explain.targets import Target, class_score, number
 from zoo.surgery.state import copy_state
 
 __all__ = ["LEARNING"]
@@ -113,6 +114,14 @@ class LocateLearning(Learning):
         return LocalisationEvaluation(
             contract.class_names, labels, boxes, outputs["probabilities"], outputs["box"], objectness
         )
+
+    def targets(self, model: Any, contract: LocateContract, outputs: dict[str, np.ndarray]) -> list[tuple[str, Target]]:
+        order = np.argsort(-outputs["probabilities"], kind="stable").tolist()
+        classes = [(contract.class_names[index], class_score(index, head=0)) for index in order]
+        sides = ("the centre's x", "the centre's y", "the width", "the height")
+        box = [(f"the box: {side}", number(index, head=1)) for index, side in enumerate(sides)]
+        objectness = [("whether there is an object", number(0, head=2))] if contract.objectness else []
+        return [classes[0], *box, *objectness, *classes[1:]]
 
     def align(self, data: Data, contract: LocateContract) -> Data:
         order = class_order(data.class_names, contract.class_names)

@@ -16,6 +16,7 @@ from transfer.tasks.regress.answers import RegressContract
 from transfer.tasks.regress.sections import sections
 from transfer.tasks.regress.settings import Regress
 from transfer.training.objectives import Objective, Regression
+from zoo.explain.targets import Target, number
 
 __all__ = ["LEARNING", "deviations", "number_columns"]
 
@@ -57,6 +58,11 @@ class RegressLearning(LabelledLearning):
 
     def measure(self, outputs: dict[str, np.ndarray], part: Any, contract: RegressContract) -> RegressionEvaluation:
         return RegressionEvaluation(contract.number_names, part.labels.astype(float), outputs["numbers"].astype(float))
+
+    def targets(
+        self, model: Any, contract: RegressContract, outputs: dict[str, np.ndarray]
+    ) -> list[tuple[str, Target]]:
+        return [(name, number(index)) for index, name in enumerate(contract.number_names)]
 
     def align(self, data: Data, contract: RegressContract) -> Data:
         known = contract.number_names

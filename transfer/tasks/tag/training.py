@@ -17,6 +17,7 @@ from transfer.tasks.tag.answers import THRESHOLD, TagContract
 from transfer.tasks.tag.sections import sections
 from transfer.tasks.tag.settings import Tag
 from transfer.training.objectives import MultiLabel, Objective
+from zoo.explain.targets import Target, number
 
 __all__ = ["LEARNING"]
 
@@ -40,6 +41,10 @@ class TagLearning(LabelledLearning):
         thresholds = [contract.thresholds.get(name, THRESHOLD) for name in contract.class_names]
         probabilities = outputs["probabilities"].astype(np.float32)
         return MultiLabelEvaluation(contract.class_names, part.labels, probabilities, thresholds)
+
+    def targets(self, model: Any, contract: TagContract, outputs: dict[str, np.ndarray]) -> list[tuple[str, Target]]:
+        order = np.argsort(-outputs["probabilities"], kind="stable")
+        return [(contract.class_names[index], number(int(index))) for index in order]
 
     def align(self, data: Data, contract: TagContract) -> Data:
         known = contract.class_names

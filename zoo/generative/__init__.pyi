@@ -1,0 +1,15 @@
+from .adversarial_training import GAN as GAN
+from .autoencoders import Autoencoder as Autoencoder
+from .autoencoders import autoencoder as autoencoder
+from .deep_convolutional import dcgan as dcgan
+from .deep_convolutional import discriminator as discriminator
+from .deep_convolutional import generator as generator
+from .fast_style import StyleNetwork as StyleNetwork
+from .fast_style import style_network as style_network
+from .frechet import closest_pair as closest_pair
+from .frechet import frechet_distance as frechet_distance
+from .sampling import interpolated as interpolated
+from .sampling import sample_grid as sample_grid
+from .style import StyleLoss as StyleLoss
+from .style import Stylized as Stylized
+from .style import stylize as stylize
