@@ -145,7 +145,7 @@ def paint(
 def _list(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
     """Writes names on their colours at the top left of a picture, below each other, as far as there is room."""
     size = max(11, round(max(picture.size) / 50))
-    font, height = _font(size), round(1.4 * size)
+    font, height = lettering(size), round(1.4 * size)
     pen = ImageDraw.Draw(picture)
     for number, (label, colour) in enumerate(entries[: picture.height // height]):
         width = pen.textlength(label, font=font)

@@ -27,7 +27,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "zoo.primitives.patches": ("PatchMap", "PatchTokens"),
     "zoo.primitives.radial_basis": ("RadialBasis",),
     "zoo.primitives.residual": ("DropPath", "LayerScale", "ScaledAdd"),
-    "zoo.primitives.upsampling": ("BilinearUpsampling", "CropToMatch"),
+    "zoo.primitives.taps": ("TrunkMap",),
+    "zoo.primitives.upsampling": ("BilinearUpsampling", "CropToMatch", "PixelShuffle", "ResizeToMatch"),
+    "zoo.segmentation.losses": ("CombinedLoss", "DiceLoss", "PixelCrossentropy", "TverskyLoss"),
 }
 
 
