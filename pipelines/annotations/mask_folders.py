@@ -16,7 +16,8 @@ __all__ = ["MASK_ENDINGS", "MaskFolders", "find_mask_folders", "masks_beside"]
 _IMAGE_WORDS = ("images", "jpegimages", "image", "imgs", "img", "photos", "leftimg8bit", "inputs", "input")
 # Those that come first are read where there are several: in DRIVE, `mask` is the field of view, and in HRF, too.
 _MASK_WORDS = (
-    "1stmanual", "manual1", "manual", "gtfine", "groundtruth", "groundtruths", "gt", "masks", "segmentationclass",
+    "1stmanual", "manual1", "manual", "gtfine", "groundtruth", "groundtruths", "gt", "gtmasks", "masks",
+    "segmentationclassaug", "segmentationclasspng", "segmentationclass",
     "labels", "annotations", "label", "annotation", "annots", "annot", "segmentations", "segmentation", "seg",
     "targets", "mask",
 )  # fmt: skip

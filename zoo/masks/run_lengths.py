@@ -110,11 +110,16 @@ class RunLengths:
                 f"expected run lengths that add up to {height}x{width} pixels, received {total}{below}{which}"
             )
         # Pixels are on in every second run of a mask.
-        on = np.flatnonzero((np.arange(len(counts)) - bounds[mask] & 1).astype(bool) & (counts > 0))
+        is_on = (np.arange(len(counts)) & 1).astype(bool) ^ np.repeat((bounds[:-1] & 1).astype(bool), lengths)
+        on = np.flatnonzero(is_on)
         mask = mask[on]
         ends = sums[on + 1] - sums[bounds[:-1]][mask]
         starts = ends - counts[on]
-        # Runs that touch, since nothing is off between them, are one.
+        if np.isin(np.flatnonzero(counts == 0), bounds[:-1]).all():
+            return cls(starts, ends, _bounds(mask, len(masks)), sizes)
+        # Runs without a pixel are none, and those that touch, since nothing is off between them, are one.
+        some = np.flatnonzero(ends > starts)
+        starts, ends, mask = starts[some], ends[some], mask[some]
         is_first = np.ones(len(starts), bool)
         is_first[1:] = (starts[1:] != ends[:-1]) | (mask[1:] != mask[:-1])
         is_last = np.append(is_first[1:], True)[: len(ends)]
@@ -239,12 +244,12 @@ class RunLengths:
         stride = int((known.sizes[:, 0] * known.sizes[:, 1]).max(initial=0)) + 1
         keys = known.starts + np.repeat(np.arange(len(known)) * stride, np.diff(known.bounds))
         lengths = known.ends - known.starts
-        before = np.cumsum(lengths) - lengths
+        after = np.concatenate([[0], np.cumsum(lengths)])
+        shift = np.concatenate([[0], after[:-1] - keys])
 
         def below(numbers: np.ndarray) -> np.ndarray:
-            run = np.searchsorted(keys, numbers, side="right") - 1
-            inside = np.minimum(numbers - keys[run], lengths[run])
-            return np.where(run < 0, 0, before[run] + inside)
+            run = np.searchsorted(keys, numbers, side="right")
+            return np.minimum(after[run], shift[run] + numbers)
 
         done = np.cumsum(np.diff(asked.bounds)[at])
         for part in np.split(np.arange(len(at)), np.flatnonzero(np.diff(done // _AT_A_TIME)) + 1):
