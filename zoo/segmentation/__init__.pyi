@@ -1,7 +1,7 @@
 from .deeplab import deeplab_v3_plus as deeplab_v3_plus
-from .fcn import convolutional_classifier as convolutional_classifier
-from .fcn import fcn as fcn
-from .fcn import start_from as start_from
+from .fully_convolutional import convolutional_classifier as convolutional_classifier
+from .fully_convolutional import fcn as fcn
+from .fully_convolutional import start_from as start_from
 from .losses import CombinedLoss as CombinedLoss
 from .losses import DiceLoss as DiceLoss
 from .losses import PixelCrossentropy as PixelCrossentropy
@@ -9,5 +9,5 @@ from .losses import TverskyLoss as TverskyLoss
 from .losses import pixel_weights as pixel_weights
 from .networks import create as create
 from .networks import list_networks as list_networks
-from .unet import backbone_unet as backbone_unet
-from .unet import unet as unet
+from .u_net import backbone_unet as backbone_unet
+from .u_net import unet as unet

@@ -7,9 +7,9 @@ from functools import partial
 import keras
 
 from zoo.segmentation.deeplab import deeplab_v3_plus
-from zoo.segmentation.fcn import fcn
+from zoo.segmentation.fully_convolutional import fcn
 from zoo.segmentation.maps import check_backbone
-from zoo.segmentation.unet import backbone_unet
+from zoo.segmentation.u_net import backbone_unet
 from zoo.surgery.feature_maps import levels
 
 __all__ = ["create", "list_networks"]

@@ -32,7 +32,7 @@ from transfer.tasks.task import Arrays
 from transfer.training import freezing
 from transfer.training.plan import Plan
 from zoo.metrics.segmentation import IGNORE
-from zoo.segmentation.fcn import start_from
+from zoo.segmentation.fully_convolutional import start_from
 from zoo.segmentation.networks import create
 from zoo.surgery.state import copy_state
 
