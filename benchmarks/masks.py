@@ -48,8 +48,14 @@ def average_precision() -> Iterator[Comparison]:
 
 def overlaps() -> Comparison:
     """The IoU of 1,000 masks of one image with 100 others, from compressed run lengths."""
-    found, truth = (ellipses(np.random.default_rng(seed), count) for seed, count in ((0, 1000), (1, 100)))
-    found, truth = ([{**runs, "counts": runs["counts"].encode()} for runs in side] for side in (found, truth))
+    rng = np.random.default_rng(0)
+    found, truth = (
+        [
+            {**runs, "counts": runs["counts"].encode()}
+            for runs in ellipses(rng.uniform(0, SIZE, (count, 2)), rng.uniform(5, 60, (count, 2)))
+        ]
+        for count in (1000, 100)
+    )
 
     def ours():
         return RunLengths.from_coco(found).iou(RunLengths.from_coco(truth))
@@ -61,13 +67,18 @@ def overlaps() -> Comparison:
     return compare("iou_1000_x_100", ours=ours, peer=peer, peer_name="pycocotools.mask.iou", rounds=5)
 
 
-def ellipses(rng: np.random.Generator, count: int) -> list[dict]:
-    y, x = np.ogrid[: SIZE[0], : SIZE[1]]
-    centres, axes = rng.uniform(0, SIZE, (count, 2)), rng.uniform(5, 60, (count, 2))
-    return [
-        RunLengths.from_masks((((y - a) / c) ** 2 + ((x - b) / d) ** 2 < 1)[None]).to_coco()[0]
-        for (a, b), (c, d) in zip(centres, axes, strict=True)
-    ]
+def ellipses(centres: np.ndarray, axes: np.ndarray) -> list[dict]:
+    """Returns the run lengths of ellipses, whose centres and half axes are (y, x), `[n, 2]` each."""
+    height, width = SIZE
+    parts = []
+    for (a, b), (c, d) in zip(centres.tolist(), axes.tolist(), strict=True):
+        x = np.arange(max(0, int(b - d) + 1), min(width, int(b + d) + 1))
+        half = c * np.sqrt(np.maximum(1 - ((x - b) / d) ** 2, 0))
+        top, bottom = np.ceil(a - half).clip(0, height - 1), np.ceil(a + half).clip(0, height - 1)
+        some = bottom > top
+        starts, ends = (x * height + top)[some].astype(np.int64), (x * height + bottom)[some].astype(np.int64)
+        parts.append(RunLengths(starts, ends, np.array([0, len(starts)]), np.array([SIZE])))
+    return RunLengths.concatenate(parts).to_coco()
 
 
 def scenes(images: int, objects: int, *, seed: int) -> tuple[list[dict], list[dict]]:
@@ -75,10 +86,11 @@ def scenes(images: int, objects: int, *, seed: int) -> tuple[list[dict], list[di
     rng = np.random.default_rng(seed)
     truths, detections = [], []
     for _ in range(images):
-        masks, classes = ellipses(rng, objects), rng.integers(CLASSES, size=objects)
-        moved = [np.roll(mask, rng.integers(-4, 5, 2), (0, 1)) for mask in RunLengths.from_coco(masks).masks()]
-        truths.append({"masks": masks, "classes": classes})
-        found = RunLengths.from_masks(np.array(moved)).to_coco()
+        centres, axes = rng.uniform(0, SIZE, (objects, 2)), rng.uniform(5, 60, (objects, 2))
+        moved = centres + rng.normal(0, 3, (objects, 2))
+        classes = rng.integers(CLASSES, size=objects)
+        truths.append({"masks": ellipses(centres, axes), "classes": classes})
+        found = ellipses(moved, axes * rng.uniform(0.8, 1.2, (objects, 1)))
         detections.append({"masks": found, "classes": classes, "scores": rng.random(objects)})
     return truths, detections
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from skimage.filters import gaussian, threshold_otsu
+from skimage.filters import threshold_otsu
 
 from zoo.masks import RunLengths
 from zoo.metrics.detection import coco
@@ -68,8 +68,8 @@ def sample(instances: np.ndarray) -> dict:
 
 def baseline(photo: np.ndarray) -> np.ndarray:
     """Returns the nuclei of a photo `uint8 [h, w, 3]` as numbers `int32 [h, w]`; they are the smaller part of it."""
-    smooth = gaussian(photo.astype(np.float64).mean(axis=2), 1, preserve_range=True)
-    bright = smooth > threshold_otsu(smooth)
+    grey = photo.astype(np.float64).mean(axis=2)
+    bright = grey > threshold_otsu(grey)
     return objects_from_foreground(bright if bright.mean() < 0.5 else ~bright)
 
 

@@ -1,12 +1,13 @@
 """Where photos and their masks are: pairs of folders, by the words that people name them with."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.sources.image_files import files_below, folders_in, images_in, is_image
+from pipelines.sources.image_files import files_below, folders_in, is_image
 from pipelines.sources.split_names import SPLIT_WORDS, split_in
 
 __all__ = ["MASK_ENDINGS", "MaskFolders", "find_mask_folders", "masks_beside"]
@@ -15,7 +16,8 @@ __all__ = ["MASK_ENDINGS", "MaskFolders", "find_mask_folders", "masks_beside"]
 _IMAGE_WORDS = ("images", "jpegimages", "image", "imgs", "img", "photos", "leftimg8bit", "inputs", "input")
 # Those that come first are read where there are several: in DRIVE, `mask` is the field of view, and in HRF, too.
 _MASK_WORDS = (
-    "1stmanual", "manual1", "manual", "gtfine", "groundtruth", "groundtruths", "gt", "masks", "segmentationclass",
+    "1stmanual", "manual1", "manual", "gtfine", "groundtruth", "groundtruths", "gt", "gtmasks", "masks",
+    "segmentationclassaug", "segmentationclasspng", "segmentationclass",
     "labels", "annotations", "label", "annotation", "annots", "annot", "segmentations", "segmentation", "seg",
     "targets", "mask",
 )  # fmt: skip
@@ -28,6 +30,8 @@ MASK_ENDINGS = ("_mask", "-mask", "_label", "_seg", ".mask", "_L", "_gt", "_labe
 
 # Folders above those of photos and masks whose names say nothing, such as that of an archive that was unpacked.
 _MOST_WRAPPERS = 2
+# Number of folders in which photos and masks are looked for beside each other.
+_MOST_FOLDERS = 20
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def _folders(folder: Path, wrappers: tuple[str, ...], split: str | None) -> Iter
         if kind is None:
             inside = list(_folders(child, wrappers, own_split))
             yield from inside
-            if not any(found.kind == "image" for found in inside) and images_in(child):
+            if not any(found.kind == "image" for found in inside) and _image_names(child):
                 yield _Folder(child, wrappers, own_split, "image", "")
             continue
         by_split = [
@@ -170,14 +174,19 @@ def _has_images(folder: Path) -> bool:
 
 def _is_one_photo(images: Path, masks: Path) -> bool:
     """Tells whether a folder holds one photo, and the other one masks that have other names."""
-    photos = images_in(images)
-    return len(photos) == 1 and not any(mask.stem.startswith(photos[0].stem) for mask in images_in(masks))
+    photos = [Path(name).stem for name in _image_names(images)]
+    return len(photos) == 1 and not any(name.startswith(photos[0]) for name in _image_names(masks))
 
 
 def _beside(root: Path) -> list[MaskFolders]:
     """Returns the folders that hold photos and their masks beside each other, `cat.jpg` and `cat_mask.png`."""
     found = []
-    for folder in (root, *folders_in(root)):
-        if masks_beside({path.stem for path in images_in(folder)}):
+    for folder in (root, *folders_in(root)[:_MOST_FOLDERS]):
+        if masks_beside({Path(name).stem for name in _image_names(folder)}):
             found.append(MaskFolders((split_in(folder.name) if folder != root else None) or "train", folder, folder))
     return found
+
+
+def _image_names(folder: Path) -> list[str]:
+    """Returns the names of the images directly in a folder."""
+    return [entry.name for entry in os.scandir(folder) if is_image(entry.name)]

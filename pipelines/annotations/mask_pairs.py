@@ -63,9 +63,9 @@ def _same_name(images: Sequence[str], masks: Sequence[str]) -> dict[str, str]:
     for image in images:
         place = str(PurePosixPath(image).with_suffix(""))
         for ending in ("", *MASK_ENDINGS):
-            mask = by_place.get(place + ending) or by_stem.get(_stem(image) + ending)
-            if mask is not None:
-                found[image] = mask
+            match = by_place.get(place + ending) or by_stem.get(_stem(image) + ending)
+            if match is not None:
+                found[image] = match
                 break
     return found
 

@@ -1,6 +1,6 @@
 """Mask PNGs: for each photo an image whose pixels are class numbers, or colours that stand for classes."""
 
-import re
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +13,7 @@ from pipelines.annotations.assembling import Draft, assemble, image_header
 from pipelines.annotations.documents import read_text
 from pipelines.annotations.faults import Log
 from pipelines.annotations.instance_files import holds_instances, instance_draft, objects_draft
+from pipelines.annotations.mask_colours import COLOUR_TABLES, find_colours
 from pipelines.annotations.mask_files import IGNORE, MaskFile, is_lossy, mask_values
 from pipelines.annotations.mask_folders import MaskFolders, find_mask_folders, masks_beside
 from pipelines.annotations.mask_pairs import kinds_of_masks, pair_names
@@ -81,6 +82,7 @@ def read(
     root = Path(folder)
     log = Log(strict=strict)
     folders = find_mask_folders(root)
+    root = _home(root, folders)
     if any(found.kind == "objects" for found in folders):
         drafts, names = _one_mask_each(root, folders, class_names, log)
         return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
@@ -99,6 +101,17 @@ def read(
         names, file = _classes(root, class_names, masks, colors, log)
         drafts = _class_drafts(root, pairs, names, file, check, log)
     return assemble(drafts, names, log, valid=valid, test=test, seed=seed, group_by=group_by)
+
+
+def _home(root: Path, folders: Sequence[MaskFolders]) -> Path:
+    """Returns the folder with the tables and lists of the data: `root`, or one between it and the masks."""
+    inside = os.path.commonpath([path for found in folders for path in (found.images, found.masks)] or [root])
+    for folder in (Path(inside), *Path(inside).parents):
+        if any((folder / name).exists() for name in (*COLOUR_TABLES, "classes.txt", "ImageSets")):
+            return folder
+        if folder == root:
+            break
+    return root
 
 
 def _pairs(folders: Sequence[MaskFolders], log: Log) -> dict[str, list[_Pair]]:
@@ -194,42 +207,6 @@ def _listed(root: Path, pairs: Sequence[tuple[Path, str, Path]], log: Log) -> di
     return roles if "train" in roles else {}
 
 
-def _find_colors(root: Path, log: Log) -> dict[str, tuple[int, int, int]]:
-    """Returns the colours of classes from the first table of names and colours in the folder."""
-    for name in ("labelmap.txt", "class_dict.csv", "classes.csv", "label_colors.txt"):
-        path = root / name
-        text = (read_text(path, log) or "") if path.is_file() else ""
-        colors: dict[str, tuple[int, int, int]] = {}
-        for number, line in enumerate(text.split("\n"), start=1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            named = _named_colour(line)
-            if named is not None:
-                colors[named[0]] = named[1]
-            elif number > 1:  # the first line may hold the names of the columns
-                reason = f"expected a name and three numbers, received {line!r}; the line is left out"
-                log.add("broken", path, number, reason)
-        if colors:
-            return colors
-    return {}
-
-
-def _named_colour(line: str) -> tuple[str, tuple[int, int, int]] | None:
-    """Returns the name and the colour in a line: `name:r,g,b::`, `name,r,g,b` or `r g b name`.
-
-    >>> _named_colour("sky:0,0,255::"), _named_colour("64 128 64\tAnimal"), _named_colour("name,r,g,b")
-    (('sky', (0, 0, 255)), ('Animal', (64, 128, 64)), None)
-    """
-    number = r"\s*(\d{1,3})\s*"
-    before = re.match(rf"(.*?)[:,;\s]{number}[,;\s]{number}[,;\s]{number}(\D|$)", line)
-    after = re.match(rf"{number}[,;\s]{number}[,;\s]{number}[,;\s](.*)", line)
-    if after is not None and after[4].strip():
-        return after[4].strip(), (int(after[1]), int(after[2]), int(after[3]))
-    if before is None or not before[1].strip():
-        return None
-    return before[1].strip().strip('"'), (int(before[2]), int(before[3]), int(before[4]))
-
-
 def _classes(
     root: Path,
     class_names: Sequence[str] | None,
@@ -238,7 +215,7 @@ def _classes(
     log: Log,
 ) -> tuple[list[str], MaskFile]:
     """Returns the names of the classes, and a mask file without a path that says which values they have."""
-    table = colors if colors is not None else _find_colors(root, log)
+    table = colors if colors is not None else find_colours(root, log)
     lossy = any(map(is_lossy, masks))
     if table:
         names = list(class_names) if class_names is not None else list(table)

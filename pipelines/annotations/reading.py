@@ -35,6 +35,7 @@ def read_scenes(
     spec: str | os.PathLike[str],
     *,
     layout: str | None = None,
+    prefer: str | None = None,
     class_names: Sequence[str] | None = None,
     valid: float = 0.15,
     test: float = 0.15,
@@ -55,6 +56,8 @@ def read_scenes(
               define their classes, and are not divided by group.
         layout: "voc", "yolo", "coco", "via", "labelme", "masks", "cvat", "imglab", "createml", "openimages", "csv" or
             "kitti". Defaults to the format that is recognised.
+        prefer: Format that is read where several are recognised, as `SegmentationClass/` beside XML files in Pascal
+            VOC's folder is with "masks". Defaults to the one that is recognised first.
         class_names: Names of the classes to read, in order. Defaults to the classes that the data defines, or else to
             those that occur, sorted by name. Objects of other classes are listed as faults.
         valid: Fraction of the training images to take for validation, if the data has no validation split. They are
@@ -97,7 +100,7 @@ def read_scenes(
         raise _no_boxes(spec, "labels for whole images")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder. Expected a folder of images and annotations")
-    recognition = recognise(path) if layout is None else Recognition(layout, "it was named")
+    recognition = _preferred(recognise(path), prefer) if layout is None else Recognition(layout, "it was named")
     chosen = None if recognition is None else recognition.layout
     if chosen is None and path.suffix.lower() in (".csv", ".tsv"):
         raise _no_boxes(spec, "labels for whole images")
@@ -117,6 +120,16 @@ def read_scenes(
     )
     data = data if outside else kept_inside(data, folder_of(path))
     return replace(data, notes=(f"The annotations are read as {recognition}.", *data.notes))
+
+
+def _preferred(recognition: Recognition | None, layout: str | None) -> Recognition | None:
+    """Returns what was recognised, with one of the other formats first if it is preferred."""
+    others = () if recognition is None else recognition.others
+    wanted = next((other for other in others if other.layout == layout), None)
+    if recognition is None or wanted is None:
+        return recognition
+    rest = (replace(recognition, others=()), *(other for other in others if other is not wanted))
+    return replace(wanted, others=rest)
 
 
 _READERS: dict[str, Any] = {

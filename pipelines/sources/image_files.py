@@ -49,7 +49,8 @@ def is_image(name: str) -> bool:
 
 def folders_in(folder: Path) -> list[Path]:
     """Returns the folders directly in `folder`, sorted, without hidden and system ones."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not is_system(child.name))
+    # What scandir knows of each entry spares asking the file system for every image.
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not is_system(entry.name))
 
 
 def images_in(folder: Path) -> list[Path]:

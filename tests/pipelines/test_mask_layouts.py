@@ -254,6 +254,10 @@ def test_a_table_of_colours_beside_masks_of_numbers(tmp_path):
     (tmp_path / "class_dict.csv").write_text("name,r,g,b\nroad,128,64,128\nsky,70,130,180\n")
     data = read_scenes(tmp_path, valid=0, test=0)
     assert data.class_names == ("road", "sky")
+    (tmp_path / "up/archive").mkdir(parents=True)
+    for name in ("images", "masks", "class_dict.csv"):
+        (tmp_path / name).rename(tmp_path / "up/archive" / name)
+    assert read_scenes(tmp_path / "up", valid=0, test=0).class_names == ("road", "sky")
     assert np.array_equal(class_mask(data.train[0]), square(1))
 
 
@@ -302,3 +306,24 @@ def test_class_names_of_masks_of_objects_are_one(tmp_path):
     assert masks.read(tmp_path, class_names=["cell"], valid=0, test=0).class_names == ("cell",)
     with pytest.raises(ValueError, match="expected one name, received"):
         masks.read(tmp_path, class_names=["a", "b"], valid=0, test=0)
+
+
+def test_masks_are_read_beside_other_annotations_where_they_are_preferred(tmp_path):
+    for name in ("2007_1", "2007_2", "2007_3"):
+        photo(tmp_path / f"VOC2012/JPEGImages/{name}.jpg")
+        save(tmp_path / f"VOC2012/SegmentationClass/{name}.png", square(1))
+        save(tmp_path / f"VOC2012/SegmentationObject/{name}.png", square(1))
+        (tmp_path / "VOC2012/Annotations").mkdir(exist_ok=True)
+        (tmp_path / f"VOC2012/Annotations/{name}.xml").write_text(
+            f"<annotation><filename>{name}.jpg</filename><size><width>36</width><height>24</height></size><object>"
+            "<name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+        )
+    lists = tmp_path / "VOC2012/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("2007_1\n2007_3\n")
+    (lists / "val.txt").write_text("2007_2\n")
+    assert read_scenes(tmp_path / "VOC2012", valid=0, test=0).class_names == ("cat",)
+    data = read_scenes(tmp_path / "VOC2012", prefer="masks")
+    assert (names(data.train), names(data.valid)) == (["2007_1.jpg", "2007_3.jpg"], ["2007_2.jpg"])
+    assert np.array_equal(class_mask(data.train[0]), square(1))
+    assert "there is voc, too" in data.notes[0]

@@ -62,7 +62,9 @@ def test_any_masks_survive_and_overlap_as_their_pixels_do(dense):
 def test_any_numbers_survive_compression(counts):
     lengths = np.array([len(part) for part in counts], int)
     texts = compress(np.array([count for part in counts for count in part], np.int64), lengths)
-    assert [part.tolist() for part in expand(texts)] == counts
+    numbers, found = expand(texts)
+    assert numbers.tolist() == [count for part in counts for count in part]
+    assert found.tolist() == lengths.tolist()
 
 
 def test_a_map_of_instances_gives_the_masks_of_its_numbers():

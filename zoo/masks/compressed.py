@@ -17,49 +17,66 @@ __all__ = ["compress", "expand"]
 _MOST_PIECES = 12
 
 
-def expand(texts: Sequence[str | bytes]) -> list[np.ndarray]:
-    """Returns the run lengths of compressed texts, int64 `[k]` each.
+def expand(texts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the run lengths of compressed texts, one text after the other, and how many of them each has.
 
     Raises:
         ValueError: There are other characters, or a number is cut off or too large.
 
     Example:
 
-    >>> [counts.tolist() for counts in expand(["13", b"6"])]
-    [[1, 3], [6]]
+    >>> counts, lengths = expand(["13", b"6"])
+    >>> counts.tolist(), lengths.tolist()
+    ([1, 3, 6], [2, 1])
     """
     try:
-        encoded = [text.encode("latin-1") if isinstance(text, str) else bytes(text) for text in texts]
+        encoded = b"".join([text.encode("latin-1") if isinstance(text, str) else text for text in texts])
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"expected compressed run lengths, received the character {error.object[error.start]!r}"
-        ) from None
-    pieces = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64) - ord("0")
-    wrong = (pieces < 0) | (pieces > 63)
-    if wrong.any():
-        character = chr(int(pieces[wrong.argmax()]) + ord("0"))
+        character = error.object[error.start]
+        raise ValueError(f"expected compressed run lengths, received the character {character!r}") from None
+    # Characters below "0" become numbers over 63, too.
+    pieces = np.frombuffer(encoded, np.uint8) - np.uint8(ord("0"))
+    if pieces.max(initial=0) > 63:
+        character = chr((int(pieces[(pieces > 63).argmax()]) + ord("0")) % 256)
         raise ValueError(f"expected compressed run lengths, received the character {character!r}")
-    is_last = (pieces & 32) == 0
-    text_ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+    is_last = pieces < 32
+    text_ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
     filled = text_ends[np.diff(text_ends, prepend=0) > 0]
     if not is_last[filled - 1].all():
         raise ValueError("expected compressed run lengths, received text whose last number is cut off")
 
     last = np.flatnonzero(is_last)
-    first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
-    place = np.arange(len(pieces)) - np.repeat(first, last - first + 1)
-    if place.max(initial=0) >= _MOST_PIECES:
+    size = np.diff(last, prepend=-1)  # how many pieces each number has
+    if size.max(initial=0) > _MOST_PIECES:
         raise ValueError("expected compressed run lengths, received a number of more than 60 bits")
-    values = np.add.reduceat((pieces & 31) << (5 * place), first) if len(first) else np.zeros(0, np.int64)
-    values -= np.where(pieces[last] & 16, np.int64(1) << (5 * (place[last] + 1)), 0)
+    first = last - size + 1
+    values = (pieces[first] & 31).astype(np.int64)
+    longer, place = np.flatnonzero(size > 1), 1
+    while len(longer):
+        values[longer] += (pieces[first[longer] + place] & 31).astype(np.int64) << (5 * place)
+        longer, place = longer[size[longer] > place + 1], place + 1
+    negative = np.flatnonzero(pieces[last] & 16)
+    values[negative] -= np.int64(1) << (5 * size[negative])
 
-    bounds = np.concatenate([[0], np.searchsorted(last, text_ends - 1, side="right")])
-    lengths = np.diff(bounds)
-    position = np.arange(len(values)) - np.repeat(bounds[:-1], lengths)
-    text = np.repeat(np.arange(len(lengths)), lengths)
-    for chain in (position % 2 == 1, (position % 2 == 0) & (position > 0)):
-        values[chain] = _running_sums(values[chain], text[chain])
-    return [values[start:end] for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+    starts = np.concatenate([[0], np.searchsorted(last, text_ends - 1, side="right")])
+    _add_earlier(values, starts[:-1])
+    return values, np.diff(starts)
+
+
+def _add_earlier(values: np.ndarray, starts: np.ndarray) -> None:
+    """Adds to each number of a text the one two before it, in place, from the fourth number of the text on.
+
+    Every second number is summed up, from the beginning of each text; its first number has no part in that.
+    """
+    starts = starts[np.diff(starts, append=len(values)) > 0]
+    firsts = values[starts]
+    values[starts] = 0
+    for parity in (0, 1):
+        sums = np.cumsum(values[parity::2])
+        begins = (starts - parity + 1) // 2
+        before = np.concatenate([[0], sums])[begins]
+        values[parity::2] = sums - np.repeat(before, np.diff(begins, append=len(sums)))
+    values[starts] = firsts
 
 
 def compress(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
@@ -89,13 +106,3 @@ def compress(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
     text = characters[piece < needed[:, None]].astype(np.uint8).tobytes().decode("ascii")
     ends = np.concatenate([[0], np.cumsum(needed)])[np.concatenate([starts, [len(counts)]])].tolist()
     return [text[start:end] for start, end in pairwise(ends)]
-
-
-def _running_sums(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Returns the running sum of the values within each group of neighbours."""
-    if not len(values):
-        return values
-    sums = np.cumsum(values)
-    first = np.flatnonzero(np.diff(group, prepend=-1))
-    before = np.concatenate([[0], sums])[first]
-    return sums - np.repeat(before, np.diff(np.append(first, len(values))))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -92,21 +93,14 @@ class RunLengths:
         >>> RunLengths.from_coco([{"size": [2, 2], "counts": [1, 3]}]).masks().tolist()
         [[[False, True], [True, True]]]
         """
-        sizes = np.array([[int(side) for side in mask["size"]] for mask in masks], np.int64).reshape(-1, 2)
-        texts = iter(expand([mask["counts"] for mask in masks if isinstance(mask["counts"], str | bytes)]))
-        parts = [
-            next(texts)
-            if isinstance(mask["counts"], str | bytes)
-            else np.array([int(count) for count in mask["counts"]], np.int64)
-            for mask in masks
-        ]
-        lengths = np.array([len(part) for part in parts], np.int64)
-        counts = np.concatenate([*parts, np.zeros(0, np.int64)])
-        mask = np.repeat(np.arange(len(parts)), lengths)
+        sizes = np.array([tuple(mask["size"]) for mask in masks], np.int64).reshape(-1, 2)
+        counts, lengths = _numbers([mask["counts"] for mask in masks])
+        mask = np.repeat(np.arange(len(masks)), lengths)
         sums = np.concatenate([[0], np.cumsum(counts)])
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         totals = sums[bounds[1:]] - sums[bounds[:-1]]
-        negative = np.bincount(mask, counts < 0, minlength=len(parts)) > 0
+        negative = np.zeros(len(masks), bool)
+        negative[mask[counts < 0]] = True
         wrong = np.flatnonzero((totals != sizes[:, 0] * sizes[:, 1]) | negative | (sizes < 0).any(axis=1))
         if len(wrong):
             (height, width), total = sizes[wrong[0]].tolist(), int(totals[wrong[0]])
@@ -115,15 +109,21 @@ class RunLengths:
             raise ValueError(
                 f"expected run lengths that add up to {height}x{width} pixels, received {total}{below}{which}"
             )
-        is_on = (np.arange(len(counts)) - bounds[mask]) % 2 == 1
-        is_on &= counts > 0
-        ends = (sums[1:] - sums[bounds[mask]])[is_on]
-        starts, mask = ends - counts[is_on], mask[is_on]
-        # Runs that touch, since nothing is off between them, are one.
+        # Pixels are on in every second run of a mask.
+        is_on = (np.arange(len(counts)) & 1).astype(bool) ^ np.repeat((bounds[:-1] & 1).astype(bool), lengths)
+        on = np.flatnonzero(is_on)
+        mask = mask[on]
+        ends = sums[on + 1] - sums[bounds[:-1]][mask]
+        starts = ends - counts[on]
+        if np.isin(np.flatnonzero(counts == 0), bounds[:-1]).all():
+            return cls(starts, ends, _bounds(mask, len(masks)), sizes)
+        # Runs without a pixel are none, and those that touch, since nothing is off between them, are one.
+        some = np.flatnonzero(ends > starts)
+        starts, ends, mask = starts[some], ends[some], mask[some]
         is_first = np.ones(len(starts), bool)
         is_first[1:] = (starts[1:] != ends[:-1]) | (mask[1:] != mask[:-1])
         is_last = np.append(is_first[1:], True)[: len(ends)]
-        return cls(starts[is_first], ends[is_last], _bounds(mask[is_first], len(parts)), sizes)
+        return cls(starts[is_first], ends[is_last], _bounds(mask[is_first], len(masks)), sizes)
 
     @classmethod
     def concatenate(cls, parts: Sequence["RunLengths"]) -> "RunLengths":
@@ -196,6 +196,10 @@ class RunLengths:
 
     def boxes(self) -> np.ndarray:
         """Returns the smallest box (xyxy) around each mask, float64 `[n, 4]`; zeros for empty masks."""
+        return self._boxes.copy()
+
+    @cached_property
+    def _boxes(self) -> np.ndarray:
         runs = np.diff(self.bounds)
         height = np.repeat(self.sizes[:, 0], runs)
         left, right = self.starts // np.maximum(height, 1), (self.ends - 1) // np.maximum(height, 1)
@@ -228,7 +232,7 @@ class RunLengths:
         if len(differs):
             size, other_size = self.sizes[rows[differs[0]]].tolist(), other.sizes[other_rows[differs[0]]].tolist()
             raise ValueError(f"expected masks of one image to have one size (h, w), received {size} and {other_size}")
-        a, b = self.boxes()[rows], other.boxes()[other_rows]
+        a, b = self._boxes[rows], other._boxes[other_rows]
         touching = np.flatnonzero((np.minimum(a[:, 2:], b[:, 2:]) > np.maximum(a[:, :2], b[:, :2])).all(axis=1))
         shared = np.zeros(len(rows), np.int64)
         asked, known, at, known_at = self, other, rows[touching], other_rows[touching]
@@ -240,12 +244,12 @@ class RunLengths:
         stride = int((known.sizes[:, 0] * known.sizes[:, 1]).max(initial=0)) + 1
         keys = known.starts + np.repeat(np.arange(len(known)) * stride, np.diff(known.bounds))
         lengths = known.ends - known.starts
-        before = np.cumsum(lengths) - lengths
+        after = np.concatenate([[0], np.cumsum(lengths)])
+        shift = np.concatenate([[0], after[:-1] - keys])
 
         def below(numbers: np.ndarray) -> np.ndarray:
-            run = np.searchsorted(keys, numbers, side="right") - 1
-            inside = np.minimum(numbers - keys[run], lengths[run])
-            return np.where(run < 0, 0, before[run] + inside)
+            run = np.searchsorted(keys, numbers, side="right")
+            return np.minimum(after[run], shift[run] + numbers)
 
         done = np.cumsum(np.diff(asked.bounds)[at])
         for part in np.split(np.arange(len(at)), np.flatnonzero(np.diff(done // _AT_A_TIME)) + 1):
@@ -319,6 +323,17 @@ def as_run_lengths(masks: Sequence[Any]) -> RunLengths:
             parts.append(RunLengths.from_masks(some))
     flush()
     return RunLengths.concatenate(parts)
+
+
+def _numbers(counts: Sequence[str | bytes | Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns run lengths, one mask after the other, and how many of them each has."""
+    if {str, bytes}.issuperset(map(type, counts)):
+        return expand(counts)  # type: ignore[arg-type]
+    parts = [
+        expand([part])[0] if isinstance(part, str | bytes) else np.array([int(count) for count in part], np.int64)
+        for part in counts
+    ]
+    return np.concatenate(parts), np.array([len(part) for part in parts], np.int64)
 
 
 def _bounds(mask: np.ndarray, count: int) -> np.ndarray:

@@ -57,7 +57,7 @@ class Detections:
         xywh: Boxes, float64 `[d, 4]`.
         area: Areas, float64 `[d]`.
         score: Scores, float64 `[d]`.
-        masks: Masks, if these are compared and not the boxes.
+        masks: Masks in the order in which they were given, if these are compared and not the boxes.
     """
 
     image: np.ndarray
@@ -177,7 +177,7 @@ def tables(
             xywh=found_xywh[order],
             area=_areas(found_xywh, found_masks)[order],
             score=scores[order],
-            masks=None if found_masks is None else found_masks[order],
+            masks=found_masks,
         ),
     )
 
@@ -215,7 +215,7 @@ def overlap_of_pairs(
     """
     crowd = truths.crowd[truth_rows] & crowds
     if detections.masks is not None and truths.masks is not None:
-        return detections.masks.overlap_of_pairs(truths.masks, rows, truth_rows, crowd)
+        return detections.masks.overlap_of_pairs(truths.masks, detections.place[rows], truth_rows, crowd)
     return _overlap_of_boxes(detections.xywh[rows], truths.xywh[truth_rows], crowd)
 
 

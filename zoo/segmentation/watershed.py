@@ -135,7 +135,7 @@ def objects_from_boundaries(
         )
     interior = probabilities[..., INTERIOR]
     foreground = 1 - probabilities[..., BACKGROUND] >= threshold
-    return _grow(probabilities[..., BOUNDARY] - interior, interior >= seed_threshold, foreground, smallest)
+    return _grow(probabilities[..., BOUNDARY] - interior, interior >= seed_threshold, foreground, smallest, smallest)
 
 
 def objects_from_distances(
@@ -167,16 +167,19 @@ def objects_from_distances(
             f"expected seeds to be deeper than objects, received seed_threshold={seed_threshold} and "
             f"threshold={threshold}"
         )
-    return _grow(-depth, depth >= seed_threshold, depth >= threshold, smallest)
+    return _grow(-depth, depth >= seed_threshold, depth >= threshold, smallest, smallest)
 
 
-def objects_from_foreground(foreground: np.ndarray, *, apart: int = 5, smoothing: float = 1.0) -> np.ndarray:
+def objects_from_foreground(
+    foreground: np.ndarray, *, apart: int = 5, smoothing: float = 1.0, smallest: int = 1
+) -> np.ndarray:
     """Divides a mask into round objects without any learning: the watershed of distances from the background.
 
     Args:
         foreground: Which pixels belong to objects, `bool [h, w]`.
         apart: Number of pixels by which the middles of two objects are apart at least. Defaults to 5.
         smoothing: Standard deviation of the Gaussian that distances are smoothed with, in pixels. Defaults to 1.
+        smallest: Number of pixels below which an object is left out. Defaults to 1.
 
     Returns:
         Numbers of the objects, `int32 [h, w]`, as of `objects_from_boundaries`.
@@ -201,16 +204,18 @@ def objects_from_foreground(foreground: np.ndarray, *, apart: int = 5, smoothing
     peaks = peak_local_max(depth, min_distance=apart, labels=label(foreground)[0], exclude_border=False)
     seeds = np.zeros(foreground.shape, bool)
     seeds[tuple(peaks.T)] = True
-    return _grow(-depth, seeds, foreground, 1)
+    return _grow(-depth, seeds, foreground, 1, smallest)
 
 
-def _grow(height: np.ndarray, seeds: np.ndarray, foreground: np.ndarray, smallest: int) -> np.ndarray:
+def _grow(
+    height: np.ndarray, seeds: np.ndarray, foreground: np.ndarray, smallest_seed: int, smallest: int
+) -> np.ndarray:
     """Floods a landscape from connected seeds within the foreground; small seeds and objects are left out."""
     from scipy.ndimage import label
     from skimage.segmentation import watershed
 
     markers, count = label(seeds & foreground, _EIGHT)
-    markers = _renumbered(markers, np.bincount(markers.reshape(-1), minlength=count + 1) >= smallest)
+    markers = _renumbered(markers, np.bincount(markers.reshape(-1), minlength=count + 1) >= smallest_seed)
     objects = watershed(height, markers, mask=foreground)
     return _renumbered(objects, np.bincount(objects.reshape(-1), minlength=count + 1) >= smallest)
 
