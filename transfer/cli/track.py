@@ -33,7 +33,7 @@ def track(
     ] = None,
     tracker: Annotated[str, typer.Option(help="sort, deepsort, bytetrack, ocsort, cbiou or combined.")] = "combined",
     appearance: Annotated[
-        str | None, typer.Option(metavar="RUN|MODEL", help="A model that embeds pictures, for deepsort.")
+        str | None, typer.Option(metavar="RUN|MODEL", help="For deepsort: a run, or a network of `zoo models`.")
     ] = None,
     classes: Annotated[str | None, typer.Option(metavar="NAMES", help="Classes to track, such as Person,Car.")] = None,
     threshold: Annotated[
@@ -67,6 +67,7 @@ def track(
     """
     with for_people():
         from transfer.predict.loading import load
+        from transfer.tracking.appearance import embedder
         from transfer.tracking.borders import read_borders
         from transfer.tracking.measuring import score_tracks
         from transfer.tracking.videos import track_video
@@ -78,7 +79,7 @@ def track(
             raise ValueError("--evaluate measures the file of tracks; name one with --tracks FILE")
         with without_chatter():
             detector = load(model, engine=engine)
-            embedder = None if appearance is None else load(appearance, engine=engine)
+            embed = None if appearance is None else embedder(appearance, engine=engine)
         with progress_bar() as show:
             tracked = track_video(
                 detector,
@@ -86,7 +87,7 @@ def track(
                 out=out_file,
                 tracks=tracks,
                 how=how,
-                appearance=embedder,
+                appearance=embed,
                 classes=[name.strip() for name in (classes or "").split(",") if name.strip()],
                 threshold=threshold,
                 borders=borders,

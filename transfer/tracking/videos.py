@@ -16,6 +16,7 @@ from pipelines.video.motchallenge import MotWriter
 from pipelines.video.sources import open_source
 from pipelines.video.writing import VideoWriter
 from transfer.predict.predictor import Predictor
+from transfer.tracking.appearance import Appearance
 from transfer.tracking.drawing import Border, Trails, draw_tracks
 from zoo.tracking import Counts, State, TrackedFrame, Tracker, count, step, tracker
 
@@ -64,7 +65,7 @@ def track_video(
     out: str | Path | None = None,
     tracks: str | Path | None = None,
     how: str | Tracker = "combined",
-    appearance: Predictor | None = None,
+    appearance: Appearance | None = None,
     classes: Sequence[str] = (),
     threshold: float | None = None,
     borders: Sequence[Border] = (),
@@ -82,7 +83,8 @@ def track_video(
             rotation of the source.
         tracks: The file to write with the tracks in MOTChallenge's format. Its frames are counted from 1.
         how: A tracker, or the name of one (`zoo.tracking.TRACKERS`). Defaults to "combined".
-        appearance: A model that gives an embedding, for a tracker that compares appearances.
+        appearance: A function from pictures of objects to their embeddings, for a tracker that compares appearances
+            (`transfer.tracking.appearance.embedder`, or a predictor's `embeddings`).
         classes: Names of the classes to track. Defaults to all.
         threshold: Score in 0..1 from which on a detection may begin a track. Trackers use lower scores, too, to go on
             with a track. By default it is that of the model, or else 0.5.
@@ -152,7 +154,7 @@ def track_frames(
     frames: Iterable[Frame],
     how: Tracker,
     *,
-    appearance: Predictor | None = None,
+    appearance: Appearance | None = None,
     classes: Sequence[int] | None = None,
 ) -> Iterator[tuple[Frame, TrackedFrame]]:
     """Yields each frame with its tracks, with at most three batches of frames in memory.
@@ -161,7 +163,7 @@ def track_frames(
         predictor: A detector.
         frames: The frames.
         how: The tracker.
-        appearance: A model that gives an embedding.
+        appearance: A function from pictures to their embeddings.
         classes: Numbers of the classes to track. Defaults to all.
 
     Raises:
@@ -210,7 +212,7 @@ def check_detector(predictor: Predictor) -> None:
         raise ValueError(f"expected a detector, got a model of the task {predictor.task.name!r}, which gives no boxes")
 
 
-def _embedded(appearance: Predictor, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def _embedded(appearance: Appearance, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Returns the embeddings of the parts of a frame inside of boxes, float32 `[m, features]`."""
     height, width = image.shape[:2]
     with np.errstate(invalid="ignore"):
@@ -219,7 +221,7 @@ def _embedded(appearance: Predictor, image: np.ndarray, boxes: np.ndarray) -> np
     left, top = np.minimum(left, width - 1), np.minimum(top, height - 1)
     right, bottom = np.maximum(np.ceil(corners[:, 2:]).T.astype(int), [left + 1, top + 1])
     crops = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in zip(left, top, right, bottom, strict=True)]
-    return appearance.embeddings(crops) if crops else np.zeros((0, 1), np.float32)
+    return appearance(crops) if crops else np.zeros((0, 1), np.float32)
 
 
 def _fitted(how: Tracker, predictor: Predictor, threshold: float | None) -> Tracker:

@@ -164,7 +164,8 @@ def test_a_video_that_ends_early_gives_what_it_has_and_says_so(folder, tmp_path)
 
 def test_appearance_of_any_model_keeps_identities(folder):
     how = tracker("deepsort", n_init=1)
-    tracked = track_video(Predictor(SeesSquares()), folder / "a.mp4", how=how, appearance=Predictor(SeesColours()))
+    appearance = Predictor(SeesColours()).embeddings
+    tracked = track_video(Predictor(SeesSquares()), folder / "a.mp4", how=how, appearance=appearance)
     assert tracked.identities == {"blue": 1, "red": 1}
 
 
