@@ -117,7 +117,7 @@ def draw_paths(image: np.ndarray, frames: Iterable[TrackedFrame]) -> Image.Image
 
 def _draw_border(pen: Any, border: Border, width: int) -> None:
     points = [border.start, border.end] if isinstance(border, Line) else [*border.corners, border.corners[0]]
-    points = [tuple(point) for point in points]
+    points = [(x, y) for x, y in points]
     pen.line(points, fill=INK, width=2 * width)
     pen.line(points, fill=PAPER, width=width)
 

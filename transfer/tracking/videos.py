@@ -20,7 +20,7 @@ from transfer.tracking.appearance import Appearance
 from transfer.tracking.drawing import Border, Trails, draw_tracks
 from zoo.tracking import Counts, State, TrackedFrame, Tracker, count, step, tracker
 
-__all__ = ["TrackedVideo", "detections_of", "track_frames", "track_video"]
+__all__ = ["TrackedVideo", "Tracking", "detections_of", "track_frames", "track_video"]
 
 BATCH_SIZE = 8  # Frames that are worked on at a time. At most three batches are in memory.
 THRESHOLD = 0.5  # Of models that say nothing about it
@@ -58,17 +58,34 @@ class TrackedVideo:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """How objects are tracked.
+
+    Attributes:
+        tracker: A tracker, or the name of one (`zoo.tracking.TRACKERS`). Defaults to "combined".
+        appearance: A function from pictures of objects to their embeddings, for a tracker that compares appearances
+            (`transfer.tracking.appearance.embedder`, or a predictor's `embeddings`).
+        classes: Names of the classes to track. Defaults to all.
+        threshold: Score in 0..1 from which on a detection may begin a track. Trackers use lower scores, too, to go on
+            with a track. By default it is that of the model, or else 0.5.
+        borders: Lines and zones (`zoo.tracking.Line`, `zoo.tracking.Zone`) at which identities are counted.
+    """
+
+    tracker: str | Tracker = "combined"
+    appearance: Appearance | None = None
+    classes: Sequence[str] = ()
+    threshold: float | None = None
+    borders: Sequence[Border] = ()
+
+
 def track_video(
     predictor: Predictor,
     source: str | Path,
+    tracking: Tracking = Tracking(),
     *,
     out: str | Path | None = None,
     tracks: str | Path | None = None,
-    how: str | Tracker = "combined",
-    appearance: Appearance | None = None,
-    classes: Sequence[str] = (),
-    threshold: float | None = None,
-    borders: Sequence[Border] = (),
     fps: float | None = None,
     start: float = 0.0,
     end: float | None = None,
@@ -79,16 +96,10 @@ def track_video(
     Args:
         predictor: A detector, as `transfer.load` returns it.
         source: A video file, a folder of pictures in order, or the number of a camera (`pipelines.open_source`).
+        tracking: How objects are tracked.
         out: The annotated video to write: boxes, identities, trails, and what was counted. It has the rate and the
             rotation of the source.
         tracks: The file to write with the tracks in MOTChallenge's format. Its frames are counted from 1.
-        how: A tracker, or the name of one (`zoo.tracking.TRACKERS`). Defaults to "combined".
-        appearance: A function from pictures of objects to their embeddings, for a tracker that compares appearances
-            (`transfer.tracking.appearance.embedder`, or a predictor's `embeddings`).
-        classes: Names of the classes to track. Defaults to all.
-        threshold: Score in 0..1 from which on a detection may begin a track. Trackers use lower scores, too, to go on
-            with a track. By default it is that of the model, or else 0.5.
-        borders: Lines and zones (`zoo.tracking.Line`, `zoo.tracking.Zone`) at which identities are counted.
         fps: Frames per second that are taken of the video. Defaults to all of its frames.
         start: Time in seconds of the first frame. Defaults to 0.
         end: Time in seconds before which frames are read. Defaults to the end.
@@ -96,13 +107,15 @@ def track_video(
 
     Raises:
         FileNotFoundError: There is no such video.
-        ValueError: It is no video, it has no frame that can be read, the model is no detector, there is no such
-            class or tracker, or a number is out of its range.
+        ValueError: It is no video, it has no frame that can be read, the model is no detector, there is no such class
+            or tracker, or a number is out of its range.
         ImportError: The extra `video` is not installed.
     """
     check_detector(predictor)
-    how = _fitted(tracker(how) if isinstance(how, str) else how, predictor, threshold)
-    chosen = _class_numbers(predictor.class_names, classes)
+    how = tracker(tracking.tracker) if isinstance(tracking.tracker, str) else tracking.tracker
+    how = _fitted(how, predictor, tracking.threshold)
+    chosen = _class_numbers(predictor.class_names, tracking.classes)
+    appearance, borders = tracking.appearance, tracking.borders
     if how.budget and appearance is None:
         raise ValueError(f"the tracker {how.name!r} compares appearances: give a model that embeds pictures of objects")
     faults: list[Fault] = []
