@@ -59,6 +59,7 @@ _EXPORTS = {
     "sources.shards": ["shard_dataset", "write_shards"],
     "sources.splits": ["split"],
     "sources.tables": ["read_table"],
+    "synthetic.balls": ["bouncing_balls"],
     "synthetic.cutouts": ["Cutouts", "cut_out", "cut_out_scenes"],
     "synthetic.scenes": ["SyntheticClips", "SyntheticScenes"],
     "video.clips": ["Clip", "read_clips", "video_dataset"],

@@ -54,6 +54,7 @@ ROOMS = {
         "transfer.contract",
         "transfer.drawing",
         "transfer.measuring.table",
+        "transfer.artifacts",
         "transfer.predict",
     },
     "transfer.serving": {"transfer.contract", "transfer.tasks", "transfer.artifacts", "transfer.predict", "pipelines"},

@@ -39,7 +39,7 @@ _EXPORTS = {
     "tasks.scores": ["Prediction"],
     "tasks.task": ["Answer"],
     "tracking.measuring": ["score_tracks"],
-    "tracking.videos": ["TrackedVideo", "track_video"],
+    "tracking.videos": ["TrackedVideo", "Tracking", "track_video"],
     "training.batch_norms": ["re_estimate_batch_norms"],
     "training.checkpoints": ["Checkpoint"],
     "training.feature_cache": ["FeatureCache"],

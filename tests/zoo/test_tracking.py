@@ -256,6 +256,13 @@ def test_frames_without_detections():
     assert [len(frame) for frame in track([{"boxes": []}, {"boxes": np.zeros((0, 4))}] * 2)] == [0] * 4
 
 
+def test_embeddings_may_begin_after_frames_without_detections():
+    seen = {"boxes": BOXES, "embeddings": np.eye(3, 5)}
+    empty = {"boxes": np.zeros((0, 4))}
+    frames = [empty, empty, empty, seen, seen, empty, seen, seen, empty]
+    assert [len(frame) for frame in track(frames, tracker("deepsort", n_init=1))] == [0, 0, 0, 3, 3, 0, 3, 3, 0]
+
+
 def test_time_goes_on_and_never_back():
     how = tracker("sort", max_age=5, n_init=1)
     state, _ = step(how, State(), {"boxes": BOXES}, frame=10)

@@ -116,7 +116,16 @@ def _nothing_named(source: str) -> str:
 
 
 def _pretrained(name: str, max_pixels: int | None) -> Predictor:
-    """Opens a zoo model with its ImageNet weights."""
+    """Opens a zoo model with its ImageNet weights.
+
+    Raises:
+        ValueError: The weights have no classifier, so that the model cannot say what is in a photo.
+    """
+    if not getattr(PRETRAINED.get(name), "has_classifier", True):
+        raise ValueError(
+            f"the weights of {name} have no classifier: it is a trunk, for `zoo fit --backbone {name}`, and for the "
+            "appearance of what is tracked (`zoo track --appearance`)"
+        )
     model = zoo.create_model(name, weights="imagenet")
     row, classes = PRETRAINED[name], imagenet_classes()
     make: Any = task_of("classify").contract

@@ -1,6 +1,6 @@
 """Tracks on frames, for people to look at: boxes with identities, trails, and what was counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,11 @@ from PIL import Image, ImageDraw
 
 from pipelines.colours import class_colour
 from transfer.drawing import INK, PAPER, draw, lettering
+from zoo.boxes import centres
 from zoo.tracking import Counts, Line, TrackedFrame, Zone
 from zoo.tracking.counting import foot
 
-__all__ = ["Trails", "draw_tracks"]
+__all__ = ["Trails", "draw_paths", "draw_tracks"]
 
 Border = Line | Zone
 
@@ -83,9 +84,40 @@ def draw_tracks(
     return picture
 
 
+def draw_paths(image: np.ndarray, frames: Iterable[TrackedFrame]) -> Image.Image:
+    """Draws the whole path of each identity onto one picture: where its box has its centre, from frame to frame.
+
+    Args:
+        image: The picture, uint8 `[h, w, 3]`.
+        frames: The tracks of each frame.
+
+    Example:
+
+    >>> from zoo.tracking import track
+    >>> frames = track([{"boxes": [[x, 10, x + 30, 60]]} for x in range(10, 50, 4)])
+    >>> draw_paths(np.zeros((80, 120, 3), np.uint8), frames).size
+    (120, 80)
+    """
+    paths: dict[int, list[tuple[float, float]]] = {}
+    for tracked in frames:
+        for identity, (x, y) in zip(tracked.identities.tolist(), centres(tracked.boxes).tolist(), strict=True):
+            paths.setdefault(identity, []).append((x, y))
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    width = max(2, round(max(picture.size) / 200))
+    font = lettering(max(11, round(max(picture.size) / 30)))
+    for identity, points in paths.items():
+        colour = class_colour(identity)
+        pen.line(points, fill=colour, width=width)
+        for x, y in points:
+            pen.ellipse((x - width, y - width, x + width, y + width), fill=colour)
+        pen.text(points[-1], str(identity), fill=INK, font=font)
+    return picture
+
+
 def _draw_border(pen: Any, border: Border, width: int) -> None:
     points = [border.start, border.end] if isinstance(border, Line) else [*border.corners, border.corners[0]]
-    points = [tuple(point) for point in points]
+    points = [(x, y) for x, y in points]
     pen.line(points, fill=INK, width=2 * width)
     pen.line(points, fill=PAPER, width=width)
 

@@ -16,10 +16,11 @@ from pipelines.video.motchallenge import MotWriter
 from pipelines.video.sources import open_source
 from pipelines.video.writing import VideoWriter
 from transfer.predict.predictor import Predictor
+from transfer.tracking.appearance import Appearance
 from transfer.tracking.drawing import Border, Trails, draw_tracks
 from zoo.tracking import Counts, State, TrackedFrame, Tracker, count, step, tracker
 
-__all__ = ["TrackedVideo", "detections_of", "track_frames", "track_video"]
+__all__ = ["TrackedVideo", "Tracking", "detections_of", "track_frames", "track_video"]
 
 BATCH_SIZE = 8  # Frames that are worked on at a time. At most three batches are in memory.
 THRESHOLD = 0.5  # Of models that say nothing about it
@@ -57,17 +58,34 @@ class TrackedVideo:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """How objects are tracked.
+
+    Attributes:
+        tracker: A tracker, or the name of one (`zoo.tracking.TRACKERS`). Defaults to "combined".
+        appearance: A function from pictures of objects to their embeddings, for a tracker that compares appearances
+            (`transfer.tracking.appearance.embedder`, or a predictor's `embeddings`).
+        classes: Names of the classes to track. Defaults to all.
+        threshold: Score in 0..1 from which on a detection may begin a track. Trackers use lower scores, too, to go on
+            with a track. By default it is that of the model, or else 0.5.
+        borders: Lines and zones (`zoo.tracking.Line`, `zoo.tracking.Zone`) at which identities are counted.
+    """
+
+    tracker: str | Tracker = "combined"
+    appearance: Appearance | None = None
+    classes: Sequence[str] = ()
+    threshold: float | None = None
+    borders: Sequence[Border] = ()
+
+
 def track_video(
     predictor: Predictor,
     source: str | Path,
+    tracking: Tracking = Tracking(),
     *,
     out: str | Path | None = None,
     tracks: str | Path | None = None,
-    how: str | Tracker = "combined",
-    appearance: Predictor | None = None,
-    classes: Sequence[str] = (),
-    threshold: float | None = None,
-    borders: Sequence[Border] = (),
     fps: float | None = None,
     start: float = 0.0,
     end: float | None = None,
@@ -78,15 +96,10 @@ def track_video(
     Args:
         predictor: A detector, as `transfer.load` returns it.
         source: A video file, a folder of pictures in order, or the number of a camera (`pipelines.open_source`).
+        tracking: How objects are tracked.
         out: The annotated video to write: boxes, identities, trails, and what was counted. It has the rate and the
             rotation of the source.
         tracks: The file to write with the tracks in MOTChallenge's format. Its frames are counted from 1.
-        how: A tracker, or the name of one (`zoo.tracking.TRACKERS`). Defaults to "combined".
-        appearance: A model that gives an embedding, for a tracker that compares appearances.
-        classes: Names of the classes to track. Defaults to all.
-        threshold: Score in 0..1 from which on a detection may begin a track. Trackers use lower scores, too, to go on
-            with a track. By default it is that of the model, or else 0.5.
-        borders: Lines and zones (`zoo.tracking.Line`, `zoo.tracking.Zone`) at which identities are counted.
         fps: Frames per second that are taken of the video. Defaults to all of its frames.
         start: Time in seconds of the first frame. Defaults to 0.
         end: Time in seconds before which frames are read. Defaults to the end.
@@ -94,13 +107,15 @@ def track_video(
 
     Raises:
         FileNotFoundError: There is no such video.
-        ValueError: It is no video, it has no frame that can be read, the model is no detector, there is no such
-            class or tracker, or a number is out of its range.
+        ValueError: It is no video, it has no frame that can be read, the model is no detector, there is no such class
+            or tracker, or a number is out of its range.
         ImportError: The extra `video` is not installed.
     """
     check_detector(predictor)
-    how = _fitted(tracker(how) if isinstance(how, str) else how, predictor, threshold)
-    chosen = _class_numbers(predictor.class_names, classes)
+    how = tracker(tracking.tracker) if isinstance(tracking.tracker, str) else tracking.tracker
+    how = _fitted(how, predictor, tracking.threshold)
+    chosen = _class_numbers(predictor.class_names, tracking.classes)
+    appearance, borders = tracking.appearance, tracking.borders
     if how.budget and appearance is None:
         raise ValueError(f"the tracker {how.name!r} compares appearances: give a model that embeds pictures of objects")
     faults: list[Fault] = []
@@ -152,7 +167,7 @@ def track_frames(
     frames: Iterable[Frame],
     how: Tracker,
     *,
-    appearance: Predictor | None = None,
+    appearance: Appearance | None = None,
     classes: Sequence[int] | None = None,
 ) -> Iterator[tuple[Frame, TrackedFrame]]:
     """Yields each frame with its tracks, with at most three batches of frames in memory.
@@ -161,7 +176,7 @@ def track_frames(
         predictor: A detector.
         frames: The frames.
         how: The tracker.
-        appearance: A model that gives an embedding.
+        appearance: A function from pictures to their embeddings.
         classes: Numbers of the classes to track. Defaults to all.
 
     Raises:
@@ -210,7 +225,7 @@ def check_detector(predictor: Predictor) -> None:
         raise ValueError(f"expected a detector, got a model of the task {predictor.task.name!r}, which gives no boxes")
 
 
-def _embedded(appearance: Predictor, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def _embedded(appearance: Appearance, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Returns the embeddings of the parts of a frame inside of boxes, float32 `[m, features]`."""
     height, width = image.shape[:2]
     with np.errstate(invalid="ignore"):
@@ -219,7 +234,7 @@ def _embedded(appearance: Predictor, image: np.ndarray, boxes: np.ndarray) -> np
     left, top = np.minimum(left, width - 1), np.minimum(top, height - 1)
     right, bottom = np.maximum(np.ceil(corners[:, 2:]).T.astype(int), [left + 1, top + 1])
     crops = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in zip(left, top, right, bottom, strict=True)]
-    return appearance.embeddings(crops) if crops else np.zeros((0, 1), np.float32)
+    return appearance(crops) if crops else np.zeros((0, 1), np.float32)
 
 
 def _fitted(how: Tracker, predictor: Predictor, threshold: float | None) -> Tracker:

@@ -189,6 +189,7 @@ def depthwise_bn(
     >>> depthwise_bn(x, 5, strides=2, name="block1").shape
     (None, 4, 5, 4)
     """
+    x, padding = keras_padding(x, kernel_size, padding, strides=strides, dilation_rate=dilation_rate, name=name)
     x = keras.layers.DepthwiseConv2D(
         kernel_size,
         strides=strides,

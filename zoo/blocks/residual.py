@@ -217,6 +217,7 @@ def inverted_residual(
     expansion: float,
     se_ratio: float = 0.0,
     se_activations: tuple[str, str] | None = None,
+    padding: str = "same",
     activation: str = "relu6",
     epsilon: float = 1e-3,
     momentum: float = 0.99,
@@ -241,6 +242,7 @@ def inverted_residual(
             out. Defaults to 0.
         se_activations: Activations of the bottleneck and of the gate in squeeze-and-excitation. Defaults to
             `activation` and "sigmoid".
+        padding: "same" or "symmetric" padding of the depthwise convolution, as for `conv_bn`. Defaults to "same".
         activation: Activation after the first two batch norms. Defaults to "relu6".
         epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
         momentum: Momentum of the moving statistics of the batch norms. Defaults to 0.99.
@@ -259,7 +261,14 @@ def inverted_residual(
     if expansion != 1:
         x = conv(x, round(channels * expansion), activation=activation, name=f"{name}_expand")
     x = depthwise_bn(
-        x, kernel_size, strides=strides, activation=activation, epsilon=epsilon, momentum=momentum, name=name
+        x,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        activation=activation,
+        epsilon=epsilon,
+        momentum=momentum,
+        name=name,
     )
     if se_ratio:
         reduced = max(1, round(channels * se_ratio))

@@ -304,7 +304,7 @@ def _clear(sequence: _Sequence, threshold: float) -> dict[str, Any]:
     }
 
 
-def _identity(sequence: _Sequence, threshold: float) -> dict[str, int]:
+def _identity(sequence: _Sequence, threshold: float) -> dict[str, Any]:
     """Assigns each object at most one track for the whole sequence, so that they share as many boxes as possible."""
     shared = np.zeros((len(sequence.truth_counts), len(sequence.track_counts)))
     for truth, track, overlap in sequence.frames:
@@ -313,7 +313,7 @@ def _identity(sequence: _Sequence, threshold: float) -> dict[str, int]:
     return {"identity_matches": int(shared[linear_sum_assignment(shared, maximize=True)].sum())}
 
 
-def _hota(sequence: _Sequence) -> dict[str, np.ndarray]:
+def _hota(sequence: _Sequence) -> dict[str, Any]:
     """Matches so that detection and association are best together, and counts at each threshold."""
     shape = len(sequence.truth_counts), len(sequence.track_counts)
     likely = np.zeros(shape)  # In how many frames an object and a track may be matched, weighted by their overlap

