@@ -211,6 +211,11 @@ def test_what_cannot_be_solved_is_refused_with_the_reason(make, objective, reaso
         fine_tune(model, data(images, classes), data(images, classes), objective=objective, plan=SOLVED, progress=False)
 
 
+def test_a_plan_without_the_phase_that_solves_is_refused():
+    with pytest.raises(ValueError, match="head_epochs=0 leaves out"):
+        Plan(head_epochs=0, head="solved")
+
+
 def test_a_softmax_may_be_a_layer_of_its_own():
     image, x = trunk()
     model = keras.Model(image, L.Softmax()(L.Dense(3)(x)))
