@@ -9,7 +9,10 @@ import tensorflow as tf
 from tests_tiny import tiny_settings
 
 import transfer
-from transfer.training import freezing
+from pipelines.loading.batches import epoch_order
+from transfer.runs import fitting
+from transfer.tasks import learning_of
+from transfer.training import freezing, job
 from transfer.training.division import divide
 from transfer.training.fine_tuning import Plan, fine_tune
 from transfer.training.objectives import MultiLabel, Objectives, Regression, SingleLabel
@@ -208,28 +211,26 @@ def test_what_cannot_be_solved_is_refused_with_the_reason(make, objective, reaso
         fine_tune(model, data(images, classes), data(images, classes), objective=objective, plan=SOLVED, progress=False)
 
 
+def test_a_plan_without_the_phase_that_solves_is_refused():
+    with pytest.raises(ValueError, match="head_epochs=0 leaves out"):
+        Plan(head_epochs=0, head="solved")
+
+
 def test_a_softmax_may_be_a_layer_of_its_own():
     image, x = trunk()
     model = keras.Model(image, L.Softmax()(L.Dense(3)(x)))
     freezing.freeze(model)
-    assert linear_heads(divide(model), SingleLabel())[""].link == "softmax"
+    assert linear_heads(model, SingleLabel())[""].link == "softmax"
 
 
 # The run
 
 
-@pytest.fixture
-def fast(photos, tmp_path):
-    lines = []
+def test_a_fast_run_stops_at_the_readout_and_says_at_once_what_it_reaches(photos, tmp_path, capsys):
     settings = tiny_settings("classify", fast=True, augment="light")
-    run = transfer.fit(photos, tmp_path / "run", settings, progress=False, announce=lines.append)
-    return run, lines
-
-
-def test_a_fast_run_stops_at_the_readout(fast):
-    run, lines = fast
+    run = transfer.fit(photos, tmp_path / "run", settings)
+    assert "epoch 1/1 solved head loss" in capsys.readouterr().err
     assert (run.folder / "history.csv").read_text().count("\n") == 2
-    assert any(line.startswith("the solved head reaches, in validation: ") for line in lines)
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert {"training", "exporting and proving it"} <= set(metrics["seconds_by_part"])
     assert "solved" in (run.folder / "report.html").read_text()
@@ -264,6 +265,24 @@ def test_a_resumed_run_keeps_the_solved_head(photos, tmp_path):
         models = [keras.models.load_model(run.folder / "model.keras") for run in (whole, again)]
         for one, other in zip(*(model.get_weights() for model in models), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_photo_whose_features_are_no_numbers_is_named(photos, tmp_path, monkeypatch):
+    """The 5th row of the first pass is the photo that the order of that pass has there."""
+    settings = tiny_settings("classify", fast=True)
+    data = learning_of("classify").read(str(photos), settings, valid=settings.valid, test=settings.test, seed=0)
+    expected = data.train.images[epoch_order(data.train.labels, 0, shuffle=True)[4]]
+    found = job.solve_heads
+
+    def spoilt(heads, features, *rest, **options):
+        features.arrays[0][0, 4] = np.nan
+        return found(heads, features, *rest, **options)
+
+    monkeypatch.setattr(job, "solve_heads", spoilt)
+    monkeypatch.setattr(fitting, "_features_folder", lambda: tmp_path / "features")
+    with pytest.raises(ValueError, match="features of 1 training photos are NaN") as error:
+        transfer.fit(photos, tmp_path / "run", settings, progress=False)
+    assert str(expected) in str(error.value)
 
 
 def test_a_task_without_a_linear_head_refuses_to_be_fast(tmp_path, tiny_data):

@@ -51,6 +51,7 @@ from transfer.report.page import write as write_report
 from transfer.runs.configuration import Configuration, differences, resolved
 from transfer.runs.folder import Clock, RunUnfinished, free_name, write_audit, write_csv, write_json
 from transfer.runs.held_out import TRAINED_ON, read_for, write_trained_on
+from transfer.runs.readouts import photos_named
 from transfer.runs.state import RunState
 from transfer.tasks import TASKS, learning_of, settings_class, task_of, task_of_settings
 from transfer.tasks.learning import Built, Finished, Learning, Measured
@@ -177,8 +178,7 @@ def fit(
         _announce_differences(repeats, configuration, announce)
         state.begin_or_go_on(configuration.as_dict(), resume=resume)
         with clock("training"):
-            told = [*callbacks, _TellReadout(announce)]
-            history = _train(learning, settings, built, checked, parts, state, told, progress)
+            history = _train(learning, settings, built, checked, parts, state, callbacks, progress)
             model = learning.kept(built, checked, settings)
         announce(_kept_epoch(history))
         job = _Job(task, learning, settings, configuration, checked, replace(built, model=model), history, clock)
@@ -263,34 +263,21 @@ def _train(
 ) -> History:
     train, valid = learning.batches(data, settings, built, parts.size)
     optimization = learning.optimization(settings)
-    return fine_tune(
-        built.model,
-        train,
-        valid,
-        objective=learning.objective(data, settings, built),
-        plan=learning.plan(settings),
-        optimization=replace(optimization, accumulate=optimization.accumulate * parts.steps),
-        class_weight=learning.class_weight(data, settings),
-        seed=settings.seed,
-        cache=settings.cache and _feature_cache(learning, settings, built, data, parts),
-        checkpoint=Checkpoint(state.checkpoint, share=SAVING),
-        callbacks=callbacks,
-        progress=progress,
-    )
-
-
-class _TellReadout(keras.callbacks.Callback):
-    """Says at once how good the solved head is, before the rest is trained. It is the epoch that has no steps."""
-
-    def __init__(self, announce: Announce):
-        super().__init__()
-        self._announce = announce
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.params.get("steps") == 0:
-            values = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
-            reached = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
-            self._announce(f"the solved head reaches, in validation: {reached}")
+    with photos_named(learning, data, settings):
+        return fine_tune(
+            built.model,
+            train,
+            valid,
+            objective=learning.objective(data, settings, built),
+            plan=learning.plan(settings),
+            optimization=replace(optimization, accumulate=optimization.accumulate * parts.steps),
+            class_weight=learning.class_weight(data, settings),
+            seed=settings.seed,
+            cache=settings.cache and _feature_cache(learning, settings, built, data, parts),
+            checkpoint=Checkpoint(state.checkpoint, share=SAVING),
+            callbacks=callbacks,
+            progress=progress,
+        )
 
 
 def _kept_epoch(history: History) -> str:

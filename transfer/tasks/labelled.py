@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipelines import Data, augmentation, batches, read_data
+from pipelines.loading.batches import epoch_order
 from transfer.models.backbones import Backbone, backbone
 from transfer.models.embedding import embedding_of
 from transfer.probabilities import of_two_classes
@@ -69,6 +71,10 @@ class LabelledLearning(Learning):
             balance=self.balance(settings),
         )
         return train, batches(data.valid, crop, batch_size=batch_size)
+
+    def order(self, data: Data, settings: Any, epoch: int) -> np.ndarray:
+        balance = self.balance(settings)
+        return epoch_order(data.train.labels, epoch, shuffle=True, seed=settings.seed, balance=balance)
 
     def balance(self, settings: Any) -> str | None:
         """Returns how `pipelines.batches` balances classes, or None."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipelines import Data
@@ -178,6 +179,11 @@ class Learning(ABC):
 
     def class_weight(self, data: Data, settings: Any) -> Mapping[int, float] | None:
         """Returns how much an image counts by its class, or None."""
+        return None
+
+    def order(self, data: Data, settings: Any, epoch: int) -> np.ndarray | None:
+        """Returns which training images an epoch of `batches` has, and in which order, as numbers `[m]`; None where
+        that is not known."""
         return None
 
     def views(self, settings: Any) -> int | None:

@@ -25,7 +25,6 @@ from transfer.training.checkpoints import Checkpoint
 from transfer.training.class_weights import ClassWeight, numbered_weights
 from transfer.training.counted_data import CountedDataset
 from transfer.training.datasets import as_dataset
-from transfer.training.division import CacheNotUsed, divide
 from transfer.training.feature_cache import FeatureCache
 from transfer.training.guard import TrainingDiverged
 from transfer.training.history import History, Phase
@@ -168,11 +167,7 @@ def _with_head(plan: Plan, model: keras.Model, objective: Objective, optimizatio
     reason = "" if plan.head == "solved" else _own_training(plan, optimization)
     if not reason:
         freezing.freeze(model)
-        try:
-            division = divide(model)
-            heads = "nothing below it is frozen" if division is None else linear_heads(division, objective)
-        except CacheNotUsed as error:
-            heads = str(error)
+        heads = linear_heads(model, objective)
         reason = heads if isinstance(heads, str) else ""
     if reason and plan.head == "solved":
         raise ValueError(f"the head cannot be solved: {reason}; train it with head='trained' (--head trained)")

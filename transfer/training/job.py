@@ -13,7 +13,6 @@ from transfer.training.averaging import AveragedWeights, AverageStatistics, Aver
 from transfer.training.callbacks import BestWeights, KeepBest, OnWholeModel, Patience, Rows
 from transfer.training.checkpoints import Checkpoint, Position
 from transfer.training.counted_data import CountedDataset
-from transfer.training.division import divide
 from transfer.training.features import Features
 from transfer.training.guard import raise_if_trainable_changed, trainable_layers
 from transfer.training.history import Phase
@@ -133,9 +132,7 @@ class Job:
         told.on_epoch_begin(0)
         assert isinstance(data.train, Features)
         assert isinstance(self.objective, HasParts)
-        division = divide(self.model)
-        assert division is not None
-        heads = linear_heads(division, self.objective)
+        heads = linear_heads(self.model, self.objective)
         assert not isinstance(heads, str)
         train = with_class_weights(data.train, self.class_weight)
         solve_heads(heads, train, self.objective, seed=self.seed)
@@ -208,7 +205,11 @@ class Job:
             is_last = len(self.phases) == len(self.plan.stages) - 1
             last = self._epochs_before + stage.epochs if is_last else 0
             callbacks.append(MeasureItself(self.objective, averages, first_epoch=self._epochs_before, last=last))
-        callbacks += [rows, KeepBest(self.best, self.objective, rows, averages), self.progress.callback(stage.name)]
+        callbacks += [
+            rows,
+            KeepBest(self.best, self.objective, rows, averages),
+            self.progress.callback("solved head" if stage.solved else stage.name),
+        ]
         if position.batch:
             assert self.checkpoint is not None
             callbacks.append(ResumeMetrics(data.model, position.epoch, self.checkpoint.metrics()))

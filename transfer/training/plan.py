@@ -90,6 +90,8 @@ class Plan:
             raise ValueError(f"batch_norms is one of {', '.join(BATCH_NORMS)}; got {self.batch_norms!r}")
         if self.head not in HEADS:
             raise ValueError(f"head is one of {', '.join(HEADS)}; got {self.head!r}")
+        if self.head == "solved" and not self.head_epochs:
+            raise ValueError("head='solved' finds the head in the first phase, which head_epochs=0 leaves out")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience is a number of epochs, 1 or more, or None; got {self.patience}")
         if not self.stages:

@@ -26,6 +26,8 @@ import scipy.optimize
 import scipy.special
 from threadpoolctl import threadpool_limits
 
+from transfer.training.principal_axes import PrincipalAxes, principal_axes
+
 __all__ = ["STRENGTHS", "Choice", "Link", "NotFinite", "Readout", "choose_strength", "linear_readout", "solve"]
 
 Link = Literal["softmax", "sigmoid", "linear"]
@@ -33,10 +35,11 @@ Link = Literal["softmax", "sigmoid", "linear"]
 STRENGTHS = tuple(10 ** (exponent / 3) for exponent in range(6, -13, -2))  # from the strongest to the weakest
 USUAL_STRENGTH = 1.0  # where cross-validation is impossible
 FOLDS = 5
+COMPARED = 0.999  # share of the features' variance on whose axes strengths are compared
 BETTER = 0.01  # share of the loss by which a weaker one has to be better to be chosen
 TRIES = 2  # strengths one after the other that are no better: weaker ones are not tried then
 # The largest entry of the gradient and the relative fall of the loss at which a search ends.
-EXACT, ROUGH = (1e-10, 0.0), (1e-6, 1e-5)
+EXACT, ROUGH = (1e-9, 1e-15), (1e-6, 1e-5)
 MOST_STEPS = 2000
 ONE_CORE = 10**8  # multiplications in a product of matrices, below which a second core costs more than it gives
 
@@ -128,8 +131,12 @@ def linear_readout(
     >>> readout(features).argmax(axis=1).tolist()
     [0, 0, 1, 1]
     """
-    choice = choose_strength(features, targets, link, weights=weights, groups=groups, folds=folds, seed=seed)
-    return solve(features, targets, link, choice, weights=weights)
+    features, targets, weights = _checked(features, targets, link, weights)
+    with _cores_for(features, targets):
+        axes = principal_axes(features, weights)
+        groups = _joined_groups(features, groups)
+        choice = _chosen(axes, targets, link, weights, groups, folds, seed)
+        return _readout(axes, targets, link, weights, choice)
 
 
 def solve(
@@ -148,10 +155,7 @@ def solve(
         raise ValueError(f"strength is a positive number, got {choice.strength}")
     features, targets, weights = _checked(features, targets, link, weights)
     with _cores_for(features, targets):
-        axes = _principal_axes(features, weights)
-        theta, bias = _solved(axes.rows, targets, weights, link, choice.strength, EXACT)
-    kernel = axes.back(theta)
-    return Readout(kernel, bias - axes.mean @ kernel, link, choice)
+        return _readout(principal_axes(features, weights), targets, link, weights, choice)
 
 
 def choose_strength(
@@ -174,7 +178,20 @@ def choose_strength(
         NotFinite, ValueError: As `linear_readout` raises them.
     """
     features, targets, weights = _checked(features, targets, link, weights)
-    groups = _joined_groups(features, targets, groups)
+    with _cores_for(features, targets):
+        groups = _joined_groups(features, groups)
+        return _chosen(principal_axes(features, weights), targets, link, weights, groups, folds, seed)
+
+
+def _readout(axes: PrincipalAxes, targets: np.ndarray, link: Link, weights: np.ndarray, choice: Choice) -> Readout:
+    theta, bias = _solved(axes.rows, targets, weights, link, choice.strength, EXACT)
+    kernel = axes.back(theta)
+    return Readout(kernel, bias - axes.mean @ kernel, link, choice)
+
+
+def _chosen(
+    axes: PrincipalAxes, targets: np.ndarray, link: Link, weights: np.ndarray, groups: np.ndarray, folds: int, seed: int
+) -> Choice:
     classes = _most_of(targets, link)
     folds = min(folds, len(np.unique(groups)))
     if folds < 2:
@@ -183,18 +200,17 @@ def choose_strength(
         return Choice(USUAL_STRENGTH, reason="no class has two different photos")
     fold_of = _folds(groups, classes, folds, seed)
     scale = _scale_of(targets, weights) if link == "linear" else np.ones(targets.shape[1])
-    with _cores_for(features, targets):
-        rows = _principal_axes(features, weights).rows.astype(np.float32)  # To compare, half the digits are enough.
-        parts = [_Part(rows, targets / scale, weights, link, fold_of == fold) for fold in range(folds)]
-        total = sum(part.weight for part in parts)
-        losses: dict[float, float] = {}
-        best, tries = STRENGTHS[0], 0
-        for strength in STRENGTHS:
-            losses[strength] = sum(part.loss(strength) for part in parts) / total
-            if losses[strength] < (1 - BETTER) * losses[best]:
-                best, tries = strength, 0
-            elif strength != best and (tries := tries + 1) == TRIES:
-                break
+    rows = axes.leading(COMPARED).astype(np.float32)  # Half the digits are enough.
+    parts = [_Part(rows, targets / scale, weights, link, fold_of == fold) for fold in range(folds)]
+    total = sum(part.weight for part in parts)
+    losses: dict[float, float] = {}
+    best, tries = STRENGTHS[0], 0
+    for strength in STRENGTHS:
+        losses[strength] = sum(part.loss(strength) for part in parts) / total
+        if losses[strength] < (1 - BETTER) * losses[best]:
+            best, tries = strength, 0
+        elif strength != best and (tries := tries + 1) == TRIES:
+            break
     return Choice(best, losses)
 
 
@@ -335,52 +351,6 @@ def _losses(logits: np.ndarray, targets: np.ndarray, link: Link) -> np.ndarray:
     return np.sum((logits - targets) ** 2, axis=1) / 2
 
 
-# Features on their principal axes
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """Standardised features on their principal axes.
-
-    Attributes:
-        rows: float64 `[n, r]`.
-        mean: The mean of each feature, `[d]`.
-        scale: One over the deviation of each feature, `[d]`; 0 for a constant one.
-        axes: The axes, `[d, r]`.
-    """
-
-    rows: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
-    axes: np.ndarray
-
-    def back(self, theta: np.ndarray) -> np.ndarray:
-        """Returns the weights of the features as they came, `[d, k]`, from those of the axes, `[r, k]`."""
-        return self.scale[:, None] * (self.axes @ theta)
-
-
-def _principal_axes(features: np.ndarray, weights: np.ndarray) -> _Axes:
-    shares = weights / weights.sum()
-    mean = shares @ features
-    centred = features - mean
-    deviation = np.sqrt(shares @ centred**2)
-    # What float32 makes of a constant feature differs in its last bits.
-    varies = deviation > 1e-6 * np.abs(mean)
-    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    standard = centred * scale
-    n, d = standard.shape
-    root = np.sqrt(shares)[:, None]
-    weighted = standard * root
-    if n < d:
-        variances, left = scipy.linalg.eigh(weighted @ weighted.T)
-        kept = variances > 1e-12 * max(variances[-1], 1e-300)
-        axes = weighted.T @ (left[:, kept] / np.sqrt(variances[kept]))
-    else:
-        variances, axes = scipy.linalg.eigh(weighted.T @ weighted)
-        axes = axes[:, variances > 1e-12 * max(variances[-1], 1e-300)]
-    return _Axes(standard @ axes, mean, scale, axes)
-
-
 def _scale_of(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Returns the deviation of each column, so that numbers of different units count alike; 1 for a constant one."""
     shares = weights / weights.sum()
@@ -391,7 +361,7 @@ def _scale_of(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
 # Which photos are left out together
 
 
-def _joined_groups(features: np.ndarray, targets: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+def _joined_groups(features: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """Returns the number of the group of each row; groups that share an equal row are one."""
     numbers = np.arange(len(features)) if groups is None else np.unique(groups, return_inverse=True)[1]
     if len(numbers) != len(features):

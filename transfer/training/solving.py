@@ -7,10 +7,10 @@ import keras
 import numpy as np
 
 from transfer.probabilities import Values
-from transfer.training.division import Division, tensors_of
+from transfer.training.division import CacheNotUsed, divide, tensors_of
 from transfer.training.features import Features
 from transfer.training.objective_interface import HasParts, Objective, OneOutput
-from transfer.training.readout import Choice, Link, choose_strength, solve
+from transfer.training.readout import Choice, Link, choose_strength, linear_readout, solve
 
 __all__ = ["LinearHead", "linear_heads", "solve_heads", "with_class_weights"]
 
@@ -42,11 +42,11 @@ class LinearHead:
         self.dense.set_weights([kernel / self.scale, (bias - self.offset) / self.scale])
 
 
-def linear_heads(division: Division, objective: Objective) -> dict[str, LinearHead] | str:
+def linear_heads(model: keras.Model, objective: Objective) -> dict[str, LinearHead] | str:
     """Finds the heads that stand on one vector for each image, and that are linear on it.
 
     Args:
-        division: The model, divided where its trunk ends.
+        model: A flat model whose trunk is frozen.
         objective: What it is trained for.
 
     Returns:
@@ -55,6 +55,12 @@ def linear_heads(division: Division, objective: Objective) -> dict[str, LinearHe
     """
     if not isinstance(objective, HasParts):
         return f"{type(objective).__name__} is no objective of a linear head"
+    try:
+        division = divide(model)
+    except CacheNotUsed as reason:
+        return str(reason)
+    if division is None:
+        return "nothing below it is frozen"
     top = division.top
     if len(top.inputs) != 1 or len(top.inputs[0].shape) != 2:
         return "the head does not stand on one pooled vector for each image"
@@ -144,12 +150,14 @@ def solve_heads(
         labels = np.asarray(features.labels[name] if name else features.labels)
         targets = objective.parts[name].targets(labels.reshape(-1, *labels.shape[2:]), head.dense.units)
         assert targets is not None
-        choice = choose_strength(
-            rows[:first], targets[:first], head.link, weights=None if weights is None else weights[:first], seed=seed
-        )
-        readout = solve(rows, targets, head.link, choice, weights=weights)
+        if features.passes == 1:
+            readout = linear_readout(rows, targets, head.link, weights=weights, seed=seed)
+        else:
+            own = None if weights is None else weights[:first]
+            choice = choose_strength(rows[:first], targets[:first], head.link, weights=own, seed=seed)
+            readout = solve(rows, targets, head.link, choice, weights=weights)
         head.set(readout.kernel, readout.bias)
-        choices[name] = choice
+        choices[name] = readout.choice
     return choices
 
 
