@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--spectral", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--critic-steps", type=int)
     parser.add_argument("--grid")
     options = parser.parse_args()
     images, labels = digits()
@@ -85,7 +86,8 @@ def main() -> None:
     )
     _, *betas, _ = LOSSES[options.loss]
     generator, discriminator = (keras.optimizers.Adam(options.learning_rate, *betas) for _ in range(2))
-    gan.compile(generator, discriminator, steps_per_execution=4)
+    gan.critic_steps = options.critic_steps or gan.critic_steps
+    gan.compile(generator, discriminator)
     keras.utils.set_random_seed(options.seed)
     progress = Progress(options.epochs, classifier)
     gan.fit(images[train], labels[train], batch_size=64, epochs=options.epochs, verbose=0, callbacks=[progress])

@@ -172,10 +172,9 @@ def _explanation(predictor: Predictor, image: np.ndarray) -> dict[str, str]:
     size = max(1, round(scale * height)), max(1, round(scale * width))
     heat = predictor.contract.preparation.map_to_photo(predictor.explain(image), size)
     colour = np.stack([np.full_like(heat, 255), 220 * (1 - heat), np.zeros_like(heat), 255 * heat], axis=-1)
-    photo = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     if size != (height, width):
-        photo = np.asarray(Image.fromarray(photo).resize(size[::-1], Image.Resampling.LANCZOS))
-    return {"image": _data_url(photo), "heat": _data_url(colour)}
+        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
+    return {"image": _data_url(image), "heat": _data_url(colour)}
 
 
 def _data_url(pixels: np.ndarray) -> str:

@@ -8,7 +8,7 @@ of 5x5, drawn from a normal distribution of deviation 0.02; Adam with learning r
 Deliberate deviations: images are in 0..255, and layers of the networks bring them to tanh's range and back. The first
 map has the smallest size of at least 4 pixels from which doubling leads to the image (4 of 64, 7 of 28), or of 2 for
 images that are so small that it would be doubled only once (2 of 8). With classes,
-the generator is given an embedding of the class beside the noise (Mirza and Osindero 2014, "Conditional Generative
+the generator is given the class beside the noise (Mirza and Osindero 2014, "Conditional Generative
 Adversarial Nets"), and the discriminator judges by the product of its features with another one (Miyato and Koyama
 2018, "cGANs with Projection Discriminator", equation 4).
 """
@@ -97,7 +97,9 @@ def generator(
     inputs: Any = noise
     if num_classes is not None:
         label = keras.Input((), dtype="int32", name="label")
-        embedding = keras.layers.Embedding(num_classes, latent, embeddings_initializer=draw.normal(1.0), name="class")
+        # It begins as one-hot labels: beside as many values for the class as for the noise, noise is not needed, and
+        # all images of a class would come out alike.
+        embedding = keras.layers.Embedding(num_classes, num_classes, embeddings_initializer="identity", name="class")
         x = keras.layers.Concatenate()([noise, embedding(label)])
         inputs = [noise, label]
     filters = width * 2 ** (doublings - 1)
@@ -178,9 +180,9 @@ class _Seeds:
     def __init__(self, seed: int):
         self.seed = seed
 
-    def normal(self, deviation: float = 0.02) -> keras.initializers.Initializer:
+    def normal(self) -> keras.initializers.Initializer:
         self.seed += 1
-        return keras.initializers.RandomNormal(stddev=deviation, seed=self.seed)
+        return keras.initializers.RandomNormal(stddev=0.02, seed=self.seed)
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> int:

@@ -48,7 +48,7 @@ class StyleLoss:
         style_levels: The levels whose Gram matrices are the style. Defaults to those from "c1" to "c4".
         content_weight: Weight of the content. Defaults to 0.02.
         style_weight: Weight of the style. Defaults to 1.
-        variation_weight: Weight of the total variation, which holds noise down. Defaults to 1.
+        variation_weight: Weight of the total variation, which holds noise down. Defaults to 0.5.
 
     Raises:
         ValueError: The trunk has no such level, the picture is smaller than the largest stride, or a weight is
@@ -72,7 +72,7 @@ class StyleLoss:
         style_levels: Sequence[str] | None = None,
         content_weight: float = 0.02,
         style_weight: float = 1.0,
-        variation_weight: float = 1.0,
+        variation_weight: float = 0.5,
     ):
         known = list(levels(trunk))
         if not known:
