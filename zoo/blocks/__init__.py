@@ -26,6 +26,7 @@ from zoo.blocks.excitation import squeeze_excite
 from zoo.blocks.inception import inception_module, parallel
 from zoo.blocks.normalisation import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, normalise
 from zoo.blocks.residual import (
+    Excitation,
     bottleneck,
     inverted_residual,
     preactivation_unit,
@@ -42,6 +43,7 @@ __all__ = [
     "IMAGENET_STD",
     "Conv2DBeforeNorm",
     "DefaultConv2D",
+    "Excitation",
     "bn_activation",
     "bottleneck",
     "conv_bn",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import keras
 
@@ -9,7 +10,15 @@ from zoo.blocks.convolution import bn_activation, conv_bn, depthwise_bn
 from zoo.blocks.excitation import squeeze_excite
 from zoo.primitives.residual import DropPath
 
-__all__ = ["bottleneck", "inverted_residual", "preactivation_unit", "residual_add", "residual_unit", "shortcut"]
+__all__ = [
+    "Excitation",
+    "bottleneck",
+    "inverted_residual",
+    "preactivation_unit",
+    "residual_add",
+    "residual_unit",
+    "shortcut",
+]
 
 
 def residual_add(x, shortcut, *, drop_path: float = 0.0, seed: int | None = None, name: str):
@@ -208,6 +217,20 @@ def preactivation_unit(
     return residual_add(branch, x, name=name)
 
 
+class Excitation(NamedTuple):
+    """The squeeze-and-excitation of an inverted residual.
+
+    Attributes:
+        ratio: Width of its bottleneck as a share of the channels of the unit's input, above 0.
+        activation: Activation of the bottleneck. None takes that of the unit.
+        gate: Activation of the gate.
+    """
+
+    ratio: float
+    activation: str | None = None
+    gate: str = "sigmoid"
+
+
 def inverted_residual(
     x,
     filters: int,
@@ -215,8 +238,7 @@ def inverted_residual(
     *,
     strides: int = 1,
     expansion: float,
-    se_ratio: float = 0.0,
-    se_activations: tuple[str, str] | None = None,
+    excitation: Excitation | None = None,
     padding: str = "same",
     activation: str = "relu6",
     epsilon: float = 1e-3,
@@ -238,10 +260,7 @@ def inverted_residual(
         kernel_size: Size of the kernel of the depthwise convolution.
         strides: Stride of the depthwise convolution. Defaults to 1.
         expansion: Factor of the width inside, which is `c * expansion`. 1 leaves the first convolution out.
-        se_ratio: Width of the bottleneck of squeeze-and-excitation as a share of `c`. 0 leaves squeeze-and-excitation
-            out. Defaults to 0.
-        se_activations: Activations of the bottleneck and of the gate in squeeze-and-excitation. Defaults to
-            `activation` and "sigmoid".
+        excitation: Squeeze-and-excitation behind the depthwise convolution, or None.
         padding: "same" or "symmetric" padding of the depthwise convolution, as for `conv_bn`. Defaults to "same".
         activation: Activation after the first two batch norms. Defaults to "relu6".
         epsilon: Number that the batch norms add to the variance. Defaults to 1e-3.
@@ -270,10 +289,10 @@ def inverted_residual(
         momentum=momentum,
         name=name,
     )
-    if se_ratio:
-        reduced = max(1, round(channels * se_ratio))
-        se_activation, gate = se_activations or (activation, "sigmoid")
-        x = squeeze_excite(x, reduced=reduced, activation=se_activation, gate=gate, name=f"{name}_se")
+    if excitation is not None:
+        reduced = max(1, round(channels * excitation.ratio))
+        inner = excitation.activation or activation
+        x = squeeze_excite(x, reduced=reduced, activation=inner, gate=excitation.gate, name=f"{name}_se")
     x = conv(x, filters, activation=None, name=f"{name}_project")
     if strides == 1 and channels == filters:
         x = residual_add(x, shortcut, drop_path=drop_path, name=name)

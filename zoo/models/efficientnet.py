@@ -15,7 +15,7 @@ from itertools import product
 
 import keras
 
-from zoo.blocks import conv_bn, inverted_residual, normalise, scaled_channels
+from zoo.blocks import Excitation, conv_bn, inverted_residual, normalise, scaled_channels
 from zoo.heads import classifier
 from zoo.models.variants import Variant
 
@@ -101,7 +101,7 @@ def trunk(image, variant: EfficientNet):
                 kernel_size,
                 strides=strides if repeat == 0 else 1,
                 expansion=expansion,
-                se_ratio=0 if variant.lite else 0.25,
+                excitation=None if variant.lite else Excitation(0.25),
                 activation=activation,
                 drop_path=DROP_PATH * done / sum(repeats),
                 name=f"block{stage + 1}{chr(ord('a') + repeat)}",

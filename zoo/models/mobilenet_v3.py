@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import keras
 
-from zoo.blocks import conv_bn, inverted_residual, normalise, scaled_channels
+from zoo.blocks import Excitation, conv_bn, inverted_residual, normalise, scaled_channels
 from zoo.models.variants import Variant
 
 __all__ = ["VARIANTS", "MobileNetV3", "head", "keras_layer", "trunk"]
@@ -87,14 +87,14 @@ def trunk(image, variant: MobileNetV3):
     for i, (kernel_size, expanded, channels, excite, swish, strides) in enumerate(variant.blocks):
         # The tables are for alpha = 1. For other factors, the expansion stays the same, and the width is rounded.
         width = scaled_channels(x.shape[-1] * (expanded / before))
+        reduced = scaled_channels(width / 4)
         x = inverted_residual(
             x,
             scaled_channels(channels * variant.alpha),
             kernel_size,
             strides=strides,
             expansion=width / x.shape[-1],
-            se_ratio=scaled_channels(width / 4) / x.shape[-1] if excite else 0,
-            se_activations=("relu", "hard_sigmoid"),
+            excitation=Excitation(reduced / x.shape[-1], "relu", "hard_sigmoid") if excite else None,
             activation="hard_swish" if swish else "relu",
             momentum=MOMENTUM,
             name=f"block{i}",
