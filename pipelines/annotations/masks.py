@@ -263,7 +263,7 @@ def _indexed(
                 f"a lossy format (JPEG) changed {changed} pixels of {values.counts.total()}; each has the class of "
             )
             log.add("edges", root, None, f"{reason}the nearest of the values {levels}", kept=True)
-        found, edges = frozenset(levels), frozenset()
+        found, edges = frozenset(levels), frozenset[int]()
     else:
         found, edges = values.classes, values.edges
         if edges:

@@ -254,11 +254,11 @@ def test_a_table_of_colours_beside_masks_of_numbers(tmp_path):
     (tmp_path / "class_dict.csv").write_text("name,r,g,b\nroad,128,64,128\nsky,70,130,180\n")
     data = read_scenes(tmp_path, valid=0, test=0)
     assert data.class_names == ("road", "sky")
+    assert np.array_equal(class_mask(data.train[0]), square(1))
     (tmp_path / "up/archive").mkdir(parents=True)
     for name in ("images", "masks", "class_dict.csv"):
         (tmp_path / name).rename(tmp_path / "up/archive" / name)
     assert read_scenes(tmp_path / "up", valid=0, test=0).class_names == ("road", "sky")
-    assert np.array_equal(class_mask(data.train[0]), square(1))
 
 
 @pytest.mark.parametrize("folder", ["instances", "masks"])
