@@ -213,11 +213,13 @@ class SegmentTask(Task):
         return [{f"share of {name}": shares.get(name, 0.0) for name in contract.class_names}]
 
     def draw(self, image: np.ndarray, answer: Segmentation) -> Image.Image:
+        assert answer.mask is not None  # A photo that cannot be read is not drawn.
         drawn = [region for region in answer.regions if region.index != answer.background]
         colours = {region.index: class_colour(region.index) for region in drawn}
         return paint(image, answer.mask, colours, {region.index: region.label for region in drawn})
 
     def mask_image(self, answer: Segmentation) -> Image.Image:
+        assert answer.mask is not None  # A photo that cannot be read has none.
         return indexed(answer.mask)
 
     def compare(
