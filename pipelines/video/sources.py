@@ -64,6 +64,8 @@ def open_source(
     """
     faults = [] if faults is None else faults
     path = Path(source)
+    frames: Iterator[Frame]
+    length: int | None
     if path.is_dir():
         rate = USUAL_RATE if fps is None else fps
         pictures = sorted(images_in(path), key=_by_number)

@@ -21,8 +21,13 @@ FORGOTTEN = 1000  # Frames after which an identity that is not seen is forgotten
 class Border(Protocol):
     """What divides a picture into two sides."""
 
-    name: str
-    directions: tuple[str, str]
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def directions(self) -> tuple[str, str]:
+        """What passing from the first side to the second is called, and from the second to the first."""
 
     def depth(self, points: np.ndarray) -> np.ndarray:
         """Returns how far points `[n, 2]` are beyond the border in pixels, `[n]`; below 0 on the first side."""

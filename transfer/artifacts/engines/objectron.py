@@ -95,17 +95,16 @@ class ObjectronEngine(Engine):
             iou_threshold=limits.iou_threshold,
             max_detections=limits.max_detections,
         )
-        rows = slice(0, len(kept))
-        answer = {
-            "boxes": np.zeros((limits.max_detections, 4), np.float32),
-            "classes": np.full(limits.max_detections, -1, np.int32),
-            "scores": np.zeros(limits.max_detections, np.float32),
-            "valid": np.int32(len(kept)),
-            "candidate_boxes": boxes,
-            "candidate_scores": scores,
+        room = limits.max_detections
+        padded = {
+            "boxes": np.zeros((room, 4), np.float32),
+            "classes": np.full(room, -1, np.int32),
+            "scores": np.zeros(room, np.float32),
         }
-        answer["boxes"][rows], answer["classes"][rows], answer["scores"][rows] = found[kept], classes[kept], best[kept]
-        return answer
+        for name, values in (("boxes", found), ("classes", classes), ("scores", best)):
+            padded[name][: len(kept)] = values[kept]
+        count = np.asarray(len(kept), np.int32)
+        return padded | {"valid": count, "candidate_boxes": boxes, "candidate_scores": scores}
 
 
 def find_objectron(source: str | Path) -> Path | None:
