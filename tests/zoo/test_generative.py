@@ -201,7 +201,7 @@ def test_a_network_learns_one_style_and_leaves_the_trunk_alone():
     style = generative.StyleNetwork(
         generative.StyleLoss(network, images(1, (16, 16, 3))[0]), generative.style_network(width=4, blocks=1)
     )
-    style.compile(keras.optimizers.Adam(0.01))
+    style.compile(keras.optimizers.Adam(1e-3))
     losses = style.fit(images(4, (16, 24, 3)), batch_size=4, epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
     for old, new in zip(before, network.get_weights(), strict=True):
