@@ -11,7 +11,7 @@ from tests_tiny import tiny_settings
 
 import transfer
 from transfer.artifacts import exporting
-from transfer.runs import fitting
+from transfer.runs import finishing, fitting
 from transfer.runs.configuration import read_config
 from transfer.runs.state import RunState
 from transfer.training.checkpoints import Checkpoint
@@ -90,7 +90,7 @@ def test_a_full_disk_keeps_what_the_training_has_reached(photos, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "write_and_prove", full)
-        patch.setattr(fitting, "write_keras", full)
+        patch.setattr(finishing, "write_keras", full)
         with pytest.raises(OSError, match=r"its weights are in .*--resume"):
             fit(photos, tmp_path / "run")
     assert Checkpoint(RunState(tmp_path / "run").checkpoint).position().phase == 1
