@@ -111,8 +111,7 @@ def training_note(history: History) -> str:
     """Returns which layers were trained, in their order, and whether frozen layers ran in each epoch."""
     names = [phase.name for phase in history.phases]
     part = "the whole network" if history.phases[-1].unfrozen in ("all", 1.0) else "the top of the network"
-    solved = history.readout is not None
-    if solved:
+    if history.readout is not None:
         note = "The new head was solved: its weights are the best ones for the network's features, up to rounding."
         if len(names) > 1:
             reached, best = _headline(history, history.readout), _headline(history, history.best)
@@ -128,7 +127,7 @@ def training_note(history: History) -> str:
         note = f"First the new head was trained alone, and then, right of the line, {part} with it."
     else:
         note = "First the new head was trained alone, and then, right of each line, more of the network with it."
-    if solved and names == ["head"]:
+    if history.readout is not None and names == ["head"]:
         return f"{note} Frozen layers ran once, in {duration(history.extraction_seconds)}."
     if any(phase.cached for phase in history.phases):
         return f"{note} Frozen layers ran once, in {duration(history.extraction_seconds)}, and not in each epoch."

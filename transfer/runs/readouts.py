@@ -26,7 +26,8 @@ def photos_named(learning: Learning, data: Data, settings: Settings) -> Iterator
         if order is None:
             raise
         epoch, row = divmod(int(error.rows[0]), len(order))
-        order = learning.order(data, settings, first + epoch)
+        of_epoch = learning.order(data, settings, first + epoch)
+        order = order if of_epoch is None else of_epoch
         photo = data.train.images[order[row]]
         photo = photo if isinstance(photo, str) else f"number {order[row]}"
         raise ValueError(

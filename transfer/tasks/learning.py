@@ -156,8 +156,10 @@ class Learning(ABC):
 
     def plan(self, settings: Any) -> Plan:
         """Returns the phases of the training."""
-        names = ("epochs", "unfreeze", "learning_rate", "patience", "batch_norms")
-        names += ("head_epochs", "head_learning_rate", "head")
+        names = (
+            *("epochs", "unfreeze", "learning_rate", "patience", "batch_norms"),
+            *("head_epochs", "head_learning_rate", "head"),
+        )
         plan = {name: getattr(settings, name) for name in names}
         if settings.fast:
             plan |= {"epochs": 0, "head_epochs": 1, "head": "solved"}

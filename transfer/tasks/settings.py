@@ -219,10 +219,12 @@ class Settings:
             object.__setattr__(self, name, None if value is None or value == "none" else str(value))
         others = (name for name in read_list(self.formats) if name not in ("none", "keras"))
         object.__setattr__(self, "formats", tuple(others))
-        for name, facts in settings_of(type(self)).items():
+        kind: Any = type(self)
+        types = _annotations(kind)
+        for name, facts in settings_of(kind).items():
             if isinstance(self.__dataclass_fields__[name].default, tuple):
                 object.__setattr__(self, name, read_list(getattr(self, name)))
-            check_type(name, getattr(self, name), _annotations(type(self))[name])
+            check_type(name, getattr(self, name), types[name])
             facts.check(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, Any]:
@@ -268,7 +270,12 @@ class Settings:
 
 
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_annotations = cache(get_type_hints)
+
+
+@cache
+def _annotations(kind: Any) -> dict[str, Any]:
+    """Returns the types of a class's fields, by name."""
+    return get_type_hints(kind)
 
 
 def check_type(name: str, value: Any, annotation: Any) -> None:

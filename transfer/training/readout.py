@@ -223,7 +223,7 @@ class _Part:
         self.out = rows[is_out], targets[is_out], weights[is_out]
         self.weight = float(weights[is_out].sum())
         self._begin: tuple[np.ndarray, np.ndarray] | None = None
-        self._ridge = None
+        self._ridge: _Ridge | None = None
 
     def loss(self, strength: float) -> float:
         """Returns the weighted sum of the losses on what is left out."""

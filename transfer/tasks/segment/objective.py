@@ -35,7 +35,7 @@ class SegmentationObjective(OneOutput):
     the validation photos, on the canvas, and of several such epochs the one of the lowest loss.
 
     Args:
-        parts: The name of the loss, or several names with "+" between them, which are added up.
+        name: The name of the loss, or several names with "+" between them, which are added up.
         class_weights: How much each class counts. By default all count the same.
 
     Example:
@@ -47,7 +47,7 @@ class SegmentationObjective(OneOutput):
     values: ClassVar[Values] = "shares"
     needs_new_views: ClassVar[bool] = True  # Windows are worth little if the same ones come again and again.
 
-    parts: str = "crossentropy+dice"
+    name: str = "crossentropy+dice"
     class_weights: tuple[float, ...] | None = None
     num_classes: int = 2
 
@@ -60,7 +60,7 @@ class SegmentationObjective(OneOutput):
         return ("miou", "Mean IoU"), ("loss", "Loss")
 
     def loss(self) -> keras.losses.Loss:
-        losses = [LOSSES[name](self.class_weights) for name in self.parts.split("+")]
+        losses = [LOSSES[name](self.class_weights) for name in self.name.split("+")]
         return losses[0] if len(losses) == 1 else CombinedLoss(losses)
 
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -61,7 +61,8 @@ def canvas_size(scenes: Sequence[Scene], largest: int = LARGEST) -> tuple[int, i
     """
     height, width = (float(side) for side in np.quantile([scene.size for scene in scenes], 0.75, axis=0))
     shrink = min(1.0, max(STRIDE, largest // STRIDE * STRIDE) / max(height, width))
-    return tuple(max(1, math.ceil(round(side * shrink) / STRIDE)) * STRIDE for side in (height, width))
+    rows, columns = (max(1, math.ceil(round(side * shrink) / STRIDE)) * STRIDE for side in (height, width))
+    return rows, columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,9 @@ class SegmentLearning(Learning):
     sections = staticmethod(sections)
 
     def read(self, spec: str, settings: Segment, *, valid: float, test: float, seed: int) -> Data:
-        data = read_scenes(spec, layout=settings.layout, valid=valid, test=test, seed=seed, outside=settings.outside)
+        data = read_scenes(
+            spec, layout=settings.layout, prefer="masks", valid=valid, test=test, seed=seed, outside=settings.outside
+        )
         return _with_masks(data, spec)
 
     def check(self, data: Data, spec: str, settings: Segment) -> None:
@@ -269,7 +272,7 @@ def _crop(settings: Segment, canvas: tuple[int, int]) -> tuple[int, int]:
     """Returns height and width of a window; it is never larger than the canvas."""
     crop = CROP if settings.crop is None else settings.crop
     sides = (crop, crop) if isinstance(crop, int) else crop
-    return tuple(min(side, most) for side, most in zip(sides, canvas, strict=True))
+    return min(sides[0], canvas[0]), min(sides[1], canvas[1])
 
 
 LEARNING = SegmentLearning()
