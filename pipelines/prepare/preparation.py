@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 __all__ = ["Preparation", "Window", "library_of"]
 
@@ -120,6 +119,8 @@ class Preparation(ABC):
         Returns:
             `float32 [..., 4]`, xyxy, in pixels of the photo.
         """
+        from PIL import Image  # Naming a preparation loads no library of images.
+
         h, w = (int(side) for side in size)
         (top, left, rows, columns), (canvas_top, canvas_left, canvas_rows, canvas_columns) = self.windows(h, w)
         scale_y, scale_x = rows / canvas_rows, columns / canvas_columns
@@ -137,6 +138,8 @@ class Preparation(ABC):
         Returns:
             `float32 [h, w]`, interpolated bilinearly; 0 where the network is not shown the photo.
         """
+        from PIL import Image  # Naming a preparation loads no library of images.
+
         h, w = (int(side) for side in size)
         (top, left, rows, columns), (canvas_top, canvas_left, canvas_rows, canvas_columns) = self.windows(h, w)
         own = np.asarray(values, np.float32)

@@ -30,7 +30,9 @@ def test_policies():
     light, strong = augmentation("light"), augmentation("strong")
     assert [type(layer).__name__ for layer in light] == [type(layer).__name__ for layer in strong]
     assert light[1].factor[1] < strong[1].factor[1]
-    with pytest.raises(ValueError, match="none, light, strong, randaugment, trivialaugment; received 'heavy'"):
+    with pytest.raises(
+        ValueError, match="none, light, strong, textbook, randaugment, trivialaugment; received 'heavy'"
+    ):
         augmentation("heavy")
 
 

@@ -167,7 +167,7 @@ def test_as_dict_and_back(preparation):
 
 def test_the_first_version_of_the_format_had_only_crops():
     assert from_dict({"size": [24, 32], "fraction": 0.9, "interpolation": "bicubic"}) == EvaluationCrop((24, 32), 0.9)
-    with pytest.raises(ValueError, match=r"kind crop or letterbox, received 'tile'"):
+    with pytest.raises(ValueError, match=r"kind crop or letterbox or stretch, received 'tile'"):
         from_dict({"kind": "tile", "size": [24, 32]})
 
 

@@ -13,7 +13,7 @@ from tests_tiny import tiny_settings
 
 import transfer
 from pipelines import audit, read_data, write_exclude_list
-from transfer.runs import fitting
+from transfer.runs import finishing, fitting
 from transfer.runs.fitting import CONTENTS
 
 QUICK = {"head_epochs": 1, "epochs": 0}
@@ -200,7 +200,7 @@ def test_the_model_is_kept_when_a_later_step_fails(photos, tmp_path, monkeypatch
         raise error("no luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, step, fail)
+        patch.setattr(finishing, step, fail)
         with pytest.raises((transfer.RunUnfinished, KeyboardInterrupt)):
             fit(photos, tmp_path / "run[1]")
     assert {path.name for path in tmp_path.iterdir()} == {"my photos", "run[1].unfinished"}

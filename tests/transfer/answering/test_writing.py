@@ -318,7 +318,9 @@ def test_overlays_of_photos_of_one_name_in_two_folders_stay_apart(make_predictor
         Image.fromarray(make_photo(number)).save(path)
     written = list(write_overlays(predictor, paths, tmp_path / "maps"))
     assert drawn(tmp_path / "maps") == ["a/1.png.gradcam.png", "b/1.png.gradcam.png"]
-    assert (np.asarray(Image.open(written[0])) != np.asarray(Image.open(written[1]))).any()
+    overlays = [np.asarray(Image.open(path)) for path in written]
+    assert [overlay.shape for overlay in overlays] == [np.asarray(Image.open(path)).shape for path in paths]
+    assert not np.array_equal(*overlays)
 
 
 # What cannot be
