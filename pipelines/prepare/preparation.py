@@ -119,7 +119,6 @@ class Preparation(ABC):
         Returns:
             `float32 [..., 4]`, xyxy, in pixels of the photo.
         """
-        from PIL import Image  # Naming a preparation loads no library of images.
 
         h, w = (int(side) for side in size)
         (top, left, rows, columns), (canvas_top, canvas_left, canvas_rows, canvas_columns) = self.windows(h, w)
