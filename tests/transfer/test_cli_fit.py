@@ -25,6 +25,7 @@ def asked(monkeypatch):
     def fit(data, out, settings, **options):
         calls.append({"data": data, "out": out, "settings": settings, **options})
         metrics = {"task": task_of_settings(settings), "export_max_abs_diff": 0.0, "num_images": 3, "skipped": 0}
+        metrics |= {"readout": None, "seconds_by_part": {}}
         return Run(out, {**metrics, "seconds": 1.0})
 
     monkeypatch.setattr(fitting, "fit", fit)

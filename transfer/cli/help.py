@@ -18,10 +18,8 @@ class BriefHelp(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         out.print(f"Usage: {ctx.command_path} [OPTIONS] [DATA]", markup=False)
         out.print(f"{self.help}\n", soft_wrap=True)
-        explained, named = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+        explained = Table.grid(padding=(0, 2))
         explained.add_column(style="cyan")
-        named.add_column(style="bold")
-        named.add_column(style="cyan")
         panels: dict[str, list[str]] = {}
         for parameter in sorted(self.get_params(ctx), key=lambda parameter: isinstance(parameter, TyperOption)):
             panel = getattr(parameter, "rich_help_panel", None)
@@ -32,11 +30,10 @@ class BriefHelp(TyperCommand):
                 explained.add_row(Text(f"{max(parameter.opts, key=len)}{value}"), parameter.help or "")
             else:
                 explained.add_row(Text("DATA"), getattr(parameter, "help", ""))
-        for panel, names in panels.items():
-            named.add_row(panel, " ".join(names))
         out.print(explained)
         out.print()
-        out.print(named)
+        for panel, names in panels.items():
+            out.print(Text.assemble((f"{panel}: ", "bold"), (" ".join(names), "cyan")))
 
 
 def _show_all(ctx: typer.Context, wanted: bool) -> None:

@@ -52,7 +52,9 @@ def serve(
             api_key = os.environ.get(KEY)  # Typer takes an empty variable for none, and that would serve everybody.
         with without_chatter():
             if playground:
-                server = serving.make_playground(folder, host=host, port=port, api_key=api_key)
+                from transfer.serving.playground import make_playground  # It loads TensorFlow.
+
+                server = make_playground(folder, host=host, port=port, api_key=api_key)
             elif folder is None:
                 raise ValueError("expected a FOLDER to serve: a run, or an exported folder; or --playground")
             else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from PIL import Image
@@ -23,8 +24,9 @@ from transfer.serving.limits import Limits
 from transfer.serving.metrics import Metrics
 from transfer.serving.pages import PAGE_POLICY
 from transfer.serving.requests import BadRequest, prepare_file, read_upload
+from transfer.serving.server import server_of
 
-__all__ = ["DEFAULT_MODEL", "create_playground"]
+__all__ = ["DEFAULT_MODEL", "create_playground", "make_playground"]
 
 DEFAULT_MODEL = "efficientnet_lite0"
 
@@ -111,3 +113,16 @@ def _first_photo() -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def make_playground(
+    source: str | Path | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    limits: Limits | None = None,
+    api_key: str | None = None,
+) -> uvicorn.Server:
+    """Returns a server of the playground, for `run`. The arguments are those of `serve` and of `create_playground`."""
+    limits = limits or Limits()
+    return server_of(create_playground(source, limits=limits, api_key=api_key), host, port, limits)

@@ -13,9 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from transfer.serving.app import create_app
 from transfer.serving.limits import Limits
 from transfer.serving.logs import bound_logs
-from transfer.serving.playground import create_playground
 
-__all__ = ["make_playground", "make_server", "run", "serve", "server_socket"]
+__all__ = ["make_server", "run", "serve", "server_of", "server_socket"]
 
 log = logging.getLogger("zoo.serve")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -88,23 +87,10 @@ def make_server(
     app = create_app(
         folder, name=name, engine=engine, limits=limits, api_key=api_key, cors=cors, watch_seconds=watch_seconds
     )
-    return _server_of(app, host, port, limits)
+    return server_of(app, host, port, limits)
 
 
-def make_playground(
-    source: str | Path | None = None,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8501,
-    limits: Limits | None = None,
-    api_key: str | None = None,
-) -> uvicorn.Server:
-    """Returns a server of the playground, for `run`. The arguments are those of `serve` and of `create_playground`."""
-    limits = limits or Limits()
-    return _server_of(create_playground(source, limits=limits, api_key=api_key), host, port, limits)
-
-
-def _server_of(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Server:
+def server_of(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Server:
     """Returns a server of an application within the limits."""
     config = uvicorn.Config(
         app,

@@ -7,6 +7,7 @@ tasks share. A task's own class inherits from it, changes defaults with `default
 
 import contextlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
@@ -211,7 +212,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            object.__setattr__(self, f.name, as_python(getattr(self, f.name)))
+            value = as_python(getattr(self, f.name))
+            object.__setattr__(self, f.name, os.fspath(value) if isinstance(value, os.PathLike) else value)
         object.__setattr__(self, "unfreeze", read_part(self.unfreeze))
         object.__setattr__(self, "image_size", read_size(self.image_size))
         for name in ("weights", "exclude", "memory"):

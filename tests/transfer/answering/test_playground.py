@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from transfer.serving import create_playground, make_playground
+from transfer.serving.playground import create_playground, make_playground
 from transfer.serving.server import server_socket
 from zoo.explain import KERNELS, apply_kernel
 
