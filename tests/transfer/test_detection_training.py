@@ -97,7 +97,7 @@ def same(first, second):
 
 @pytest.mark.parametrize("fits", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_batches_begin_anywhere(make_box_scenes, monkeypatch, fits):
-    monkeypatch.setattr("transfer.tasks.detect.batches.CACHE_BYTES", 2**30 if fits else 0)
+    monkeypatch.setattr("transfer.training.kept_samples.LIMIT", 2**30 if fits else 0)
     settings = {"batch_size": 3, "mosaic_epochs": 1, "layers": augmentation("light"), "seed": 5}
     whole = training_batches(make_box_scenes(7), SIZE, **settings)
     epochs = [arrays(whole) for _ in range(3)]

@@ -1,7 +1,6 @@
 """`zoo track`, end to end on small videos, with a detector that sees bright squares."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,12 +55,7 @@ class SeesColours(Engine):
     name = "litert"
 
     def __init__(self):
-        self.contract = SimpleNamespace(
-            task="classify",
-            preparation=Letterbox((8, 8)),
-            outputs=lambda: {"embedding": SimpleNamespace(internal=False)},
-            box_outputs=(),
-        )
+        self.contract = task_of("classify").contract(("red", "blue"), preparation=Letterbox((8, 8)))
 
     def outputs(self, way, images):
         return {"embedding": images.mean(axis=(1, 2)) - 100}
