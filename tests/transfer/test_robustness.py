@@ -39,6 +39,7 @@ def test_jpeg_is_that_of_pillow():
     np.testing.assert_array_equal(corrupt(IMAGES, "jpeg", 3)[1], np.asarray(Image.open(buffer)))
 
 
+@pytest.mark.slow
 def test_unknown_corruptions_are_refused():
     with pytest.raises(ValueError, match="noise, blur, brightness, jpeg and a strength of 1 to 5, got 'fog' and 2"):
         corrupt(IMAGES, "fog", 2)
