@@ -39,12 +39,12 @@ def test_jpeg_is_that_of_pillow():
     np.testing.assert_array_equal(corrupt(IMAGES, "jpeg", 3)[1], np.asarray(Image.open(buffer)))
 
 
-@pytest.mark.slow
 def test_unknown_corruptions_are_refused():
     with pytest.raises(ValueError, match="noise, blur, brightness, jpeg and a strength of 1 to 5, got 'fog' and 2"):
         corrupt(IMAGES, "fog", 2)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_on_spoilt_photos(tiny_run):
     run = tiny_run("classify")
     result = CliRunner().invoke(app, ["evaluate", str(run.folder), run.data, "--robust", "--json"])

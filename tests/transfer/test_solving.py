@@ -236,7 +236,6 @@ def test_a_fast_run_stops_at_the_readout_and_says_at_once_what_it_reaches(photos
     assert "solved" in (run.folder / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_the_report_says_what_fine_tuning_was_worth(photos, tmp_path):
     settings = tiny_settings("classify", head_learning_rate=1e-3, epochs=1)
     run = transfer.fit(photos, tmp_path / "run", settings, progress=False)
@@ -246,6 +245,7 @@ def test_the_report_says_what_fine_tuning_was_worth(photos, tmp_path):
     assert "The solved head alone reached" in page
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_solved_head(photos, tmp_path):
     settings = tiny_settings("classify", head_learning_rate=1e-3, epochs=2, unfreeze="c5")
 
