@@ -1,5 +1,7 @@
 """Any model as a flat functional one: sequential, nested and subclassed ones; and what none of these can be."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -124,7 +126,7 @@ class Branches(keras.Model):
         (Branches, "cannot be followed with keras.Input: "),
         (Subclass, "not called on one batch of images yet"),
         (lambda: keras.Sequential([trunk()]), "not been built yet"),
-        (lambda: "model", "got str: a subclass"),
+        (lambda: "model", "got str"),
     ],
 )
 def test_what_cannot_be_made_flat_gets_one_message_with_the_way(make, message):
@@ -134,7 +136,7 @@ def test_what_cannot_be_made_flat_gets_one_message_with_the_way(make, message):
     for tool in (flat, levels, features, fold_batch_norms, lambda model: grad_cam(model, images())):
         with pytest.raises(ValueError, match=message) as caught:
             tool(model)
-        assert "expected a functional keras.Model, got " in str(caught.value)
+        assert re.search(r"expected a (functional keras\.Model|Keras model), got ", str(caught.value))
 
 
 def test_two_layers_of_one_name_are_named():

@@ -31,6 +31,7 @@ from transfer.tasks.segment.settings import Segment
 from transfer.tasks.task import Arrays
 from transfer.training import freezing
 from transfer.training.plan import Plan
+from zoo.explain.targets import Target, mask_pixels
 from zoo.metrics.segmentation import IGNORE
 from zoo.segmentation.fully_convolutional import start_from
 from zoo.segmentation.networks import create
@@ -182,6 +183,12 @@ class SegmentLearning(Learning):
 
     def measure(self, outputs: Arrays, part: Any, contract: SegmentContract) -> PixelEvaluation:
         return PixelEvaluation.of(contract.class_names, map(class_mask, part), outputs["mask"])
+
+    def targets(self, model: Any, contract: SegmentContract, outputs: Arrays) -> list[tuple[str, Target]]:
+        counts = np.bincount(outputs["mask"].reshape(-1), minlength=len(contract.class_names))
+        background = background_of(contract.class_names)
+        order = sorted(np.flatnonzero(counts), key=lambda number: (number == background, -counts[number]))
+        return [(f"the pixels of {contract.class_names[number]}", mask_pixels(int(number))) for number in order]
 
     def align(self, data: Data, contract: SegmentContract) -> Data:
         numbers = class_order(data.class_names, contract.class_names)
