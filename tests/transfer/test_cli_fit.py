@@ -54,7 +54,13 @@ OTHER = {
     bool: lambda value, facts: not value,
     str: lambda value, facts: next((c for c in facts.choices if c != value), "other"),
 }
-WRITTEN = {"unfreeze": "c5,c4", "image_size": "64x96", "targets": "age,colour", "loss_weights": "age=0.5"}
+WRITTEN = {
+    "unfreeze": "c5,c4",
+    "image_size": "64x96",
+    "crop": "32x48",
+    "targets": "age,colour",
+    "loss_weights": "age=0.5",
+}
 
 
 @pytest.mark.parametrize("task", TASKS)
