@@ -123,15 +123,22 @@ def test_folders_of_other_names(tmp_path, images, mask_folder):
     assert not data.faults
 
 
+# Names of photos and of their masks, and whether they may lie in one folder: then an ending says which are the masks.
+PAIRS = [
+    ("{}", "{}_mask", True),
+    ("ISIC_{}", "ISIC_{}_segmentation", True),
+    ("Image_{}L", "Image_{}L_1stHO", True),
+    ("img_{}", "mask_{}", False),
+    ("{}_sat", "{}_mask", False),
+    ("x{}", "x{}_myown", False),
+]
+
+
 @pytest.mark.parametrize(
-    ("image_name", "mask_name"),
-    [("{}", "{}_mask"), ("img_{}", "mask_{}"), ("ISIC_{}", "ISIC_{}_segmentation"), ("{}_sat", "{}_mask"),
-     ("Image_{}L", "Image_{}L_1stHO"), ("x{}", "x{}_myown")],
-)  # fmt: skip
-@pytest.mark.parametrize("beside", [False, True])
+    ("image_name", "mask_name", "beside"),
+    [(*names, False) for *names, _ in PAIRS] + [(*names, True) for *names, one_folder in PAIRS if one_folder],
+)
 def test_names_are_paired_by_what_they_share(tmp_path, image_name, mask_name, beside):
-    if beside and mask_name not in (f"{image_name}_mask", f"{image_name}_segmentation", f"{image_name}_1stHO"):
-        pytest.skip("in one folder, an ending has to say which are the masks")
     folder = "photos" if beside else "masks"
     for number in ("001", "002", "010"):
         photo(tmp_path / "photos" / f"{image_name.format(number)}.jpg")
