@@ -122,7 +122,7 @@ class Settings:
     head_epochs: int = setting(3, "Number of epochs that train the new head alone, before that.", low=0)
     fast: bool = setting(
         False,
-        "Whether to stop as soon as the head is solved, on photos without random changes: an answer in seconds.",
+        "Whether to stop as soon as the head is solved, on photos without random changes.",
     )
     unfreeze: Part = setting(
         0.3,
