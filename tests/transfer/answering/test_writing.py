@@ -436,3 +436,10 @@ def test_answers_are_never_held_all_at_once(make_predictor, tmp_path):
         write(tmp_path / "out.json", Documents(), predictor.contract, tmp_path)
     assert len(json.loads((tmp_path / "out.json").read_text())) == 300
     assert most[0] < 10
+
+
+def test_masks_of_a_task_that_has_none_are_refused_before_any_photo(make_predictor, folder, tmp_path):
+    predictor = make_predictor("classify")
+    with pytest.raises(ValueError, match="masks are not for the task 'classify', which says nothing of each pixel"):
+        write_predictions(predictor, folder, masks_to=tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
